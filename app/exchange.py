@@ -1,0 +1,155 @@
+"""The frozen vocabulary: what stages hand to each other. No behaviour beyond what a value can answer about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+JsonObject = dict[str, Any]
+"""A parsed JSON object of a caller or an upstream. Only the stages that must read or edit it look inside."""
+
+
+class Operation(StrEnum):
+    """What the caller asked for; the values are OpenTelemetry's `gen_ai.operation.name`."""
+
+    CHAT = "chat"
+    COMPLETION = "text_completion"
+    EMBEDDINGS = "embeddings"
+
+
+class Provider(StrEnum):
+    """A dialect of upstream API; the values stand in config."""
+
+    VLLM = "vllm"
+    OPENAI = "openai"
+    AZURE_OPENAI = "azure_openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+
+
+class Arm(StrEnum):
+    """The role in which a deployment served a request."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+    FALLBACK = "fallback"
+    SHADOW = "shadow"
+
+
+class Method(StrEnum):
+    """How the tokens of a request were counted; decides what settling may give back."""
+
+    NOTHING_SENT = "nothing_sent"  # no byte reached an upstream: nothing to bill
+    EXACT = "exact"  # the provider reported usage
+    AT_LEAST = "at_least"  # cut short, or no usage reported: our count; never refunds beyond the allowance
+    BOUND = "bound"  # nothing is known: settled at the full reservation
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request. Cached input is a part of input; reasoning is a part of output: neither is added twice."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    method: Method = Method.EXACT
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_token` and `between_tokens` hold for streams only; `total` for everything, retries included."""
+
+    connect: float = 2.0
+    first_token: float = 30.0
+    between_tokens: float = 20.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One replica's address, taken apart once when the table is loaded.
+
+    `base_path` has no trailing slash (`/v1`). `proxy` and `http2` choose the general client over the fast one.
+    Endpoints that compare equal share a connection pool and a health state, across reloads.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    base_path: str
+    proxy: str | None = None
+    http2: bool = False
+
+    @property
+    def authority(self) -> str:
+        """The `host` header: the port is named unless it is the scheme's own; IPv6 in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The endpoint as an operator wrote it. For logs; never for callers."""
+        return f"{self.scheme}://{self.authority}{self.base_path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """One HTTP request to an upstream, complete but for its endpoint, `host` and `content-length`.
+
+    `path` is what follows the endpoint's base path and begins with a slash (`/chat/completions`), or, with
+    `from_root`, replaces the base path (`/health`). `headers` are `name: value` with lower-case names,
+    credentials included, neither hop-by-hop headers nor line breaks inside.
+    """
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    stream: bool
+    from_root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: the tenant that pays and the key that was shown. `models` is None where every model is allowed."""
+
+    tenant: str
+    key: str
+    models: frozenset[str] | None = None
+    pin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A caller's request after validation.
+
+    `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
+    usage chunk. `max_output_tokens` is the caller's own cap, None where it gave none; `choices` is `n`.
+    """
+
+    operation: Operation
+    model: str
+    stream: bool
+    include_usage: bool
+    body: JsonObject
+    max_output_tokens: int | None = None
+    choices: int = 1
+
+
+@dataclass(slots=True)
+class Event:
+    """One piece of an answer: a whole JSON body, or one server-sent event of a stream.
+
+    `data` is its JSON text exactly as it came (no `data: ` prefix) and goes to the caller unchanged unless a
+    stage replaced it. `doc` is the same, parsed. `tokens` is how many output tokens it is known to carry, at
+    least. `hidden` events are for the gateway only: a usage chunk that the caller did not ask for.
+    """
+
+    data: bytes
+    doc: JsonObject
+    tokens: int = 0
+    usage: Usage | None = None
+    hidden: bool = field(default=False)
