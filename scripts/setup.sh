@@ -14,7 +14,7 @@ fail() {
     exit 1
 }
 
-is_recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+is_recent() { [ "$("$1" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null)" = True ]; }
 
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
@@ -34,7 +34,7 @@ fingerprint() {
 }
 
 install_uv() {
-    if cmp -s .uv/done scripts/uv-requirements.txt && .uv/bin/uv --version >/dev/null 2>&1; then return; fi
+    if cmp -s .uv/done scripts/uv-requirements.txt && is_recent .uv/bin/python && .uv/bin/uv --version >/dev/null; then return; fi
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$PYTHON has no venv module; install it (Debian and Ubuntu: apt-get install python3-venv)"
     "$PYTHON" -m venv --clear .uv || fail "cannot make an environment in $PWD/.uv; the folder must be writable"
@@ -44,10 +44,19 @@ install_uv() {
     cp scripts/uv-requirements.txt .uv/done
 }
 
-# uv does not read pip's settings; who uses a mirror may have told pip alone.
-share_mirror() {
-    mirror=${PIP_INDEX_URL:-$(.uv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
-    if [ -n "$mirror" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$mirror"; fi
+pip_setting() { .uv/bin/python -m pip config get "global.$1" 2>/dev/null || true; }
+
+# uv does not read pip's settings, and who has a mirror or a certificate authority of their own may have told pip alone.
+# Like pip, it then trusts the system's authorities, where the system has any.
+share_pip_settings() {
+    index=${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-$(pip_setting index-url)}}}
+    authority=${SSL_CERT_FILE:-${PIP_CERT:-$(pip_setting cert)}}
+    if [ -n "$index" ]; then export UV_DEFAULT_INDEX="$index"; fi
+    if [ -n "$authority" ]; then
+        export SSL_CERT_FILE="$authority"
+    elif .uv/bin/python -c 'import os, ssl, sys; at = ssl.get_default_verify_paths(); sys.exit(not (at.cafile or at.capath and os.listdir(at.capath)))'; then
+        export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
+    fi
 }
 
 # A home that cannot be written to is no reason to fail.
@@ -75,7 +84,7 @@ now=$(fingerprint)
 if [ -x .venv/bin/sluicegate ] && [ "$(cat .venv/done 2>/dev/null)" = "$now" ]; then exit 0; fi
 echo "setup: installing into .venv (once; again only when pyproject.toml or requirements.lock change)"
 install_uv
-share_mirror
+share_pip_settings
 choose_cache
 install_packages
 echo "$now" >.venv/done
