@@ -40,19 +40,12 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalog:
-    """What is told of a deployment's model and never acted on; None where the configuration says nothing."""
-
-    parameters: str | None
-    license: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Deployment:
     """A deployment, ready to be called.
 
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
-    a cancelled answer to its end (`full`). `health` is a path from the server's root, None where there is nothing to ask.
+    a cancelled answer to its end (`full`). `health` is a path from the server's root, None where there is nothing to
+    ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
     """
 
     name: str
@@ -67,7 +60,8 @@ class Deployment:
     max_output_tokens: int
     cancel_allowance: int | None
     health: str | None
-    catalog: Catalog
+    parameters: str | None
+    license: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +190,8 @@ def _deployment(one: config.Deployment) -> Deployment:
         max_output_tokens=one.max_output_tokens,
         cancel_allowance=None if one.cancel_allowance == "full" else one.cancel_allowance,
         health=one.health,
-        catalog=Catalog(one.catalog.parameters, one.catalog.license),
+        parameters=one.catalog.parameters,
+        license=one.catalog.license,
     )
 
 

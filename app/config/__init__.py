@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
-from app.config.load import load, read
+from app.config.fields import restart_only
+from app.config.load import load, read, secret_files
 from app.config.models import Model
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
@@ -35,5 +36,7 @@ __all__ = [
     "load",
     "read",
     "redacted",
+    "restart_only",
+    "secret_files",
     "version",
 ]

@@ -20,7 +20,7 @@ _CREDENTIALS = "Credentials never stand in the file: give the whole URL as `env:
 
 
 def is_host(text: str) -> bool:
-    """Whether this is a host name (ASCII; an international one in its `xn--` form) or an IP address without brackets."""
+    """Whether this is a host name (ASCII; an international one as `xn--…`) or an IP address without brackets."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

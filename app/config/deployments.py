@@ -16,8 +16,11 @@ _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,4000}[\x21-\x7e])?")
 _SECRET_FIELD = re.compile(r"authorization|cookie|api-key|apikey|token|secret|password")
 _OWN_FIELDS = frozenset(
-    "host content-length content-type content-encoding transfer-encoding connection keep-alive te trailer upgrade expect "
-    "proxy-authenticate proxy-authorization proxy-connection accept-encoding".split()
+    (
+        *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
+        *("keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "x-request-id"),
+    )
 )
 
 
@@ -120,12 +123,13 @@ class Deployment(Settings):
     cancel_allowance: Annotated[int | Literal["full"], PlainValidator(_cancel_allowance)] = 16
     """Tokens charged beyond those counted when a stream is cut; `full` where a provider bills on."""
     health: UrlPath | None = None
-    """Path that answers 200 while an endpoint is well, from the server's root; null asks nothing. Left out: `/health` for `vllm`, else null."""
+    """Path that answers 200 while an endpoint is well, from the server's root; null asks nothing.
+    Left out: `/health` for `vllm`, else null."""
     proxy: ProxyUrl | None = None
     """Proxy on the way to it (`http`, `https`, `socks5`, `socks5h`); one with a password by reference."""
     http2: bool = False
     """Whether to speak HTTP/2 where the upstream offers it."""
-    headers: dict[HeaderName, HeaderValue] = {}
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Headers that every request to it carries; credentials by reference."""
 
     @model_validator(mode="before")

@@ -39,6 +39,11 @@ def change(field: FieldInfo) -> Change:
     return next((mark for mark in field.metadata if isinstance(mark, Change)), Change.RELOAD)
 
 
+def restart_only() -> list[str]:
+    """The paths of the settings that a running process cannot change."""
+    return [path for path, field in walk() if change(field) is Change.RESTART]
+
+
 def at(loc: Loc) -> FieldInfo | None:
     """The field at a location; None where there is none."""
     model: type[Settings] | None = Config

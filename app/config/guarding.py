@@ -43,9 +43,9 @@ class Stage(Settings):
 
     detectors: Annotated[tuple[Detector, ...], Field(min_length=1)]
     """Members of the ensemble; the strictest result wins."""
-    block_at: dict[Category, Severity] = {}
+    block_at: dict[Category, Severity] = Field(default_factory=dict)
     """Severity (2, 4, 6) from which a category blocks."""
-    actions: dict[Category, Action] = {}
+    actions: dict[Category, Action] = Field(default_factory=dict)
     """What a hit of a category does: block, redact, annotate or log."""
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 300
     """How long a detector may take, in milliseconds."""

@@ -1,4 +1,4 @@
-"""From a file to a validated `Config`: read, parse, validate every part, check the whole, and report every problem at once."""
+"""From a file to a validated `Config`: read, parse, validate every part, check the whole, report every problem."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from app.config.not_yet import unbuilt
 from app.config.problems import ConfigError, Loc, Problem, show
 from app.config.raw import Document
 from app.config.schema import Config
+from app.config.secret import files
 
 _NAMED = ("deployments", "models", "guards", "tenants")
 
@@ -72,6 +73,14 @@ def read(path: Path) -> str:
     raise ConfigError([problem])
 
 
+def secret_files(text: str) -> frozenset[Path] | None:
+    """The files that a configuration's text refers to with `file:`; None where the text is not YAML."""
+    try:
+        return frozenset(files(raw.parse(text).root))
+    except ConfigError:
+        return None
+
+
 def _override(root: dict[str, Any], path: list[str], value: object) -> None:
     for name in path[:-1]:
         inner = root.get(name)
@@ -105,10 +114,10 @@ def _parts(
             problems.extend(explain(error, loc, document))
             return None
 
-    for name in sections.keys() - Config.model_fields.keys():
-        problems.append(
-            Problem(show((name,)), document.line((name,)), "is not a section", nearest(name, Config.model_fields))
-        )
+    problems.extend(
+        Problem(show((name,)), document.line((name,)), "is not a section", nearest(name, Config.model_fields))
+        for name in sections.keys() - Config.model_fields.keys()
+    )
     for name, field in Config.model_fields.items():
         if name not in sections:
             if field.is_required():

@@ -105,7 +105,7 @@ class Model(Settings):
     """Deployments to try, in order, when the one before failed before its first byte."""
     guard: Name | None = None
     """The guard that looks at prompts and completions."""
-    token_limit: Literal["reject", "clamp", "truncate", "summarise", "chunk"] = "reject"
+    token_limit: Literal["reject", "clamp", "truncate", "summarise", "chunk"] = "reject"  # noqa: S105 - no password
     """What happens to a request that does not fit."""
     budgets: tuple[Budget, ...] = ()
     """What all callers together may use of it."""

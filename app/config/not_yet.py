@@ -24,7 +24,10 @@ GUARDS = "content safety"
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """A setting (`[]` is any element of a list), the capability that will read it, and the values that ask for nothing."""
+    """A setting, the capability that will read it, and the values that ask for nothing.
+
+    In a pattern `[]` is any element of a list.
+    """
 
     pattern: str
     capability: str

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 from pydantic_core import PydanticCustomError
 
+_LONGEST = 80
+
 Loc = tuple[str | int, ...]
 """Where a value stands in the document: `("deployments", 1, "price", "input")`."""
 
@@ -38,7 +40,7 @@ def show(loc: Loc) -> str:
     """A location as it is written in messages and in the docs."""
     text = ""
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{part[:_LONGEST]}" if text else part[:_LONGEST]
     return text
 
 

@@ -12,7 +12,7 @@ _VERSION_LENGTH = 12
 
 
 def redacted(config: Config) -> dict[str, Any]:
-    """Every setting in force, defaults included, as JSON values; a secret is its reference (`env:NAME`), never its value."""
+    """Every setting, defaults included, as JSON values; a secret is its reference (`env:NAME`), never its value."""
     return config.model_dump(mode="json")
 
 

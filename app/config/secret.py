@@ -10,7 +10,8 @@ import hmac
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,6 +102,17 @@ class KeySecret(_Referenced):
 def is_reference(value: object) -> TypeIs[str]:
     """Whether a value of the file points to a secret."""
     return isinstance(value, str) and value.startswith(("env:", "file:"))
+
+
+def files(node: object) -> Iterator[Path]:
+    """The files that a parsed document refers to, whether they exist or not."""
+    match node:
+        case str() if node.startswith("file:/") and "\0" not in node:
+            yield Path(node.removeprefix("file:"))
+        case dict():
+            yield from chain.from_iterable(map(files, node.values()))
+        case tuple():
+            yield from chain.from_iterable(map(files, node))
 
 
 def resolve(reference: str, environ: Mapping[str, str]) -> str:

@@ -64,7 +64,8 @@ class Stores(Settings):
     """What outlives a request."""
 
     database: Annotated[DatabaseUrl, _RESTART] = "sqlite+aiosqlite:///sluicegate.db"
-    """Ledger, keys and rollouts: `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://USER@HOST/NAME`; one with a password by reference."""
+    """Ledger, keys and rollouts: `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://USER@HOST/NAME`;
+    one with a password by reference."""
     limits: Annotated[LimitStore, _RESTART] = "memory"
     """Budgets and limits: `memory` for one worker, `redis://HOST:PORT/N` for more; one with a password by reference."""
     spool: Annotated[Text, _RESTART] = "./spool"
