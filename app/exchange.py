@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -127,7 +127,8 @@ class Call:
     """A caller's request after validation.
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
-    usage chunk. `max_output_tokens` is the caller's own cap, None where it gave none; `choices` is `n`.
+    usage chunk. `max_output_tokens` is the caller's own cap, None where it gave none; `choices` is `n`; `size` is
+    the body's length in bytes.
     """
 
     operation: Operation
@@ -135,6 +136,7 @@ class Call:
     stream: bool
     include_usage: bool
     body: JsonObject
+    size: int
     max_output_tokens: int | None = None
     choices: int = 1
 
@@ -145,11 +147,17 @@ class Event:
 
     `data` is its JSON text exactly as it came (no `data: ` prefix) and goes to the caller unchanged unless a
     stage replaced it. `doc` is the same, parsed. `tokens` is how many output tokens it is known to carry, at
-    least. `hidden` events are for the gateway only: a usage chunk that the caller did not ask for.
+    least. `hidden` events are for the gateway only: a usage chunk that the caller did not ask for. `error` is the
+    HTTP status that the upstream means when the event is an error (OpenAI's shape) inside a 200, else 0.
     """
 
     data: bytes
     doc: JsonObject
     tokens: int = 0
     usage: Usage | None = None
-    hidden: bool = field(default=False)
+    hidden: bool = False
+    error: int = 0
+
+
+Batch = list[Event]
+"""Events that arrived together. They are looked at one by one and leave in one write."""

@@ -1,0 +1,145 @@
+"""The OpenAI dialect: OpenAI itself, and everything that speaks its API (vLLM, SGLang, llama.cpp, ...).
+
+The gateway's own vocabulary is OpenAI's, so this dialect changes little: the model's name, and in streams the wish for
+usage. Sources: platform.openai.com/docs/api-reference (chat, completions, embeddings, streaming, errors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from app.errors import GatewayError
+from app.exchange import Batch, Call, Event, JsonObject, Operation, Outbound, Usage
+from app.providers.refusals import refusal
+from app.providers.sse import SSEParser
+from app.table import Deployment
+
+PATHS = {Operation.CHAT: "/chat/completions", Operation.COMPLETION: "/completions", Operation.EMBEDDINGS: "/embeddings"}
+_SAYS_SOMETHING = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
+
+
+class OpenAI:
+    """Encodes calls for, and decodes answers of, an OpenAI-compatible API."""
+
+    stream_options: JsonObject = {"include_usage": True}
+    """What is asked for in every stream; callers who did not ask do not see what comes of it."""
+
+    def encode(self, call: Call, deployment: Deployment, request_id: str) -> Outbound:
+        """The caller's body with the upstream's model name in it, and usage asked for in streams."""
+        body = {**call.body, "model": deployment.model}
+        if call.stream:
+            body["stream_options"] = {**(call.body.get("stream_options") or {}), **self.stream_options}
+        return Outbound(
+            "POST", PATHS[call.operation], self.headers(deployment, request_id), orjson.dumps(body), call.stream
+        )
+
+    def headers(self, deployment: Deployment, request_id: str) -> tuple[tuple[str, str], ...]:
+        """The deployment's own headers, its key as a bearer token, and our id for the request."""
+        fixed = (("content-type", "application/json"), ("x-request-id", request_id), *deployment.headers)
+        if deployment.api_key is None:
+            return fixed
+        return (("authorization", f"Bearer {deployment.api_key.reveal()}"), *fixed)
+
+    def decoder(self, call: Call) -> OpenAIDecoder:
+        """A decoder for this call."""
+        return OpenAIDecoder(call)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> GatewayError:
+        """The refusal in the contract's codes."""
+        return refusal(status, headers, body, deployment)
+
+
+class OpenAIDecoder:
+    """Reads one answer. An error inside a stream becomes an event with `error` set, and the stream is over."""
+
+    __slots__ = ("_call", "_open", "_sse", "finished")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._sse = SSEParser()
+        self._open = call.choices
+        self.finished = False
+
+    def feed(self, piece: bytes) -> Batch:
+        """The events of this piece. Raises `ValueError` on an event that is too large."""
+        batch: Batch = []
+        for data in self._sse.feed(piece):
+            if data == b"[DONE]":
+                self.finished = True
+                break
+            event = self._event(data)
+            batch.append(event)
+            if event.error:
+                break
+        return batch
+
+    def _event(self, data: bytes) -> Event:
+        try:
+            doc = orjson.loads(data)
+            choices = doc.get("choices")
+            event = Event(data, doc)
+            if choices:
+                event.tokens = _tokens(choices)
+            elif "error" in doc:
+                event.error = error_status(doc)
+                return event
+            reported = doc.get("usage")
+            if reported is not None:
+                event.usage = read_usage(reported)
+                event.hidden = not choices and not self._call.include_usage
+        except (ValueError, TypeError, AttributeError):
+            return Event(data, {}, error=502)
+        return event
+
+    def body(self, data: bytes) -> Event:
+        """A whole answer. Raises `ValueError` when it is none."""
+        doc = orjson.loads(data)
+        if type(doc) is not dict:
+            raise ValueError("the answer is not a JSON object")
+        if "error" in doc and "choices" not in doc and "data" not in doc:
+            return Event(data, doc, error=error_status(doc))
+        if type(doc.get("choices", doc.get("data"))) is not list:
+            raise ValueError("the answer holds neither `choices` nor `data`")
+        self.finished = True
+        reported = doc.get("usage")
+        return Event(data, doc, usage=None if reported is None else read_usage(reported))
+
+
+def _tokens(choices: list[JsonObject]) -> int:
+    """How many output tokens a chunk carries at least: one for each choice that says something."""
+    count = 0
+    for choice in choices:
+        delta = choice.get("delta")
+        if delta is None:
+            count += 1 if choice.get("text") else 0
+            continue
+        for name in _SAYS_SOMETHING:
+            if delta.get(name):
+                count += 1
+                break
+    return count
+
+
+def read_usage(reported: JsonObject) -> Usage:
+    """OpenAI's usage object. Raises `TypeError` or `ValueError` when its numbers are none."""
+    details = reported.get("prompt_tokens_details") or {}
+    made = reported.get("completion_tokens_details") or {}
+    usage = Usage(
+        reported["prompt_tokens"],
+        reported.get("completion_tokens") or 0,
+        details.get("cached_tokens") or 0,
+        0,
+        made.get("reasoning_tokens") or 0,
+    )
+    if min(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.reasoning_tokens) < 0:
+        raise ValueError("usage is negative")
+    return usage
+
+
+def error_status(doc: JsonObject) -> int:
+    """The HTTP status that an error document means: vLLM's `code` is one; without one it is a 500."""
+    error = doc["error"]
+    code = error.get("code") if type(error) is dict else None
+    return code if type(code) is int and 400 <= code < 600 else 500
