@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt test-slow test-vllm demo-vllm bench soak lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak lock clean
 export PYTHON
 
 help: ## this list
@@ -26,6 +26,9 @@ types: setup ## types alone (they are part of `make test` too)
 fmt: setup ## format the code and fix what ruff can fix by itself
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+
+docs: setup ## write the tables of docs/ anew from the declarations in the code
+	@.venv/bin/python scripts/docs.py
 
 test-slow: setup ## the tests that take minutes
 	@.venv/bin/pytest -m slow
