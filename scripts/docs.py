@@ -9,6 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import click
+
+from app.cli import main as command_line
 from app.errors import CODES, Outcome
 from app.telemetry import LOG_FIELDS, METRICS
 
@@ -56,7 +59,27 @@ def log_fields() -> str:
     return table(("field", "meaning"), ((code(name), meaning) for name, meaning in LOG_FIELDS.items()))
 
 
+def commands(command: click.Command = command_line, name: str = "sluicegate") -> dict[str, click.Command]:
+    """Every command by the words that call it, groups before their members."""
+    found = {name: command}
+    if isinstance(command, click.Group):
+        for word, member in sorted(command.commands.items()):
+            found |= commands(member, f"{name} {word}")
+    return found
+
+
+def command_help() -> str:
+    """The help of every command, under a heading of its own."""
+    parts = []
+    settings = command_line.context_settings
+    for name, command in commands().items():
+        context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100, **settings)
+        parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
+    "commands": command_help,
     "errors": errors,
     "log_fields": log_fields,
     "metrics": metrics,

@@ -25,7 +25,7 @@ PLANTED = {
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """What import-linter says about the package `app` in a folder."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from app.errors import CODES, Outcome
 from app.telemetry import LOG_FIELDS, METRICS
-from scripts.docs import BLOCK, rendered
+from scripts.docs import BLOCK, commands, rendered
 from tests.house.markdown import Block, anchors, dead_links, shell_blocks
 from tests.house.tree import ROOT, markdown_files, text
 
@@ -52,6 +53,12 @@ def test_reference_pages_tell_about_everything_once(page: str) -> None:
     generated = "".join(block[0] for block in BLOCK.finditer(text(Path(page))))
     rows = [line.split("`")[1] for line in generated.splitlines() if line.startswith("| `")]
     assert sorted(rows) == sorted(REFERENCE[page])
+
+
+def test_the_command_line_page_has_every_command() -> None:
+    """One heading each, for groups too."""
+    headings = re.findall(r"^## (.+)$", text(Path("docs/cli.md")), re.MULTILINE)
+    assert headings == list(commands())
 
 
 def test_every_shell_block_says_whether_it_runs() -> None:

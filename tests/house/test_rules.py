@@ -20,6 +20,7 @@ TASK_STARTERS = {
 """The files that may start an asyncio task, and what becomes of it."""
 
 EDGES = {
+    "app/cli.py": "the process's edge: a bug becomes a log line and exit code 1",
     "app/api/hot.py": "the HTTP edge: a bug becomes a 500 and a log line",
 }
 """The files that may catch every error, and what they make of it."""

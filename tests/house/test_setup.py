@@ -60,8 +60,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def setup(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run set-up there, with a package index that nobody answers for."""
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
+    """Run set-up there; whatever it would download comes from an index that nobody answers for."""
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9", "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
     without = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "PYTHON"))}
     return subprocess.run(
         ["sh", "scripts/setup.sh"],
@@ -116,9 +116,13 @@ def test_a_python_without_venv_is_told(checkout: Path) -> None:
 
 def test_an_index_that_does_not_answer_is_told(checkout: Path) -> None:
     """The words of pip, then ours; and nothing is left that looks finished."""
-    result = setup(checkout)
+    pip = (
+        'mkdir -p .uv/bin; printf "#!/bin/sh\\necho no index >&2; exit 1\\n" > .uv/bin/python; chmod +x .uv/bin/python'
+    )
+    python = script(checkout / "bin", "python3", f'case "$*" in "-m venv "*) {pip} ;; *) echo True ;; esac')
+    result = setup(checkout, PYTHON=str(python))
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("setup: cannot install uv; the package index must be reachable")
+    assert result.stderr.startswith("no index\nsetup: cannot install uv; the package index must be reachable")
     assert not (checkout / ".uv" / "done").exists()
 
 
