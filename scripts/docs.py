@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import click
 
 from app.cli import main as command_line
+from app.config import Config, reference
 from app.errors import CODES, Outcome
 from app.telemetry import LOG_FIELDS, METRICS
 
@@ -78,12 +80,29 @@ def command_help() -> str:
     return "\n".join(parts)
 
 
+def settings(section: str) -> str:
+    """Every setting of a section of the configuration."""
+    rows = (
+        (
+            code(row.path),
+            row.type,
+            row.default if row.default == "required" else code(row.default),
+            row.change,
+            row.meaning,
+        )
+        for row in reference.settings()
+        if re.match(rf"{section}\b", row.path)
+    )
+    return table(("setting", "type", "default", "takes effect", "meaning"), rows)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "commands": command_help,
     "errors": errors,
     "log_fields": log_fields,
     "metrics": metrics,
     "outcomes": outcomes,
+    **{f"settings_{section}": partial(settings, section) for section in Config.model_fields},
 }
 
 

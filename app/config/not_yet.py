@@ -42,7 +42,6 @@ NOT_YET = (
     Unbuilt("telemetry.otlp_endpoint", TRACES),
     Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
     Unbuilt("telemetry.capture_content", TRACES, (False,)),
-    Unbuilt("telemetry.metrics_tenants", "bounded tenant labels", (200,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].candidate", ROLLOUTS),
     Unbuilt("models[].weight", ROLLOUTS, (0,)),

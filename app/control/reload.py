@@ -1,4 +1,4 @@
-"""A changed configuration takes effect without a restart: validated first, then one swap; a bad file changes nothing."""
+"""A changed file takes effect without a restart: validated first, then one swap; a bad file changes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Reloader:
     """Keeps the running table equal to the file at `path`.
 
     `running` is the configuration that `state.table` was built from; `overrides` are the command line's settings, as
-    for `load`. `on_reload` is told of every attempt, after the swap. One reload runs at a time.
+    for `load`. `on_reload` is told of every reload that was asked for or found something, after the swap. One runs at
+    a time.
     """
 
     def __init__(
@@ -60,11 +61,7 @@ class Reloader:
 
     async def reload(self) -> ReloadResult:
         """Read the file now. Reading and validating happen in a thread: requests go on meanwhile."""
-        async with self._lock:
-            result = await self._attempt()
-            for listener in self._on_reload:
-                listener(result)
-        return result
+        return await self._reload(asked=True)
 
     def ask(self) -> None:
         """Have `watch` reload at once; for a signal handler."""
@@ -81,8 +78,16 @@ class Reloader:
             asked = await self._pause()
             now = await asyncio.to_thread(_stamps, self._seen)
             if asked or (now != self._seen and now == before):
-                await self.reload()
+                await self._reload(asked=asked)
             before = now
+
+    async def _reload(self, *, asked: bool) -> ReloadResult:
+        async with self._lock:
+            result = await self._attempt()
+            if asked or result.changed or result.problems or result.warnings:
+                for listener in self._on_reload:
+                    listener(result)
+        return result
 
     async def _attempt(self) -> ReloadResult:
         try:
