@@ -118,7 +118,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One item: the kinds of its arguments (P: N above 0; in lower case: may be left out), their defaults, and the fields that they set."""
+    """One item: kinds of its arguments (P: N above 0; lower case: may be left out), their defaults, what they set."""
 
     kinds: str = ""
     defaults: tuple[int, ...] = ()

@@ -75,7 +75,7 @@ class Server:
     def broken(self, what: str, exchange: Exchange | None) -> None:
         """An exception that nobody expected is being handled."""
         text = traceback.format_exc()
-        print(f"{what}: {text}", file=sys.stderr, flush=True)  # noqa: T201 a server's own bug belongs on stderr
+        print(f"{what}: {text}", file=sys.stderr, flush=True)
         self.state.violation("bug", f"{what}: {text}", exchange.record if exchange else None)
 
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ class Server:
         if isinstance(problem, ConnectionError):
             return
         text = "".join(traceback.format_exception(problem)) if problem else ""
-        print(context.get("message"), text, file=sys.stderr, flush=True)  # noqa: T201 the same
+        print(context.get("message"), text, file=sys.stderr, flush=True)
         self.state.violation("bug", f"{context.get('message')} {text}")
 
     async def _sweep(self) -> None:

@@ -19,7 +19,7 @@ import httptools
 
 from tests.upstream.state import Received, Record, State
 
-REASONS = {status.value: status.phrase for status in HTTPStatus}
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
 
@@ -58,26 +58,38 @@ class Clock:
 CLOCK = Clock()
 
 
-def head(status: int, *, kind: bytes = JSON, length: int | None = None, chunked: bool = False, extra: bytes = b"", version: bytes = b"1.1") -> bytes:
+def head(
+    status: int,
+    *,
+    kind: bytes = JSON,
+    length: int | None = None,
+    chunked: bool = False,
+    extra: bytes = b"",
+) -> bytes:
     """A response head. `extra` is whole header lines."""
-    framing = b"content-length: %d\r\n" % length if length is not None else b"transfer-encoding: chunked\r\n" if chunked else b""
-    typed = b"content-type: %b\r\n" % kind if kind else b""
+    framing = b""
+    if length is not None:
+        framing = b"content-length: %d\r\n" % length
+    elif chunked:
+        framing = b"transfer-encoding: chunked\r\n"
     date = CLOCK.line(int(time.time()))
-    reason = REASONS.get(status, "Unknown").encode()
-    return b"HTTP/%b %d %b\r\n%bserver: uvicorn\r\n%b%bvary: Origin\r\n%b\r\n" % (version, status, reason, date, framing, typed, extra)
+    typed = b"content-type: " + kind + b"\r\n" if kind else b""
+    line = b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown"))
+    return b"".join((line, date, b"server: uvicorn\r\n", framing, typed, b"vary: Origin\r\n", extra, b"\r\n"))
 
 
 class Exchange:
     """One request and the answer to it. `on_gone` is called when the caller leaves before the answer is complete."""
 
-    __slots__ = ("body", "close", "connection", "headers", "logged", "method", "on_gone", "path", "record")
+    __slots__ = ("body", "close", "connection", "headers", "logged", "method", "on_gone", "path", "record", "values")
 
     def __init__(self, connection: Connection, record: Record) -> None:
         self.connection = connection
         self.record = record
         self.method = ""
         self.path = ""
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: list[tuple[bytes, bytes]] = []  # as they came, names in lower case
+        self.values: dict[bytes, bytes] = {}  # the first of each name
         self.body = b""
         self.close = False  # the connection ends with this answer
         self.logged = True  # control requests are not
@@ -85,10 +97,7 @@ class Exchange:
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that (lower-case) name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self.values.get(name)
 
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -208,8 +217,11 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        assert self.reading
-        self.reading.headers.append((name.lower(), value))
+        exchange = self.reading
+        assert exchange
+        name = name.lower()
+        exchange.headers.append((name, value))
+        exchange.values.setdefault(name, value)
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
@@ -282,7 +294,9 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             self.state.ended(exchange.record, "error")
         if reset:
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
             self.transport.abort()
         else:
             self.transport.close()
