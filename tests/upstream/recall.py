@@ -11,6 +11,7 @@ import time
 import orjson
 
 from tests.upstream import engine
+from tests.upstream.behaviour import Behaviour
 from tests.upstream.dialect import Answer, Ask, Dialect
 from tests.upstream.state import State
 from tests.upstream.wire import Exchange
@@ -22,13 +23,14 @@ _MOST = 512  # bodies
 class Known:
     """A request that was read, and its answer."""
 
-    __slots__ = ("_parts", "ask", "dialect", "finish", "made")
+    __slots__ = ("_parts", "ask", "at_once", "dialect", "finish", "made")
 
     def __init__(self, ask: Ask, dialect: Dialect) -> None:
         self.ask = ask
         self.dialect = dialect
         self.made: Answer = engine.answer(ask)
         self.finish = self.made.choices[0].finish if self.made.choices else "stop"
+        self.at_once = not ask.stream and _plain(ask.behaviour)
         self._parts: tuple[bytes, bytes, bytes] | None = None
 
     def body(self) -> bytes:
@@ -43,6 +45,13 @@ class Known:
             return body
         before, between, after = self._parts
         return b'%b%b%b"created":%d%b' % (before, orjson.dumps(ask.answer_id), between, ask.created, after)
+
+
+def _plain(behaviour: Behaviour) -> bool:
+    """Whether a whole answer needs no plan: it is good, and comes at once."""
+    slow = behaviour.first or behaviour.head or behaviour.pace
+    odd = behaviour.html or behaviour.empty or behaviour.gzip or behaviour.until_close or behaviour.bad_json is not None
+    return not (slow or odd or behaviour.cut)
 
 
 class Recall:

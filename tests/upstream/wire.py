@@ -89,14 +89,14 @@ class Exchange:
         self.method = ""
         self.path = ""
         self.headers: list[tuple[bytes, bytes]] = []  # as they came, names in lower case
-        self.values: dict[bytes, bytes] = {}  # the first of each name
+        self.values: dict[bytes, bytes] = {}  # by name; a violation has been recorded if one came twice
         self.body = b""
         self.close = False  # the connection ends with this answer
         self.logged = True  # control requests are not
         self.on_gone: Callable[[], None] | None = None
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of that (lower-case) name."""
+        """The header of that (lower-case) name."""
         return self.values.get(name)
 
     def write(self, data: bytes) -> None:
@@ -139,6 +139,7 @@ class Connection(asyncio.Protocol):
         self.waiting: deque[Exchange] = deque()  # came before the answer to the last one
         self.reading: Exchange | None = None
         self.fragments: list[bytes] = []
+        self.pairs: list[tuple[bytes, bytes]] = []
         self.served = 0
         self.idle_since = time.monotonic()
         self.paused = False
@@ -164,6 +165,8 @@ class Connection(asyncio.Protocol):
             return
         try:
             self.parser.feed_data(data)
+            if self.reading is not None and self.fragments:
+                self._consider_early(self.reading)
         except httptools.HttpParserUpgrade:
             self.state.violation("upgrade", "a request asked for another protocol")
             self.transport.abort()
@@ -175,6 +178,13 @@ class Connection(asyncio.Protocol):
                 self.state.violation("not_http", f"{problem!r}: {data[:200]!r}")
             self.transport.write(head(400, kind=b"text/plain", length=0, extra=b"connection: close\r\n"))
             self.transport.close()
+
+    def _consider_early(self, exchange: Exchange) -> None:
+        """A part of a body is here, and more is to come: some requests are answered now."""
+        exchange.headers, exchange.values = self.pairs, dict(self.pairs)
+        length = exchange.header(b"content-length")
+        if length and self.handler.early(exchange, int(length), self.fragments[0]):
+            self.early_answer = True
 
     def eof_received(self) -> bool:
         """The other side has ended its half; no HTTP client does so while it waits for an answer."""
@@ -209,6 +219,7 @@ class Connection(asyncio.Protocol):
         self.served += 1
         self.reading = Exchange(self, Record(self.state.seq, self.number, self.served, time.monotonic()))
         self.fragments = []
+        self.pairs = []
 
     def on_url(self, url: bytes) -> None:
         """The request's target, possibly in parts."""
@@ -217,18 +228,10 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        exchange = self.reading
-        assert exchange
-        name = name.lower()
-        exchange.headers.append((name, value))
-        exchange.values.setdefault(name, value)
+        self.pairs.append((name.lower(), value))
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
-        if not self.fragments and self.reading:
-            length = self.reading.header(b"content-length")
-            if length and len(data) < int(length) and self.handler.early(self.reading, int(length), data):
-                self.early_answer = True
         self.fragments.append(data)
 
     def on_message_complete(self) -> None:
@@ -238,6 +241,8 @@ class Connection(asyncio.Protocol):
             return
         self.reading = None
         fragments = self.fragments
+        exchange.headers = self.pairs
+        exchange.values = dict(self.pairs)
         exchange.body = fragments[0] if len(fragments) == 1 else b"".join(fragments)
         record = exchange.record
         record.method = exchange.method = self.parser.get_method().decode()
