@@ -12,6 +12,8 @@ BROAD = {"Exception", "BaseException"}
 STARTERS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
 SOCKETS = {"create_connection", "create_unix_connection", "open_connection", "open_unix_connection", "sock_connect"}
 SUPPRESSION = re.compile(r"# (?:noqa:[ A-Z0-9,]+|type: ignore\[[\w, -]+\])(?P<reason>.*)")
+PROTOCOL_METHODS = 3
+SKIPS = {"importorskip", "skip", "skipif", "skipIf", "skipTest", "skipUnless", "xfail"}
 CLIENTS = {"ftplib", "http.client", "requests", "smtplib", "telnetlib", "urllib.request"}
 
 
@@ -61,6 +63,20 @@ def socket_openings(tree: ast.Module) -> Iterator[ast.AST]:
                     yield node
             case _ if _called(node) in SOCKETS:
                 yield node
+
+
+def wide_protocols(tree: ast.Module) -> Iterator[ast.AST]:
+    """Protocols with more than three methods: whoever implements one would have to implement things that it is not."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef) or not any("Protocol" in _names(base) for base in node.bases):
+            continue
+        if sum(isinstance(part, Function) for part in node.body) > PROTOCOL_METHODS:
+            yield node
+
+
+def skips(tree: ast.Module) -> Iterator[ast.AST]:
+    """Tests that are not run, or may fail: what is not checked is not kept."""
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in SKIPS)
 
 
 def bare_suppressions(source: str) -> Iterator[int]:

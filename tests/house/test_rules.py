@@ -62,6 +62,16 @@ def test_only_the_transport_opens_sockets() -> None:
     assert not broken(rules.socket_openings, SOCKETS, "app")
 
 
+def test_protocols_are_narrow() -> None:
+    """At most three methods."""
+    assert not broken(rules.wide_protocols, set(), "app")
+
+
+def test_no_test_is_skipped() -> None:
+    """Nor expected to fail. What needs minutes or a real vLLM has a marker, and CI runs it."""
+    assert not broken(rules.skips, set(), "tests")
+
+
 def test_every_suppression_gives_its_reason() -> None:
     """`# noqa: RULE - why`: a rule that is off at one line has its reason beside it, like those in pyproject.toml."""
     found = [
@@ -90,6 +100,9 @@ def test_exceptions_are_still_needed(names: set[str]) -> None:
         (rules.task_starts, "asyncio.create_task(f())"),
         (rules.task_starts, "loop.create_task(f())"),
         (rules.task_starts, "ensure_future(f())"),
+        (rules.wide_protocols, "class P(Protocol[T]):" + "\n    def f(self): ..." * 4),
+        (rules.skips, "@pytest.mark.skipif(f)\ndef test(): ..."),
+        (rules.skips, "pytest.skip('later')"),
         (rules.socket_openings, "import urllib.request"),
         (rules.socket_openings, "from urllib import request"),
         (rules.socket_openings, "from http.client import HTTPConnection"),
@@ -109,6 +122,8 @@ def test_each_rule_finds_what_breaks_it(rule: Rule, source: str) -> None:
         (rules.broad_excepts, "try:\n    f()\nexcept (OSError, KeyError):\n    pass"),
         (rules.broad_excepts, "try:\n    f()\nexcept BaseException:\n    close()\n    raise"),
         (rules.task_starts, "tasks.spawn('name', f())"),
+        (rules.wide_protocols, "class P(Protocol):" + "\n    def f(self): ..." * 3),
+        (rules.skips, "@pytest.mark.slow\ndef test(): ..."),
         (rules.socket_openings, "from urllib.parse import urlsplit\nimport http"),
     ],
 )
