@@ -30,6 +30,10 @@ def _names(node: ast.expr | None) -> set[str]:
     return set() if node is None else {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
+def _decorators(function: Function) -> set[str]:
+    return {name for decorator in function.decorator_list for name in _names(decorator)}
+
+
 def inner_imports(tree: ast.Module) -> Iterator[ast.AST]:
     """Imports inside functions: they hide a dependency from whoever reads the head of the file."""
     for function in (node for node in ast.walk(tree) if isinstance(node, Function)):
@@ -66,11 +70,12 @@ def socket_openings(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def wide_protocols(tree: ast.Module) -> Iterator[ast.AST]:
-    """Protocols with more than three methods: whoever implements one would have to implement things that it is not."""
+    """Protocols with more than three methods, properties apart: implementing one would mean to be several things."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.ClassDef) or not any("Protocol" in _names(base) for base in node.bases):
             continue
-        if sum(isinstance(part, Function) for part in node.body) > PROTOCOL_METHODS:
+        methods = [part for part in node.body if isinstance(part, Function) and "property" not in _decorators(part)]
+        if len(methods) > PROTOCOL_METHODS:
             yield node
 
 

@@ -122,7 +122,10 @@ def test_each_rule_finds_what_breaks_it(rule: Rule, source: str) -> None:
         (rules.broad_excepts, "try:\n    f()\nexcept (OSError, KeyError):\n    pass"),
         (rules.broad_excepts, "try:\n    f()\nexcept BaseException:\n    close()\n    raise"),
         (rules.task_starts, "tasks.spawn('name', f())"),
-        (rules.wide_protocols, "class P(Protocol):" + "\n    def f(self): ..." * 3),
+        (
+            rules.wide_protocols,
+            "class P(Protocol):" + "\n    def f(self): ..." * 3 + "\n    @property\n    def g(self): ...",
+        ),
         (rules.skips, "@pytest.mark.slow\ndef test(): ..."),
         (rules.socket_openings, "from urllib.parse import urlsplit\nimport http"),
     ],
