@@ -25,7 +25,10 @@ class Source(Protocol):
     """A reply whose body may be encoded."""
 
     status: int
-    headers: dict[str, str]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers."""
 
     async def read(self) -> bytes:
         """The next piece; empty at the end."""

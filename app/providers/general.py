@@ -159,7 +159,7 @@ class GeneralClient:
         self, endpoint: Endpoint, request: Outbound, timeouts: Timeouts, deadline: float
     ) -> GeneralReply | DecodedReply:
         """The reply, as soon as its head is here. Raises `UpstreamFailure`."""
-        pool = self._pools[endpoint]
+        pool = self._pools.by_endpoint.get(endpoint) or self._pools.add(endpoint)
         pool.heads.render(request)  # the same checks
         line = pool.take(asyncio.get_running_loop().time()) or self._line(pool)
         clock = Clock(request, timeouts, deadline)

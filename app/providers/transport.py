@@ -17,8 +17,9 @@ from app.exchange import Endpoint, Outbound, Timeouts
 from app.providers.encoding import DecodedReply, coding_of
 from app.providers.failures import FOREIGN, Phase, upstream_failure
 from app.providers.general import GeneralClient, GeneralReply
-from app.providers.http1 import Connection, Exchange
+from app.providers.http1 import Connection
 from app.providers.pool import Pool, Pools
+from app.providers.reply import HttpReply
 
 IDLE_LIMIT: Final = 4.0
 """Seconds. uvicorn, hence vLLM, closes idle connections after 5."""
@@ -27,7 +28,7 @@ HAPPY_EYEBALLS_DELAY: Final = 0.25
 CLOSE_LIMIT: Final = 1.0
 """Seconds that `aclose` waits for aborted connections."""
 
-Reply = Exchange | DecodedReply | GeneralReply
+AnyReply = HttpReply | DecodedReply | GeneralReply
 
 
 class HttpTransport:
@@ -61,7 +62,7 @@ class HttpTransport:
         """Per endpoint that has any: connections open or being opened, and how many of them idle."""
         return self._pools.counts() | ({} if self._general is None else self._general.connections())
 
-    async def send(self, endpoint: Endpoint, request: Outbound, timeouts: Timeouts, deadline: float) -> Reply:
+    async def send(self, endpoint: Endpoint, request: Outbound, timeouts: Timeouts, deadline: float) -> AnyReply:
         """The reply, as soon as its head is here; `deadline` is loop time. Raises `UpstreamFailure`.
 
         The caller closes the reply, always. A request on a reused connection that closes before any byte of a response
@@ -69,20 +70,33 @@ class HttpTransport:
         """
         if endpoint.proxy is not None or endpoint.http2:
             return await self._general_client().send(endpoint, request, timeouts, deadline)
-        pool = self._pools[endpoint]
+        pool = self._pools.by_endpoint.get(endpoint) or self._pools.add(endpoint)
         head = pool.heads.render(request)
         now = self._time()
         if deadline <= now:
             raise UpstreamFailure(Failure.TOTAL_TIMEOUT, "the deadline passed before the request was sent", sent=False)
         connection = pool.take(now)
-        if connection is not None:
-            self.reused += 1
-            exchange = await self._exchange(connection, head, request, timeouts, deadline, now)
-            if exchange.status or exchange.touched or (exchange.failure or ("",))[0] is not Failure.CLOSED:
-                return _delivered(exchange)
+        again = False
+        while True:
+            fresh = connection is None
+            if connection is None:
+                connection = await self._connect(endpoint, timeouts, deadline, sent=again)
+                now = self._time()
+            else:
+                self.reused += 1
+            reply = HttpReply(timeouts, deadline, now, stream=request.stream, head_only=request.method == "HEAD")
+            connection.start(reply, head, request.body)
+            try:
+                while not reply.status and reply.failure is None:
+                    await connection.wait()
+            except BaseException:
+                reply.close()
+                raise
+            if fresh or reply.status or not reply.unanswered:
+                return reply if reply.status and not reply.encoded else _delivered(reply)
             self.resent += 1
-        fresh = await self._connect(endpoint, timeouts, deadline, sent=connection is not None)
-        return _delivered(await self._exchange(fresh, head, request, timeouts, deadline, self._time()))
+            again = True
+            connection = None
 
     async def aclose(self) -> None:
         """Abort every connection and wait, for a bounded time, until the sockets are closed."""
@@ -90,22 +104,8 @@ class HttpTransport:
         if self._general is not None:
             await self._general.aclose()
 
-    async def _exchange(
-        self, connection: Connection, head: bytes, request: Outbound, timeouts: Timeouts, deadline: float, now: float
-    ) -> Exchange:
-        """Send the request; returns when the head is here or the exchange has failed."""
-        exchange = Exchange(timeouts, deadline, now, stream=request.stream, head_only=request.method == "HEAD")
-        connection.start(exchange, head, request.body)
-        try:
-            while not exchange.status and exchange.failure is None:
-                await connection.wait()
-        except BaseException:
-            exchange.close()
-            raise
-        return exchange
-
     async def _connect(self, endpoint: Endpoint, timeouts: Timeouts, deadline: float, *, sent: bool) -> Connection:
-        pool = self._pools[endpoint]
+        pool = self._pools.by_endpoint.get(endpoint) or self._pools.add(endpoint)
         due = min(self._time() + timeouts.connect, deadline)
         tls = self._tls_context() if endpoint.scheme == "https" else None
         connection = Connection(self._loop, pool.put, pool.lost)
@@ -133,7 +133,7 @@ class HttpTransport:
 
     def _give_up(self, pool: Pool[Connection], connection: Connection) -> None:
         connection.abort()
-        if connection.transport is None:
+        if not connection.made:
             pool.lost(connection)
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -148,16 +148,14 @@ class HttpTransport:
         return self._general
 
 
-def _delivered(exchange: Exchange) -> Exchange | DecodedReply:
-    """The exchange as the reply it is, decoded if it must be. Raises its failure if no head came."""
-    if not exchange.status:
-        exchange.close()
-        raise exchange.error()
-    if "content-encoding" not in exchange.headers:
-        return exchange
+def _delivered(reply: HttpReply) -> HttpReply | DecodedReply:
+    """The reply, to be decoded where it must. Raises its failure if no head came."""
+    if not reply.status:
+        reply.close()
+        raise reply.error()
     try:
-        coding = coding_of(exchange.headers)
+        coding = coding_of(reply.headers)
     except UpstreamFailure:
-        exchange.close()
+        reply.close()
         raise
-    return exchange if coding is None else DecodedReply(exchange, coding)
+    return reply if coding is None else DecodedReply(reply, coding)
