@@ -1,0 +1,195 @@
+"""Invented traffic: requests with known rates of bad events, observed by the code that observes real ones."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import heappop, heappush
+from itertools import accumulate
+from math import comb
+from random import Random
+from typing import Protocol
+
+from app.control.blocks import Book, block_size
+from app.control.evariable import Counts
+from app.control.gates import Result, limits_of, tally
+from app.control.policy import Bad, Gate
+from app.control.units import Meeting, Unit, meet
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What some traffic brought: closed blocks with counts per gate, and the requests as a plain rule sees them.
+
+    `requests` counts requests and bad ones by arm, at the first gate, in the order in which they were sent.
+    """
+
+    blocks: Sequence[Sequence[Counts]]
+    requests: Counts
+
+
+class Traffic(Protocol):
+    """Where rehearsed requests come from."""
+
+    def send(self, requests: int, weight: float, epoch: int) -> Batch:
+        """So many requests at this weight (percent); `epoch` numbers the weights."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Probability of a bad event per request in either arm."""
+
+    stable: float
+    candidate: float
+
+    def at(self, weight: float, bad_from: float) -> tuple[float, float]:
+        """Both rates; below the weight `bad_from` the candidate is like stable."""
+        return self.stable, self.stable if weight < bad_from else self.candidate
+
+
+class Independent:
+    """Requests that do not depend on each other, each its own unit, with results at once and own events per gate."""
+
+    def __init__(self, random: Random, rates: Sequence[Rates], bad_from: float = 0.0) -> None:
+        self._random = random.random
+        self._rates, self._bad_from = rates, bad_from
+        self._seen = 0
+
+    def send(self, requests: int, weight: float, epoch: int) -> Batch:
+        """Blocks as a `Book` would fill them; the epoch does not matter here."""
+        del epoch
+        rates = [rate.at(weight, self._bad_from) for rate in self._rates]
+        blocks = []
+        while requests:
+            size = min(block_size(self._seen), requests)
+            blocks.append(self._block(size, weight / 100, rates))
+            self._seen += size
+            requests -= size
+        if len(blocks) == 1:
+            return Batch(blocks, blocks[0][0])
+        return Batch(blocks, Counts(*map(sum, zip(*(block[0] for block in blocks), strict=True))))
+
+    def _block(self, size: int, share: float, rates: list[tuple[float, float]]) -> list[Counts]:
+        candidate = self._draw(size, share)
+        stable = size - candidate
+        return [Counts(stable, self._draw(stable, p), candidate, self._draw(candidate, q)) for p, q in rates]
+
+    def _draw(self, n: int, p: float) -> int:
+        """Binomial: by its distribution function, at most 100 at a time."""
+        drawn = 0
+        while n > 100:
+            drawn += bisect(_binomial(100, p), self._random())
+            n -= 100
+        return drawn + bisect(_binomial(n, p), self._random())
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Sticky users: how many, Zipf's exponent of their traffic, and how unequal their rates of bad events are.
+
+    A user's rate is drawn from Beta(mean * evenness, (1 - mean) * evenness); 5 gives Beta(0.1, 4.9) at a mean of 0.02.
+    The candidate multiplies a user's rate. With `per_request` every request is counted by itself, which is wrong: to
+    show it.
+    """
+
+    users: int = 10_000
+    zipf: float = 1.1
+    evenness: float = 5.0
+    observed: int = 1
+    per_request: bool = False
+
+
+class Lifelike:
+    """Requests one by one, with users and late results, through the book, units and tally that a live rollout uses.
+
+    `rps` requests a second. A good request takes up to a second; a bad one up to `late_s` seconds.
+    """
+
+    def __init__(
+        self, random: Random, rates: Rates, *, rps: float, late_s: float, crowd: Crowd | None, bad_from: float = 0.0
+    ) -> None:
+        self._random, self._rps, self._late, self._crowd = random, rps, max(late_s, 1.0), crowd
+        self._rates, self._bad_from = rates, bad_from
+        self._gates = [Gate(Bad.ERROR)]
+        self._limits = limits_of(self._gates)
+        self._book = Book(horizon=self._late + 1, requests=crowd.observed if crowd else 1)
+        self._known: dict[str, Unit] = {}
+        self._ends: list[tuple[float, str, bool]] = []
+        self._sent = 0
+        self._people = _people(random, crowd, rates.stable) if crowd else None
+
+    def send(self, requests: int, weight: float, epoch: int) -> Batch:
+        """Send, let end what ends meanwhile, and hand over the blocks that are complete then."""
+        totals = [0, 0, 0, 0]
+        for _ in range(requests):
+            candidate, bad = self._request(weight, epoch)
+            totals[2 * candidate] += 1
+            totals[2 * candidate + 1] += bad
+        now = self._sent / self._rps
+        while self._ends and self._ends[0][0] <= now:
+            _, request, bad = heappop(self._ends)
+            self._book.ended(request, _BAD if bad else _GOOD)
+        return Batch([tally(self._gates, self._limits, block) for block in self._book.closed(now)], Counts(*totals))
+
+    def _request(self, weight: float, epoch: int) -> tuple[bool, bool]:
+        draw = self._random.random
+        at = self._sent / self._rps
+        request = str(self._sent)
+        self._sent += 1
+        if self._people is None:
+            candidate, rate = draw() * 100 < weight, self._rates.stable
+            meeting: Meeting | None = Meeting(request, epoch)
+        else:
+            candidate, rate, meeting = self._person(self._people, request, weight, epoch)
+        if candidate:
+            stable, worse = self._rates.at(weight, self._bad_from)
+            rate = min(1.0, rate * worse / stable) if stable else worse
+        bad = draw() < rate
+        if meeting is not None:
+            self._book.started(request, meeting, at, candidate=candidate)
+            heappush(self._ends, (at + draw() * (self._late if bad else 1.0), request, bad))
+        return candidate, bad
+
+    def _person(self, people: _People, request: str, weight: float, epoch: int) -> tuple[bool, float, Meeting | None]:
+        who = bisect(people.traffic, self._random.random())
+        candidate = people.places[who] * 100 < weight
+        if self._crowd is not None and self._crowd.per_request:
+            return candidate, people.rates[who], Meeting(request, epoch)
+        name = str(who)
+        self._known[name], meeting = meet(name, self._known.get(name), epoch, weight, candidate=candidate)
+        return candidate, people.rates[who], meeting
+
+
+_GOOD, _BAD = Result(), Result(error=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """Per user: cumulated share of the traffic, own rate, place in the hash."""
+
+    traffic: Sequence[float]
+    rates: Sequence[float]
+    places: Sequence[float]
+
+
+def _people(random: Random, crowd: Crowd, mean: float) -> _People:
+    alpha, beta = mean * crowd.evenness, (1 - mean) * crowd.evenness
+    users = range(crowd.users)
+    rates = [random.betavariate(alpha, beta) for _ in users]
+    return _People(_zipf(crowd.users, crowd.zipf), rates, [random.random() for _ in users])
+
+
+@lru_cache(16)
+def _zipf(users: int, exponent: float) -> tuple[float, ...]:
+    shares = [1 / rank**exponent for rank in range(1, users + 1)]
+    total = sum(shares)
+    return tuple(accumulate(share / total for share in shares[:-1]))
+
+
+@lru_cache(1024)
+def _binomial(n: int, p: float) -> tuple[float, ...]:
+    """The distribution function at 0 … n-1: where a uniform number falls is a binomial one."""
+    return tuple(accumulate(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n)))
