@@ -65,16 +65,18 @@ class Book:
         self._running: dict[str, _Unit] = {}
         self.skipped = 0
 
-    def started(self, request: str, meeting: Meeting, at: float, *, candidate: bool) -> None:
-        """A request that will be observed if it is among its unit's first."""
+    def started(self, request: str, meeting: Meeting, at: float, *, candidate: bool) -> bool:
+        """A request has started; whether it is observed: if it is among its unit's first."""
         if meeting.number > self._requests:
-            return
+            return False
         unit = self._units.get((meeting.epoch, meeting.unit))
         if unit is None and meeting.number == 1:
             unit = self._enter(meeting, at, candidate=candidate)
-        if unit is not None and unit.candidate == candidate:
-            unit.results[request] = None
-            self._running[request] = unit
+        if unit is None or unit.candidate != candidate:
+            return False
+        unit.results[request] = None
+        self._running[request] = unit
+        return True
 
     def ended(self, request: str, result: Result) -> None:
         """The result of a request; ignored if it is not observed, or comes after its block was handed over."""

@@ -77,7 +77,7 @@ class Finishes:
             "waiting": states[State.READY],
             "median_seconds_to_promotion": self._seconds(State.PROMOTED),
             "median_seconds_to_rollback": self._seconds(State.ROLLED_BACK),
-            "rollbacks_by_gate": dict(Counter(run.reason for run in self.runs if run.ending.rolled_back)),
+            "rollbacks_by_gate": dict(Counter(str(run.reason) for run in self.runs if run.ending.rolled_back)),
         }
 
     def _seconds(self, state: State) -> float | None:

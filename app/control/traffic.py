@@ -119,7 +119,7 @@ class Lifelike:
         self._known: dict[str, Unit] = {}
         self._ends: list[tuple[float, str, bool]] = []
         self._sent = 0
-        self._people = _people(random, crowd, rates.stable) if crowd else None
+        self._people: dict[int, tuple[float, float]] = {}
 
     def send(self, requests: int, weight: float, epoch: int) -> Batch:
         """Send, let end what ends meanwhile, and hand over the blocks that are complete then."""
@@ -139,47 +139,40 @@ class Lifelike:
         at = self._sent / self._rps
         request = str(self._sent)
         self._sent += 1
-        if self._people is None:
+        if self._crowd is None:
             candidate, rate = draw() * 100 < weight, self._rates.stable
             meeting: Meeting | None = Meeting(request, epoch)
         else:
-            candidate, rate, meeting = self._person(self._people, request, weight, epoch)
+            candidate, rate, meeting = self._visit(self._crowd, request, weight, epoch)
         if candidate:
             stable, worse = self._rates.at(weight, self._bad_from)
             rate = min(1.0, rate * worse / stable) if stable else worse
         bad = draw() < rate
-        if meeting is not None:
-            self._book.started(request, meeting, at, candidate=candidate)
+        if meeting is not None and self._book.started(request, meeting, at, candidate=candidate):
             heappush(self._ends, (at + draw() * (self._late if bad else 1.0), request, bad))
         return candidate, bad
 
-    def _person(self, people: _People, request: str, weight: float, epoch: int) -> tuple[bool, float, Meeting | None]:
-        who = bisect(people.traffic, self._random.random())
-        candidate = people.places[who] * 100 < weight
-        if self._crowd is not None and self._crowd.per_request:
-            return candidate, people.rates[who], Meeting(request, epoch)
+    def _visit(self, crowd: Crowd, request: str, weight: float, epoch: int) -> tuple[bool, float, Meeting | None]:
+        who = bisect(_zipf(crowd.users, crowd.zipf), self._random.random())
+        person = self._people.get(who)
+        if person is None:
+            person = self._people[who] = self._person(crowd.evenness)
+        rate, at = person
+        candidate = at * 100 < weight
+        if crowd.per_request:
+            return candidate, rate, Meeting(request, epoch)
         name = str(who)
         self._known[name], meeting = meet(name, self._known.get(name), epoch, weight, candidate=candidate)
-        return candidate, people.rates[who], meeting
+        return candidate, rate, meeting
+
+    def _person(self, evenness: float) -> tuple[float, float]:
+        """A user's own rate of bad requests, and the place in the hash."""
+        mean = self._rates.stable
+        rate = self._random.betavariate(mean * evenness, (1 - mean) * evenness) if 0 < mean < 1 else mean
+        return rate, self._random.random()
 
 
 _GOOD, _BAD = Result(), Result(error=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _People:
-    """Per user: cumulated share of the traffic, own rate, place in the hash."""
-
-    traffic: Sequence[float]
-    rates: Sequence[float]
-    places: Sequence[float]
-
-
-def _people(random: Random, crowd: Crowd, mean: float) -> _People:
-    alpha, beta = mean * crowd.evenness, (1 - mean) * crowd.evenness
-    users = range(crowd.users)
-    rates = [random.betavariate(alpha, beta) for _ in users]
-    return _People(_zipf(crowd.users, crowd.zipf), rates, [random.random() for _ in users])
 
 
 @lru_cache(16)
