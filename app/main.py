@@ -221,7 +221,8 @@ class _Server(uvicorn.Server):
 
 
 def _bounds(config: Config) -> Bounds:
-    return Bounds(head=config.server.header_timeout, body=config.server.body_timeout)
+    server = config.server
+    return Bounds(head=server.header_timeout, body=server.body_timeout, idle=server.keep_alive)
 
 
 def _document(result: ReloadResult) -> JsonObject:

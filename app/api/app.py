@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,14 +28,12 @@ class GatewayApp(FastAPI):
         self._hot = hot
         add_error_handlers(self)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:  # type: ignore[override]  # awaited all the same
         """The hot path for the data plane's paths, FastAPI for everything else."""
-        if scope["type"] == "http":
-            operation = OPERATIONS.get(scope["path"])
-            if operation is not None:
-                await self._hot(operation, scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+        operation = OPERATIONS.get(scope.get("path", ""))
+        if operation is not None:
+            return self._hot(operation, scope, receive, send)
+        return super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """One page for everything: FastAPI's own routes, and the data plane's."""

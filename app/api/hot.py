@@ -11,9 +11,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from os import urandom
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
 from app.api.server import BODY_LATE, DISCONNECTED
@@ -43,7 +43,7 @@ class Hot:
 
     async def __call__(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens to it."""
-        progress = Progress(f"req_{uuid4().hex}", operation)
+        progress = Progress(f"req_{urandom(16).hex()}", operation)
         credentials, length = read_headers(scope["headers"])
 
         async def read_body(limit: int) -> bytes:

@@ -30,8 +30,13 @@ DEFAULT_PAUSE = 0.05
 class Reply(Protocol):
     """An upstream's response whose head has come."""
 
-    status: int
-    headers: Mapping[str, str]
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names; repeated ones are joined with a comma."""
 
     async def read(self) -> bytes:
         """The next piece of the body, everything that is here; empty at the end. Raises `UpstreamFailure`."""

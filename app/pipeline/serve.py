@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Batch
@@ -19,8 +20,7 @@ from app.pipeline.validate import validate
 from app.table import State
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A request as it stands at the door: its credentials, and how to get its body, which nobody has read yet."""
 
     credentials: tuple[bytes, ...]
