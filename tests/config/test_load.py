@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.config import Config, ConfigError, load, secret_files
+from app.config import ConfigError, load, secret_files
 from tests.support.configs import ENVIRON, messages, problems_of, small
 
 FIXTURES = Path("tests/fixtures/config")
@@ -28,7 +30,7 @@ def test_the_complete_example_loads() -> None:
     assert model.rollout.gates.slow_first_token is not None
     assert model.rollout.gates.slow_first_token.seconds == 2
     assert model.shadow is not None
-    assert (model.shadow.to, model.shadow.budget.usd) == ("gpt-mini", 5)
+    assert (model.shadow.to, model.shadow.budget.usd) == ("gpt-mini", Decimal(5))
     assert (tenant.limits.concurrent, tenant.keys[0].models) == (64, ("chat",))
     assert guard.completion is not None
     assert (guard.blocklist, guard.completion.stream.hold_chars) == (("internal codename",), 200)
@@ -86,7 +88,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_the_files_that_a_text_refers_to() -> None:
     """Also where the rest of it is wrong; nothing where it is no YAML."""
-    assert secret_files("a: file:/x\nb: [{c: file:/y}]\n") == {Path("/x"), Path("/y")}
+    assert secret_files("a: file:/x\nb: [{c: file:/y}]\n") == frozenset({Path("/x"), Path("/y")})
     assert secret_files("a: [") is None
 
 
@@ -95,7 +97,7 @@ def test_a_secret_that_is_missing_is_a_problem_of_the_file(tmp_path: Path) -> No
     text = FIRST.read_text().replace("env:OPENAI_API_KEY", f"file:{tmp_path}/absent").replace("port: 9090", "port: x")
     assert [(problem.line, problem.path) for problem in problems_of(text)] == [
         (2, "server.ops.port"),
-        (18, "deployments[1].api_key"),
+        (19, "deployments[1].api_key"),
     ]
 
 
@@ -121,9 +123,7 @@ def mutations(draw: st.DrawFn) -> dict[str, Any]:
     for _ in range(draw(st.integers(1, 4))):
         node: Any = document
         while isinstance(node, dict | list) and node:
-            name = (
-                draw(st.sampled_from(sorted(node))) if isinstance(node, dict) else draw(st.integers(0, len(node) - 1))
-            )
+            name = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
             if draw(st.booleans()) and isinstance(node[name], dict | list):
                 node = node[name]
                 continue
@@ -140,7 +140,7 @@ def mutations(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(mutations())
 def test_any_mutation_loads_or_is_refused(document: dict[str, Any]) -> None:
     """Nothing but `ConfigError`, every problem with a message, and no secret in any of them."""
@@ -152,7 +152,5 @@ def test_any_mutation_loads_or_is_refused(document: dict[str, Any]) -> None:
 @given(st.text(max_size=60), st.sampled_from(["api_key: ", "server: {port: ", "- ", "tenants:\n  - ", "? "]))
 def test_any_text_loads_or_is_refused(text: str, beginning: str) -> None:
     """Also what only looks like the beginning of a configuration."""
-    try:
-        assert isinstance(load(beginning + text, ENVIRON), Config)
-    except ConfigError as error:
-        assert str(error)
+    with suppress(ConfigError):
+        assert load(beginning + text, ENVIRON).models
