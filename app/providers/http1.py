@@ -249,10 +249,13 @@ class Connection(asyncio.Protocol):
             self._coding(name.lower(), value)
 
     def _coding(self, name: bytes, value: bytes) -> None:
+        reply = self.reply
         if name == b"content-encoding":
-            self.reply.encoded = True
-        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            raise _Refused(f"transfer-encoding {value!r}")
+            reply.encoded = True
+        elif name == b"transfer-encoding":
+            if reply.chunked or value.strip().lower() != b"chunked":
+                raise _Refused(f"transfer-encoding {value!r}")
+            reply.chunked = True
 
     def on_headers_complete(self) -> None:
         """A head is complete: an interim one is skipped, the final one wakes `send`."""
@@ -267,7 +270,7 @@ class Connection(asyncio.Protocol):
         if status < 200:
             if status < 100 or status == 101:
                 raise _Refused(f"status {status}")
-            reply.encoded = False
+            reply.chunked = reply.encoded = False
             return
         reply.fields = fields
         reply.status = status
@@ -278,6 +281,8 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         reply = self.reply
+        if not reply.status:
+            raise _Refused("an interim response with a body")
         if not reply.complete:
             reply.parts.append(data)
             reply.unread += len(data)
