@@ -74,7 +74,9 @@ def test_replicas_proxy_and_http2_stand_at_every_endpoint() -> None:
         }
     ).deployments["one"]
     proxy = ENVIRON["PROXY_URL"]
-    assert one.endpoints == (Endpoint("http", "a", 1, "", proxy, True), Endpoint("http", "b", 2, "", proxy, True))
+    assert one.endpoints == tuple(
+        Endpoint("http", host, port, "", proxy, http2=True) for host, port in (("a", 1), ("b", 2))
+    )
 
 
 def test_credentials_are_held_and_not_shown() -> None:
@@ -127,9 +129,8 @@ def test_another_credential_is_nobodys(secret: bytes | None) -> None:
 def test_half_a_digest_is_not_enough() -> None:
     """Both halves are compared."""
     built = table()
-    forged = dataclasses.replace(
-        built, keys={digest: (b"\0" * 16, holder) for digest, (_, holder) in built.keys.items()}
-    )
+    keys = {digest: (b"\0" * 16, holder) for digest, (_, holder) in built.keys.items()}
+    forged = dataclasses.replace(built, keys=keys)
     assert forged.principal(CI) is None
 
 
