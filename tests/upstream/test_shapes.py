@@ -25,7 +25,8 @@ STREAMS = [
 ]  # fmt: skip
 SAME_SEQUENCE = ["chat-stream-usage", "chat-stream-length", "chat-stream-usage-each", "chat-stream-logprobs"]
 ERRORS = {
-    "error-unknown-model": "nope", "error-unknown-model-stream": "nope", "error-bad-json": "echo", "error-array-body": "echo",
+    "error-unknown-model": "nope", "error-unknown-model-stream": "nope", "error-bad-json": "echo",
+    "error-array-body": "echo",
     "error-no-messages": "echo", "error-method": "echo", "error-no-such-path": "echo", "error-n-zero": "echo",
     "error-max-tokens-over-context": "context-2048", "error-prompt-over-context": "context-2048",
     "error-temperature-range": "echo", "error-temperature-type": "echo",
