@@ -182,6 +182,7 @@ class Process:
             app,
             http=Protocol,
             ws="none",
+            interface="asgi3",
             lifespan="off",
             access_log=False,
             log_config=None,
