@@ -20,18 +20,24 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-def open_sockets() -> set[int]:
+def open_sockets() -> set[str]:
     """The TCP sockets of this process, by inode (Linux only). A loop's own socket pairs are none."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile, or no socket
-            with socket.socket(fileno=os.dup(int(entry.name))) as copy:
-                if copy.family in {socket.AF_INET, socket.AF_INET6}:
-                    found.add(os.fstat(copy.fileno()).st_ino)
+        with contextlib.suppress(OSError):  # closed meanwhile
+            link = str(entry.readlink())
+            if link.startswith("socket:") and is_tcp(int(entry.name)):
+                found.add(link)
     return found
 
 
-async def settled(before: set[int]) -> set[int]:
+def is_tcp(descriptor: int) -> bool:
+    """Whether a descriptor that is a socket belongs to TCP."""
+    with socket.socket(fileno=os.dup(descriptor)) as copy:
+        return copy.family in {socket.AF_INET, socket.AF_INET6}
+
+
+async def settled(before: set[str]) -> set[str]:
     """Sockets that are still open although a second has passed."""
     for _ in range(200):
         if not open_sockets() - before:

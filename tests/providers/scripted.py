@@ -105,10 +105,12 @@ class Scripted:
         self.accepted += 1
         try:
             await self._script(peer)
+            writer.close()  # flushes first
         except (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
-            pass  # the test is over, or the client has hung up
-        finally:
+            writer.transport.abort()  # the test is over, or the client has hung up
+        except BaseException:
             writer.transport.abort()
+            raise
 
 
 @contextlib.asynccontextmanager

@@ -343,6 +343,7 @@ def judge(pieces: list[bytes]) -> None:
         assert comparable(mine) == comparable(reference), sent
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(responses().flatmap(split))
 async def test_agrees_with_h11(pieces: list[bytes]) -> None:
@@ -351,6 +352,7 @@ async def test_agrees_with_h11(pieces: list[bytes]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.asyncio(loop_factories=["asyncio"])
 @settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
 @given(responses().flatmap(split))
 async def test_agrees_with_h11_at_length(pieces: list[bytes]) -> None:
@@ -358,6 +360,7 @@ async def test_agrees_with_h11_at_length(pieces: list[bytes]) -> None:
     judge(pieces)
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=5))
 async def test_noise_is_never_an_answer(pieces: list[bytes]) -> None:
     """Random bytes are rejected without any other exception."""
