@@ -44,7 +44,7 @@ NOT_YET = (
     Unbuilt("telemetry.capture_content", TRACES, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].candidate", ROLLOUTS),
-    Unbuilt("models[].weight", ROLLOUTS, (0,)),
+    Unbuilt("models[].weight", ROLLOUTS),
     Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].sticky", ROLLOUTS, ("none",)),
     Unbuilt("models[].shadow", SHADOWS),

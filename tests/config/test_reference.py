@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from app.config import load
-from app.config.reference import Setting, settings
+from app.config.reference import settings
 from app.config.schema import Config
 from scripts.docs import rendered
 from tests.support.configs import ENVIRON
@@ -63,8 +63,3 @@ def test_the_page_says_when_a_change_takes_effect() -> None:
     assert when["server.port"] == when["server.ops.port"] == "restart"
     assert when["server"] == ""
     assert {setting.change for setting in BY_PATH.values()} >= {"reload", "restart"}
-
-
-def test_rows_are_values() -> None:
-    """Two walks tell the same."""
-    assert list(settings()) == [Setting(*(getattr(row, name) for name in Setting.__slots__)) for row in settings()]
