@@ -41,6 +41,23 @@ def test_the_first_requests_fail(client: Client, upstream: Upstream) -> None:
     assert client.chat("rate-limited-2").headers["retry-after"] == "2"
 
 
+def test_a_failure_can_say_when_to_come_back(client: Client) -> None:
+    """Any status; a limit says so by itself."""
+    reply = client.chat("fail-first-1+retry-after-7")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "7")
+    assert "retry-after" not in client.chat("fail-503").headers
+
+
+def test_a_stale_connection_ends_without_an_answer(client: Client, upstream: Upstream) -> None:
+    """Only one that has served before: a fresh one gets its answer."""
+    assert client.chat("stale").status == 200
+    with pytest.raises(ConnectionError):
+        client.chat("stale")
+    client.close()
+    assert client.chat("stale").status == 200
+    assert [(line["nth"], line["fault"]) for line in upstream.log()] == [(1, None), (2, "stale"), (1, None)]
+
+
 def test_hangs_takes_the_request_and_says_nothing(upstream: Upstream) -> None:
     """Until the caller gives up, which is noticed."""
     with Client(upstream, timeout=0.2) as client, pytest.raises(TimeoutError):
