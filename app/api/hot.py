@@ -43,6 +43,10 @@ class Hot:
 
     async def __call__(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens to it."""
+        if scope["method"] != "POST":
+            error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
+            await send_error(send, error, [(b"allow", b"POST")])
+            return
         progress = Progress(f"req_{urandom(16).hex()}", operation)
         credentials, length = read_headers(scope["headers"])
 
@@ -51,8 +55,6 @@ class Hot:
 
         try:
             async with aclosing(serve(Arrival(credentials, read_body), progress, self._services)) as flow:
-                if scope["method"] != "POST":
-                    raise GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
                 await _relay(flow, progress, send)
         except asyncio.CancelledError as error:
             if error.args != (DISCONNECTED,):

@@ -25,6 +25,10 @@ from app.table import Deployment
 MAX_BODY = 64 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
 DEFAULT_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+"""Seconds. A `retry-after` up to here is waited for; a longer one is the caller's to wait for."""
+MOST_ATTEMPTS = 3
+"""At one deployment, for one request."""
 
 
 class Reply(Protocol):
@@ -181,7 +185,7 @@ class Caller:
         """Attempts at one deployment, retries included."""
         tried: set[Endpoint] = set()
         self._retries.earn(deployment.name)
-        while True:
+        for attempts_left in range(MOST_ATTEMPTS - 1, -1, -1):
             state = self._endpoints.choose(deployment, tried, last_resort=final)
             if state is None:
                 raise GatewayError(
@@ -192,13 +196,14 @@ class Caller:
             try:
                 return await self._attempt(call, deployment, attempt, progress, deadline)
             except GatewayError as error:
-                if not attempt.retryable:
+                if not attempt.retryable or not attempts_left:
                     raise
                 tried.add(state.endpoint)
                 if not await self._may_retry(deployment, tried, error, deadline, progress, final=final):
                     raise
             finally:
                 attempt.end_unless_answering()
+        raise AssertionError("the last attempt answers or raises")
 
     async def _may_retry(
         self,
@@ -214,7 +219,7 @@ class Caller:
         pause = 0.0
         if not any(self._endpoints.state(endpoint).up for endpoint in deployment.endpoints if endpoint not in tried):
             pause = DEFAULT_PAUSE if error.retry_after is None else error.retry_after
-            if pause > (deployment.timeouts.first_token if final else DEFAULT_PAUSE):
+            if pause > (LONGEST_PAUSE if final else DEFAULT_PAUSE):
                 return False
             tried.clear()
         if asyncio.get_running_loop().time() + pause >= deadline or not self._retries.spend(deployment.name):

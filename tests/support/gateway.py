@@ -185,6 +185,12 @@ class Gateway:
         self._wait(lambda: self.access_log.read_bytes().count(b"\n") >= count, 10, f"fewer than {count} access lines")
         return [orjson.loads(line) for line in self.access_log.read_bytes().splitlines()]
 
+    def line(self, response: httpx2.Response) -> Json:
+        """The access line of a response, once it is written."""
+        wanted = response.headers["x-request-id"].encode()
+        self._wait(lambda: wanted in self.access_log.read_bytes(), 10, f"no access line for {wanted!r}")
+        return next(line for line in self.lines() if line["request_id"].encode() == wanted)
+
     def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """Every sample of `/metrics`, by name and labels."""
         text = self.ops("/metrics").text
