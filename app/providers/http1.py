@@ -8,6 +8,7 @@ costs one suspension. Each connection keeps one timer across its requests and mo
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -205,12 +206,20 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def eof_received(self) -> None:
-        """The upstream will send no more. The clean end of a body without a length; else `connection_lost` judges."""
+        """The upstream will send no more: the end of a body without a length. Of others `connection_lost` judges."""
         self.usable = False
         reply = self.reply
-        if reply.status and reply.failure is None and reply.until_close():
+        if reply.status and reply.failure is None and reply.until_close() and not self._cut():
             reply.complete = True
             self._wake()
+
+    def _cut(self) -> bool:
+        """Whether a TLS stream ended without `close_notify`, which anybody on the way can bring about."""
+        tls = self.transport.get_extra_info("ssl_object")
+        try:
+            return tls is not None and tls.read(1) != b""
+        except ssl.SSLError:
+            return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
