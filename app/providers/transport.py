@@ -20,7 +20,7 @@ from app.providers.encoding import DecodedReply, coding_of
 from app.providers.failures import FOREIGN, Phase, upstream_failure
 from app.providers.general import GeneralClient, GeneralReply
 from app.providers.http1 import Connection
-from app.providers.pool import Pool, Pools
+from app.providers.pool import Pools
 from app.providers.reply import HttpReply
 
 IDLE_LIMIT: Final = 4.0
