@@ -88,7 +88,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
     bound.listen(2048)
-    bound.setblocking(False)
+    bound.settimeout(0)
     return bound
 
 

@@ -36,11 +36,12 @@ _NO_BODY = frozenset({204, 304})
 
 
 class Cycle:
-    """A request whose head is here. The attributes without underscore are the protocol's to read and set."""
+    """A request whose head is here. Attributes without underscore are the protocol's to read and set."""
 
     __slots__ = (
-        "_app", "_chunked", "_default_headers", "_flow", "_head", "_on_response", "_owed", "_waiter", "body", "disconnected",
-        "expect_continue", "keep_alive", "more_body", "response_complete", "response_started", "scope", "transport",
+        "_app", "_chunked", "_default_headers", "_flow", "_head", "_on_response", "_owed", "_waiter", "body",
+        "disconnected", "expect_continue", "keep_alive", "more_body", "response_complete", "response_started",
+        "scope", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +79,7 @@ class Cycle:
         except asyncio.CancelledError:
             self.transport.close()
             raise
-        except BaseException:
+        except Exception:
             _log.exception("the application failed outside its own error handling")
         if not self.response_complete and not self.disconnected:
             self.transport.close()

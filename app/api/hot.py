@@ -127,8 +127,8 @@ async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Pro
     try:
         await send({"type": "http.response.body", "body": events(batch), "more_body": True})
         progress.first_at = progress.last_at = perf_counter()
-        async for batch in flow:
-            body = events(batch)
+        async for more in flow:
+            body = events(more)
             if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 progress.last_at = perf_counter()
@@ -142,7 +142,7 @@ async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Pro
 
 
 def _headers(progress: Progress) -> Headers:
-    """What every answer of the data plane says about itself. `server-timing` is the gateway's own time so far, in ms."""
+    """What every answer of the data plane says about itself; `server-timing` is the gateway's time so far, in ms."""
     headers = [
         (b"x-request-id", progress.request_id.encode()),
         (b"server-timing", b"gateway;dur=%.3f" % (sum(progress.own) * 1000)),

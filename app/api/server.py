@@ -81,9 +81,9 @@ class Protocol(asyncio.Protocol):
         self.due = self.loop.call_later(self.bounds.head, self._late)
         self.idle_check = self.loop.call_later(self.bounds.idle, self._look_idle)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio passes it
         """The caller has gone: whatever is still being done for it stops."""
-        self.state.connections.discard(self)  # type: ignore[arg-type]  # as above
+        self.state.connections.discard(self)
         self.idle_check.cancel()
         self._stop_due()
         if self.stall is not None:
@@ -153,8 +153,7 @@ class Protocol(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
-        cycle = self.cycle
-        assert cycle is not None
+        cycle = cast("Cycle", self.cycle)
         if cycle.response_complete:
             return
         cycle.body = cycle.body + body if cycle.body else body
@@ -167,8 +166,7 @@ class Protocol(asyncio.Protocol):
         self.phase = _IDLE
         self.head_size = 0
         self._stop_due()
-        cycle = self.cycle
-        assert cycle is not None
+        cycle = cast("Cycle", self.cycle)
         cycle.more_body = False
         cycle.wake()
 

@@ -50,7 +50,7 @@ class Attempt:
     )  # fmt: skip
 
     def __init__(
-        self, stream: bool, deployment: Deployment, state: EndpointState, series: Series, clock: Callable[[], float]
+        self, deployment: Deployment, state: EndpointState, series: Series, clock: Callable[[], float], *, stream: bool
     ) -> None:
         self.deployment = deployment
         self.stream = stream
@@ -131,4 +131,4 @@ class Attempts:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(self._telemetry, call, arm, deployment)
-        return Attempt(call.stream, deployment, state, series, self._clock)
+        return Attempt(deployment, state, series, self._clock, stream=call.stream)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, GatewayError, Outcome, UpstreamFailure
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts
@@ -66,7 +66,7 @@ class Decoder(Protocol):
     """Whether the answer has come to its own end."""
 
     def feed(self, piece: bytes) -> Batch:
-        """The events of a stream that this piece of its body completes."""
+        """The events of a stream that this piece of its body completes; an empty piece is the body's end."""
 
     def body(self, data: bytes) -> Event:
         """The one event that a whole JSON body is."""
@@ -101,7 +101,7 @@ class Answer:
         self._pending: Event | None = None
         self.first = self._sound(first)
 
-    def __enter__(self) -> Answer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -119,8 +119,6 @@ class Answer:
                 progress.mark(RELAY)
                 piece = await self._reply.read()
                 progress.resume()
-                if not piece:
-                    raise ValueError("the stream ended before its answer did")
                 batch = self._sound(self._decoder.feed(piece))
                 if batch:
                     self._attempt.chunk(progress.resumed)
@@ -270,10 +268,7 @@ class Caller:
             raise ValueError("a stream was asked for, something else came")
         batch: Batch = []
         while not batch and not decoder.finished:
-            piece = await reply.read()
-            if not piece:
-                raise ValueError("the stream ended before it began")
-            batch = decoder.feed(piece)
+            batch = decoder.feed(await reply.read())
         progress.resume()
         return batch
 

@@ -1,4 +1,4 @@
-"""Which replica gets the next attempt: least in flight among those that are up. Health is kept per address, across reloads.
+"""Which replica gets the next attempt: least in flight among those that are up. Health is kept across reloads.
 
 An endpoint leaves on a failed connection, a failed probe or three 5xx in a row. It comes back on trial: after a pause
 that doubles with each failure (1 s to 30 s), and where a health path is configured after a probe that answered 200,

@@ -38,9 +38,9 @@ class Services:
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
-    """Yield the answer's events in batches, or raise `GatewayError`: a status before the first batch, an SSE event after.
+    """Yield the answer's events in batches. Raises `GatewayError`: before the first batch a status, after it an event.
 
-    The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way out.
+    The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
     try:

@@ -153,7 +153,13 @@ def test_unknown_fields_go_through(gateway: Gateway, upstream: Upstream) -> None
 def test_caller_credentials_and_hop_by_hop_headers_stay_here(gateway: Gateway, upstream: Upstream) -> None:
     """None of the caller's credentials reaches the upstream, by header or body; hop-by-hop headers neither."""
     upstream.set(forbid=[KEY])
-    headers = {"x-api-key": KEY, "connection": "keep-alive, te", "te": "trailers", "cookie": "a=b", "x-forwarded-for": "1.2.3.4"}
+    headers = {
+        "x-api-key": KEY,
+        "connection": "keep-alive, te",
+        "te": "trailers",
+        "cookie": "a=b",
+        "x-forwarded-for": "1.2.3.4",
+    }
     body = orjson.dumps({"model": "echo", "messages": [{"role": "user", "content": "hi"}]})
     assert gateway.post("/v1/chat/completions", body, headers=headers).status_code == 200
 
@@ -254,7 +260,9 @@ def test_upstream_rate_limit_keeps_retry_after(gateway: Gateway) -> None:
     assert gateway.line(response)["outcome"] == "upstream_error"
 
 
-@pytest.mark.parametrize("model", ["error-event-after-3", "dies-after-3+answer-9", "bad-json-3+answer-9", "no-done+no-finish+answer-4"])
+@pytest.mark.parametrize(
+    "model", ["error-event-after-3", "dies-after-3+answer-9", "bad-json-3+answer-9", "no-done+no-finish+answer-4"]
+)
 def test_stream_that_breaks(gateway: Gateway, model: str) -> None:
     """After the first byte a failure is an event that the OpenAI SDK raises; what was counted is charged."""
     before = len(gateway.lines())
@@ -288,9 +296,13 @@ def test_first_token_time_is_measured_at_the_caller(gateway: Gateway) -> None:
 
 def test_sdk_tool_call(gateway: Gateway) -> None:
     """Tool calls arrive through the SDK, streamed and whole."""
-    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}]
+    tools = [
+        {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+    ]
     with gateway.sdk() as client:
-        answer = client.chat.completions.create(model="tool-call", messages=[{"role": "user", "content": "go"}], tools=tools)  # type: ignore[call-overload]
+        answer = client.chat.completions.create(
+            model="tool-call", messages=[{"role": "user", "content": "go"}], tools=tools
+        )  # type: ignore[call-overload]
         assert answer.choices[0].message.tool_calls[0].function.name == "get_weather"
         assert answer.choices[0].finish_reason == "tool_calls"
 
@@ -300,10 +312,16 @@ def test_completions_and_embeddings(gateway: Gateway) -> None:
     before = len(gateway.lines())
     with gateway.sdk() as client:
         assert client.completions.create(model="echo", prompt="a b c").choices[0].text
-        pieces = [chunk.choices[0].text for chunk in client.completions.create(model="echo", prompt="a b c", stream=True)]
+        pieces = [
+            chunk.choices[0].text for chunk in client.completions.create(model="echo", prompt="a b c", stream=True)
+        ]
         assert "".join(pieces)
         assert len(client.embeddings.create(model="echo", input=["a", "b"]).data) == 2
-    assert [line["operation"] for line in gateway.lines(before + 3)[-3:]] == ["text_completion", "text_completion", "embeddings"]
+    assert [line["operation"] for line in gateway.lines(before + 3)[-3:]] == [
+        "text_completion",
+        "text_completion",
+        "embeddings",
+    ]
 
 
 def test_nothing_secret_in_logs(gateway: Gateway) -> None:

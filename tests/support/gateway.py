@@ -91,7 +91,12 @@ class Gateway:
 
     def start(self) -> Self:
         """Start the process; returns when it listens."""
-        keys = {"TEST_KEY": KEY, "TEST_LIMITED_KEY": LIMITED_KEY, "TEST_ADMIN_KEY": ADMIN_KEY, "TEST_VIEWER_KEY": VIEWER_KEY}
+        keys = {
+            "TEST_KEY": KEY,
+            "TEST_LIMITED_KEY": LIMITED_KEY,
+            "TEST_ADMIN_KEY": ADMIN_KEY,
+            "TEST_VIEWER_KEY": VIEWER_KEY,
+        }
         command = [sys.executable, "-m", "app.cli", "serve", "--config", str(self.config_file), *self._arguments]
         with self.access_log.open("ab") as out, self.messages.open("ab") as err:
             environ = {**os.environ, **keys, **self.environ}
@@ -153,14 +158,22 @@ class Gateway:
         """The same, async."""
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30)
 
-    def chat(self, model: str = "echo", *, key: str | None = KEY, text: str = "one two three", **fields: Any) -> httpx2.Response:
+    def chat(
+        self, model: str = "echo", *, key: str | None = KEY, text: str = "one two three", **fields: Any
+    ) -> httpx2.Response:
         """One chat completion, not streamed unless `stream=True` (then the body holds all events)."""
         body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
         return self.post("/v1/chat/completions", orjson.dumps(body), key=key)
 
-    def post(self, path: str, body: bytes, *, key: str | None = KEY, headers: Mapping[str, str] | None = None) -> httpx2.Response:
+    def post(
+        self, path: str, body: bytes, *, key: str | None = KEY, headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
         """One POST, on a connection of its own."""
-        given = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
+        given = {
+            "content-type": "application/json",
+            **({"authorization": f"Bearer {key}"} if key else {}),
+            **(headers or {}),
+        }
         return httpx2.post(f"{self.url}{path}", content=body, headers=given, timeout=30, trust_env=False)
 
     def get(self, path: str, *, key: str | None = KEY) -> httpx2.Response:
@@ -211,7 +224,9 @@ class Gateway:
                 counts[outcome] = counts.get(outcome, 0) + int(value)
         return counts
 
-    def until(self, condition: Callable[[], bool], *, seconds: float = 10, what: str = "the condition never held") -> None:
+    def until(
+        self, condition: Callable[[], bool], *, seconds: float = 10, what: str = "the condition never held"
+    ) -> None:
         """Wait until the condition holds. Raises AssertionError when it does not in time."""
         self._wait(condition, seconds, what)
 
