@@ -1,4 +1,4 @@
-"""One fake upstream for all of its own tests; each finds it as new, and fails if it leaves a violation unread."""
+"""A connection to the session's fake upstream, which each of its own tests finds as new."""
 
 from __future__ import annotations
 
@@ -10,23 +10,8 @@ from tests.support.upstream import Upstream
 from tests.upstream.client import Client
 
 
-@pytest.fixture(scope="package")
-def running() -> Iterator[Upstream]:
-    """The process."""
-    with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(running: Upstream) -> Iterator[Upstream]:
-    """The process, reset."""
-    running.reset()
-    yield running
-    running.check()
-
-
 @pytest.fixture
 def client(upstream: Upstream) -> Iterator[Client]:
-    """A connection to it."""
+    """One connection."""
     with Client(upstream) as connection:
         yield connection
