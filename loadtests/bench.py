@@ -27,7 +27,7 @@ from loadtests.peers import ALL
 from loadtests.peers.base import REPOSITORY, Peer, Site
 from loadtests.report import table
 from loadtests.round import QUICK, Figures, Plan, Subject, WrongAnswerError, measure
-from loadtests.server import Launch, NotReadyError, Server, free_port
+from loadtests.server import Launch, NotReadyError, Server, free_port, settled_on
 from loadtests.workload import Door
 
 
@@ -49,7 +49,7 @@ def choose_cores() -> Cores:
 
 def upstream_launch(port: int) -> Launch:
     """The fake upstream on this port."""
-    argv = (sys.executable, "-m", "tests.upstream", "--port", str(port))
+    argv = (sys.executable, "-m", "tests.upstream", "--port", str(port), "--keep", "1000")
     return Launch(argv, f"http://127.0.0.1:{port}/health", {"PYTHONPATH": str(REPOSITORY)})
 
 
@@ -146,9 +146,9 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     plan = QUICK if args.quick else Plan()
     cores = choose_cores()
-    os.sched_setaffinity(0, {cores.others})
     stolen = cpu.machine().stolen
     with (
+        settled_on(cores.others),
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         Field(args.names, cores, Path(folder)) as field,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

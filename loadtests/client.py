@@ -1,8 +1,7 @@
 """The load generator: a closed loop of N connections, or an open loop at a fixed rate.
 
-It costs 10-20 µs CPU per request, so that one core carries it and a cheap upstream while the gateway under test
-has another core to itself. Every answer is handed to a sink that checks it. `python -m loadtests.client --help`
-runs it by hand.
+It is cheap, so that one core carries it and the upstream while the gateway under test has another core to itself.
+Every answer is handed to a sink that checks it. `python -m loadtests.fire --help` runs it by hand.
 """
 
 from __future__ import annotations
@@ -73,8 +72,12 @@ class Load:
         if line.closed:
             self._lines.discard(line)
             self._open(0.0)
+        elif (shot := self._take()) is not None:
+            self._fire(line, shot)
         else:
-            self._next(line)
+            self._lines.discard(line)
+            line.close()
+            self._end_when_idle()
 
     def _open(self, delay: float) -> None:
         task = asyncio.create_task(self._connect(delay), name="load: open a connection")
@@ -91,21 +94,19 @@ class Load:
     async def _connect(self, delay: float) -> None:
         if delay:
             await asyncio.sleep(delay)
-        if perf_counter() >= self._until:
+        shot = self._take()
+        if shot is None:
             return
         loop = asyncio.get_running_loop()
         _, line = await loop.create_connection(lambda: Line(self, loop), self._target.host, self._target.port)
         self._lines.add(line)
-        self._next(line)
+        self._fire(line, shot)
 
-    def _next(self, line: Line) -> None:
-        shot = next(self._source, None) if perf_counter() < self._until else None
-        if shot is None:
-            self._until = 0.0
-            self._lines.discard(line)
-            line.close()
-            self._end_when_idle()
-            return
+    def _take(self) -> Shot | None:
+        """The next request; None once the source or the time is at an end."""
+        return next(self._source, None) if perf_counter() < self._until else None
+
+    def _fire(self, line: Line, shot: Shot) -> None:
         self.sent += 1
         line.fire(shot)
 

@@ -46,6 +46,11 @@ def cpu_seconds(pids: list[int]) -> float:
     return total
 
 
+def thread_seconds(pid: int, thread: int) -> float:
+    """User and system time of one thread of a process, from its `schedstat` (nanoseconds)."""
+    return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0]) / 1e9
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes. `pss` counts shared pages in proportion, so it may be added up over processes; `rss` counts them whole."""

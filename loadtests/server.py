@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -49,6 +50,17 @@ def _bound_to(cores: set[int] | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def settled_on(core: int) -> Iterator[None]:
+    """This process on one core, and ended by SIGTERM as by ^C, so that the servers that it started are stopped."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with _bound_to({core}):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Server:

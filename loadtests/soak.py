@@ -29,7 +29,7 @@ from loadtests.client import Load, Ran, Target
 from loadtests.line import Answer
 from loadtests.peers.base import Site
 from loadtests.peers.sluicegate import KEY, config, serve
-from loadtests.server import Server, free_port
+from loadtests.server import Server, free_port, settled_on
 from loadtests.verdict import Sample, Verdict, line
 from loadtests.workload import Door
 
@@ -122,6 +122,7 @@ def upstream_violations(port: int) -> int:
 def requests_for(args: argparse.Namespace, stack: ExitStack) -> Verdict:
     """Start everything, fire, and look at what is left."""
     cores = choose_cores()
+    stack.enter_context(settled_on(cores.others))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
     ports = {name: free_port() for name in ("good", "bad", "gateway", "ops")}
     for name in ("good", "bad"):

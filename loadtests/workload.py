@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import orjson
 
@@ -55,7 +56,7 @@ def chat(model: str, *, stream: bool, prompt: str = PROMPT, max_tokens: int = TO
 
 def again(shot: Shot, times: int) -> Iterator[Shot]:
     """The same request so many times."""
-    return iter([shot] * times)
+    return repeat(shot, times)
 
 
 def check_whole(answer: Answer) -> str | None:
