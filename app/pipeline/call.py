@@ -234,22 +234,26 @@ class Caller:
         """One request to one endpoint, up to its first event."""
         dialect = self._dialects[deployment.provider]
         request = dialect.encode(call, deployment, progress.request_id)
+        billed_before = progress.reached
         progress.reached = True
         progress.mark(CALL)
         reply: Reply | None = None
         try:
             reply = await self._transport.send(attempt.endpoint, request, deployment.timeouts, deadline)
             if reply.status != 200:
-                raise await self._refused(reply, dialect, attempt, progress)
+                progress.reached = billed_before
+                raise await self._refused(reply, dialect, attempt)
             decoder = dialect.decoder(call)
             first = await self._first(call, reply, decoder, progress)
             if not first or first[0].error:
+                progress.reached = billed_before
                 raise self._bad_start(first, dialect, attempt, progress)
             attempt.answering(progress.resumed)
             answer, reply = Answer(first, reply, decoder, dialect, attempt, progress), None
             return answer
         except UpstreamFailure as failure:
             attempt.failed(failure)
+            progress.reached = failure.sent or billed_before
             raise failed(failure, progress) from failure
         except ValueError as error:
             attempt.end("malformed")
@@ -272,10 +276,9 @@ class Caller:
         progress.resume()
         return batch
 
-    async def _refused(self, reply: Reply, dialect: Dialect, attempt: Attempt, progress: Progress) -> GatewayError:
+    async def _refused(self, reply: Reply, dialect: Dialect, attempt: Attempt) -> GatewayError:
         """The answer to a status that is not 200: nothing was made, nothing is billed."""
         body = await reply.read_all(MAX_ERROR_BODY)
-        progress.reached = False
         attempt.refused(reply.status)
         return dialect.error(reply.status, reply.headers, body, attempt.deployment)
 
@@ -285,7 +288,6 @@ class Caller:
             attempt.refused_in_stream(500)
             progress.detail = "an empty stream"
             return GatewayError(UPSTREAM_ERROR, "The upstream's stream held no answer.")
-        progress.reached = False
         attempt.refused_in_stream(first[0].error)
         return dialect.error(first[0].error, {}, first[0].data, attempt.deployment)
 
@@ -299,8 +301,6 @@ def failed(failure: UpstreamFailure, progress: Progress) -> GatewayError:
     """What a failure of the transport means to the caller; the detail stays with the operator."""
     progress.detail = failure.detail
     progress.resume()
-    if not failure.sent:
-        progress.reached = False
     if failure.failure in TIMEOUTS:
         return GatewayError(UPSTREAM_TIMEOUT, "The upstream did not answer in time.")
     if failure.failure is Failure.CONNECT:
