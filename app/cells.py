@@ -56,7 +56,7 @@ class Cells:
         self._names = os.open(names, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def allocate(self, metric: str, labels: tuple[str, ...], size: int) -> int:
-        """The first of the series' `size` slots. When the array is full it is counted in `refused` and shares the last slots."""
+        """The first of the series' `size` slots; when the array is full it is `refused` and shares the last slots."""
         known = self._starts.get((metric, labels))
         if known is not None:
             return known

@@ -59,7 +59,7 @@ def check(file: Path, *, as_document: bool) -> None:
 def serve(file: Path, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the gateway until SIGTERM or SIGINT; running requests may end first."""
     chosen = {"server.host": host, "server.port": port, "server.workers": workers}
-    overrides = {path: value for path, value in chosen.items() if value is not None}
+    overrides: dict[str, object] = {path: value for path, value in chosen.items() if value is not None}
     try:
         config = load(file, os.environ, overrides=overrides)
     except ConfigError as error:

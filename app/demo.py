@@ -114,11 +114,12 @@ def _summary(line: JsonObject) -> str:
 
 
 def _upstream(stack: ExitStack) -> str:
-    process = stack.enter_context(
-        _process([sys.executable, "-m", "tests.upstream", "--port", "0"], dict(os.environ), subprocess.PIPE)
-    )
-    assert process.stdout is not None
-    return str(orjson.loads(process.stdout.readline())["url"])
+    command = [sys.executable, "-m", "tests.upstream", "--port", "0"]
+    process = stack.enter_context(_process(command, dict(os.environ), subprocess.PIPE))
+    first_line = process.stdout.readline() if process.stdout is not None else b""
+    if not first_line:
+        raise click.ClickException("the fake upstream did not start")
+    return str(orjson.loads(first_line)["url"])
 
 
 def _gateway(stack: ExitStack, config: Path, log: Path, key: str) -> tuple[str, str]:

@@ -23,7 +23,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class LineLog:
-    """The access log. Lines gather for `FLUSH_EVERY` seconds, then go to a writer thread; over `MOST_QUEUED` they are dropped and counted."""
+    """The access log. Lines gather for `FLUSH_EVERY` seconds, then go to a writer thread.
+
+    What comes over `MOST_QUEUED` is dropped and counted.
+    """
 
     def __init__(self, form: str, dropped: Counter, descriptor: int = 1) -> None:
         self._render = _json if form == "json" else _text
@@ -111,5 +114,6 @@ def set_up(form: str, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.getLogger("httpcore2").setLevel(logging.WARNING)

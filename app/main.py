@@ -88,7 +88,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
     bound.listen(2048)
-    bound.setblocking(False)
+    bound.settimeout(0)
     return bound
 
 
@@ -182,6 +182,7 @@ class Process:
             app,
             http=Protocol,
             ws="none",
+            interface="asgi3",
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -221,7 +222,8 @@ class _Server(uvicorn.Server):
 
 
 def _bounds(config: Config) -> Bounds:
-    return Bounds(head=config.server.header_timeout, body=config.server.body_timeout)
+    server = config.server
+    return Bounds(head=server.header_timeout, body=server.body_timeout, idle=server.keep_alive)
 
 
 def _document(result: ReloadResult) -> JsonObject:

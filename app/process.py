@@ -14,6 +14,7 @@ INTERVAL = 1.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
 _FDS = Path("/proc/self/fd")
+_HAS_PROC = _STATM.exists()
 
 
 async def watch_process(telemetry: Telemetry, transport: HttpTransport, cells: Cells) -> None:
@@ -26,9 +27,17 @@ async def watch_process(telemetry: Telemetry, transport: HttpTransport, cells: C
         telemetry.gauge(UPSTREAM_CONNECTIONS, "idle").set(idle)
         telemetry.gauge(UPSTREAM_CONNECTIONS, "busy").set(sum(total for total, _ in counts) - idle)
         telemetry.gauge(TASKS).set(len(asyncio.all_tasks()))
-        if _STATM.exists():
-            telemetry.gauge(RESIDENT_MEMORY).set(int(_STATM.read_text().split()[1]) * _PAGE)
-            telemetry.gauge(OPEN_FDS).set(len(os.listdir(_FDS)))
+        if _HAS_PROC:
+            telemetry.gauge(RESIDENT_MEMORY).set(_resident_bytes())
+            telemetry.gauge(OPEN_FDS).set(_open_files())
         dropped.inc(cells.refused - refused)
         refused = cells.refused
         await asyncio.sleep(INTERVAL)
+
+
+def _resident_bytes() -> int:
+    return int(_STATM.read_text().split()[1]) * _PAGE
+
+
+def _open_files() -> int:
+    return sum(1 for _ in _FDS.iterdir())

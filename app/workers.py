@@ -1,4 +1,4 @@
-"""`--workers N`: one process that starts the workers, replaces those that die, and passes signals on. It serves nothing.
+"""`--workers N`: one process that starts the workers, replaces those that die, passes signals on, and serves nothing.
 
 The sockets are bound before the first fork and shared. Workers are forked from a process that has no thread and no
 event loop; each watches a pipe whose other end only this process holds, so that none outlives it.
@@ -78,7 +78,7 @@ class Supervisor:
         if not self._stopping:
             self._start(worker, folder)
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # signal passes it
         if number != signal.SIGHUP:
             self._stopping = True
         for pid in list(self._workers):

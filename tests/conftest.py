@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.support.upstream import Upstream
 
 # The machine may have two cores and other work: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("sluicegate", deadline=None)
@@ -32,3 +35,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if left := children():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("\nprocesses left behind:", *(f"\n  {pid} {command}" for pid, command in left.items()))
+
+
+@pytest.fixture(scope="session")
+def upstream_process() -> Iterator[Upstream]:
+    """One fake upstream for the session."""
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(upstream_process: Upstream) -> Iterator[Upstream]:
+    """The session's fake upstream, fresh; a violation that it saw fails the test."""
+    upstream_process.reset()
+    yield upstream_process
+    upstream_process.check()

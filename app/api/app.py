@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,14 +29,12 @@ class GatewayApp(FastAPI):
         self._hot = hot
         add_error_handlers(self)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """The hot path for the data plane's paths, FastAPI for everything else."""
-        if scope["type"] == "http":
-            operation = OPERATIONS.get(scope["path"])
-            if operation is not None:
-                await self._hot(operation, scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+        operation = OPERATIONS.get(scope.get("path", ""))
+        if operation is not None:
+            return self._hot(operation, scope, receive, send)
+        return super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """One page for everything: FastAPI's own routes, and the data plane's."""
@@ -67,37 +66,28 @@ def ops_app(version: str, callers: GatewayApp) -> FastAPI:
 
 def add_error_handlers(app: FastAPI) -> None:
     """Every error in OpenAI's shape, FastAPI's own included."""
+    for kind in (GatewayError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _respond)
 
-    def respond(error: GatewayError, headers: dict[str, str] | None = None) -> Response:
-        if error.retry_after is not None:
-            headers = {**(headers or {}), "retry-after": str(round(error.retry_after))}
-        return JSONResponse(error.document(), status_code=error.status, headers=headers)
 
-    def gateway(request: Request, error: Exception) -> Response:
-        assert isinstance(error, GatewayError)
-        return respond(error)
+def _respond(request: Request, error: Exception) -> Response:
+    meant, headers = _meaning(request, error)
+    if meant.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(meant.retry_after))
+    return JSONResponse(meant.document(), status_code=meant.status, headers=headers)
 
-    def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = _BY_STATUS.get(error.status_code, INVALID_REQUEST)
-        message = (
-            f"There is no {request.method} {request.url.path} here."
-            if code is not INVALID_REQUEST
-            else str(error.detail)
-        )
-        return respond(GatewayError(code, message, status=error.status_code), dict(error.headers or {}))
 
-    def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
+def _meaning(request: Request, error: Exception) -> tuple[GatewayError, dict[str, str]]:
+    """What an exception means to whoever asked, and the headers that go with it."""
+    if isinstance(error, GatewayError):
+        return error, {}
+    if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:])
-        return respond(GatewayError(INVALID_REQUEST, f"`{place}`: {first['msg']}.", param=place or None))
-
-    def bug(request: Request, error: Exception) -> Response:
-        return respond(GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning))
-
-    handlers: tuple[tuple[type[Exception], Callable[[Request, Exception], Response | Awaitable[Response]]], ...] = (
-        (GatewayError, gateway), (HTTPException, http), (RequestValidationError, invalid), (Exception, bug),
-    )  # fmt: skip
-    for kind, handler in handlers:
-        app.add_exception_handler(kind, handler)
+        return GatewayError(INVALID_REQUEST, f"`{place}`: {first['msg']}.", param=place or None), {}
+    if isinstance(error, HTTPException):
+        code = _BY_STATUS.get(error.status_code, INVALID_REQUEST)
+        known = code is not INVALID_REQUEST
+        message = f"There is no {request.method} {request.url.path} here." if known else str(error.detail)
+        return GatewayError(code, message, status=error.status_code), dict(error.headers or {})
+    return GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning), {}

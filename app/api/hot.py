@@ -11,9 +11,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from os import urandom
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
 from app.api.server import BODY_LATE, DISCONNECTED
@@ -43,7 +43,11 @@ class Hot:
 
     async def __call__(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens to it."""
-        progress = Progress(f"req_{uuid4().hex}", operation)
+        if scope["method"] != "POST":
+            error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
+            await send_error(send, error, [(b"allow", b"POST")])
+            return
+        progress = Progress(f"req_{urandom(16).hex()}", operation)
         credentials, length = read_headers(scope["headers"])
 
         async def read_body(limit: int) -> bytes:
@@ -51,8 +55,6 @@ class Hot:
 
         try:
             async with aclosing(serve(Arrival(credentials, read_body), progress, self._services)) as flow:
-                if scope["method"] != "POST":
-                    raise GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
                 await _relay(flow, progress, send)
         except asyncio.CancelledError as error:
             if error.args != (DISCONNECTED,):
@@ -125,8 +127,8 @@ async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Pro
     try:
         await send({"type": "http.response.body", "body": events(batch), "more_body": True})
         progress.first_at = progress.last_at = perf_counter()
-        async for batch in flow:
-            body = events(batch)
+        async for more in flow:
+            body = events(more)
             if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 progress.last_at = perf_counter()
@@ -140,7 +142,7 @@ async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Pro
 
 
 def _headers(progress: Progress) -> Headers:
-    """What every answer of the data plane says about itself. `server-timing` is the gateway's own time so far, in ms."""
+    """What every answer of the data plane says about itself; `server-timing` is the gateway's time so far, in ms."""
     headers = [
         (b"x-request-id", progress.request_id.encode()),
         (b"server-timing", b"gateway;dur=%.3f" % (sum(progress.own) * 1000)),

@@ -41,7 +41,7 @@ class Request(_Open):
 
 
 class ChatRequest(Request):
-    """`POST /v1/chat/completions`: tools, vision parts, `response_format`, `logprobs`, `seed` and vLLM's extras go through."""
+    """`POST /v1/chat/completions`: tools, vision parts, `response_format`, `logprobs` and vLLM's extras go through."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="Output tokens per answer, at most.")

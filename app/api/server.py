@@ -1,146 +1,275 @@
-"""uvicorn's HTTP protocol with the bounds that it lacks, and one thing more: a caller who leaves cancels the work.
+"""Callers' connections: HTTP/1.1 on httptools, run by uvicorn's server, bounded in time and size.
 
-uvicorn tells an application that its caller has left only when asked through `receive`, and a task that asks costs
-more than the rest of the relay. Here the protocol cancels the request's own task, with `DISCONNECTED` as its message.
-Bounds: time for the head of a request, size of the head, time that a caller may leave a full socket unread.
+uvicorn's own protocol tells an application that its caller has left only when asked through `receive`, and a task that
+asks costs more than the rest of the relay. Here the request's own task is cancelled, with `DISCONNECTED` as its
+message. Bounds: time for a head, a body, and for a caller that leaves its full socket unread; size of a head.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
+import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
-from app.errors import INVALID_REQUEST, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, Code, GatewayError
+from app.api.cycle import Cycle
+from app.errors import INVALID_REQUEST, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, GatewayError
 
 DISCONNECTED = "the caller left"
 BODY_LATE = "sluicegate.body_late"
 """A key of the scope: set when the body is overdue, just before `receive` is woken."""
 MAX_HEAD = 64 * 1024
+MAX_BUFFERED = 64 * 1024
 LINGER = 2.0
-_HEAD, _BODY, _LINGER = range(3)
+_IDLE, _HEAD, _BODY, _LINGER = range(4)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds: for a request's head and then its body to arrive, and for a caller to read on once its socket is full."""
+    """Seconds: for a head and a body to arrive, for an idle connection to be kept, for a full socket to be read."""
 
     head: float = 15.0
     body: float = 60.0
+    idle: float = 75.0
     unread: float = 60.0
 
 
-class Protocol(HttpToolsProtocol):
-    """One caller's connection."""
+class Protocol(asyncio.Protocol):
+    """One caller's connection. The constructor and `shutdown` are what uvicorn's server asks for.
+
+    `phase` is where the parser stands: between requests, in a head, in a body, or past caring for the rest of a body
+    that was refused. `due` is the time limit of an incomplete head or body; complete ones never set a timer.
+    """
 
     bounds = Bounds()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A caller has connected: its first request's head is due."""
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows the argument
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.loop = _loop or asyncio.get_running_loop()
+        self.app = config.loaded_app
+        self.state = server_state
+        self.app_state = app_state
+        self.parser = httptools.HttpRequestParser(self)
+        self.cycle: Cycle | None = None
+        self.waiting: deque[Cycle] = deque()
         self.running: asyncio.Task[None] | None = None
-        self.stall: asyncio.TimerHandle | None = None
-        self.phase = _HEAD
+        self.phase = _IDLE
         self.head_size = 0
-        self.due: asyncio.TimerHandle | None = self.loop.call_later(self.bounds.head, self._late)
+        self.idle_since = self.loop.time()
+        self.stall: asyncio.TimerHandle | None = None
+        self.due: asyncio.TimerHandle | None = None
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A caller has connected: its first head is due."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self.flow = FlowControl(self.transport)
+        self.client = transport.get_extra_info("peername")
+        self.server = transport.get_extra_info("sockname")
+        self.state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own protocols
+        self.due = self.loop.call_later(self.bounds.head, self._late)
+        self.idle_check = self.loop.call_later(self.bounds.idle, self._look_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio passes it
         """The caller has gone: whatever is still being done for it stops."""
-        super().connection_lost(exc)
-        self._settle_due()
+        self.state.connections.discard(self)
+        self.idle_check.cancel()
+        self._stop_due()
         if self.stall is not None:
             self.stall.cancel()
-        if self.running is not None and not self.running.done() and self.cycle.disconnected:
-            self.running.cancel(DISCONNECTED)
+        self.flow.resume_writing()
+        self.waiting.clear()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.wake()
+            if self.running is not None and not self.running.done():
+                self.running.cancel(DISCONNECTED)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser. A head must stay within its bound; what is not complete at once gets a time limit."""
-        if self.phase is _LINGER:
+        if self.phase == _LINGER:
             return
-        if self.phase is _HEAD:
+        if self.phase == _IDLE:
+            self.phase = _HEAD
+        if self.phase == _HEAD:
             self.head_size += len(data)
-        super().data_received(data)
-        if self.phase is _HEAD and self.head_size > MAX_HEAD:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self.cycle is not None:
+                self.cycle.keep_alive = False  # nothing is upgraded here, and the parser is spent
+        except httptools.HttpParserError:
+            self._refuse(GatewayError(INVALID_REQUEST, "The request is not valid HTTP/1.1."))
+            return
+        if self.phase == _IDLE:
+            return
+        if self.phase == _HEAD and self.head_size > MAX_HEAD:
             self._refuse(GatewayError(REQUEST_TOO_LARGE, f"The request's head is over {MAX_HEAD} bytes.", status=431))
-        elif self.due is None and (self.phase is _BODY or self.head_size):
-            self.due = self.loop.call_later(self.bounds.body if self.phase is _BODY else self.bounds.head, self._late)
+        elif self.due is None:
+            self.due = self.loop.call_later(self.bounds.body if self.phase == _BODY else self.bounds.head, self._late)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.expect_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a piece of it."""
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_continue = True
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """The head is complete: its request begins, or waits for the one before it."""
         self.phase = _BODY
-        self._settle_due()
-        super().on_headers_complete()
+        self._stop_due()
+        cycle = Cycle(self.app, self._scope(), self.transport, self.flow, self.state.default_headers, self._answered)
+        cycle.expect_continue = self.expect_continue
+        cycle.keep_alive = self.parser.should_keep_alive()
+        before, self.cycle = self.cycle, cycle
+        if before is None or before.response_complete:
+            self._start(cycle)
+        else:
+            self.flow.pause_reading()
+            self.waiting.append(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        cycle = cast("Cycle", self.cycle)
+        if cycle.response_complete:
+            return
+        cycle.body = cycle.body + body if cycle.body else body
+        if len(cycle.body) > MAX_BUFFERED:
+            self.flow.pause_reading()
+        cycle.wake()
 
     def on_message_complete(self) -> None:
         """The request is complete: what comes next is another's head."""
-        self.phase = _HEAD
+        self.phase = _IDLE
         self.head_size = 0
-        self._settle_due()
-        super().on_message_complete()
+        self._stop_due()
+        cycle = cast("Cycle", self.cycle)
+        cycle.more_body = False
+        cycle.wake()
 
-    def on_response_complete(self) -> None:
-        """The answer is out. When the request was refused before it was read, the rest of it is let pass unread.
-
-        Closing at once would reset the connection, and the caller might lose the answer with it.
-        """
-        super().on_response_complete()
-        if self.phase is _BODY and not self.transport.is_closing():
-            self._settle_due()
-            self.phase = _LINGER
-            self.due = self.loop.call_later(LINGER, self.transport.close)
-
-    def send_400_response(self, msg: str) -> None:
-        """What is no HTTP gets an answer in the shape of every other error."""
-        self._refuse(GatewayError(INVALID_REQUEST, "The request is not valid HTTP/1.1."))
+    def shutdown(self) -> None:
+        """The server stops: an idle connection ends now, a busy one with its answer."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
         """The caller's socket is full: reading from the upstream stops, and the caller's time runs."""
-        super().pause_writing()
+        self.flow.pause_writing()
         self.stall = self.loop.call_later(self.bounds.unread, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The caller reads on."""
-        super().resume_writing()
+        self.flow.resume_writing()
         if self.stall is not None:
             self.stall.cancel()
             self.stall = None
 
+    def _scope(self) -> dict[str, Any]:
+        url, query = self.url, b""
+        if b"?" in url:
+            url, _, query = url.partition(b"?")
+        path = url.decode("ascii", "replace")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": self.parser.get_http_version(),
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http",
+            "root_path": "",
+            "method": self.parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url,
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+
+    def _start(self, cycle: Cycle) -> None:
+        self.running = task = self.loop.create_task(cycle.run())
+        self.state.tasks.add(task)
+        task.add_done_callback(self.state.tasks.discard)
+
+    def _answered(self, cycle: Cycle) -> None:
+        """An answer is out. When its request was refused before it was read, the rest of it is let pass unread.
+
+        Closing at once would reset the connection, and the caller might lose the answer with it.
+        """
+        self.state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if cycle is self.cycle and self.phase == _BODY:
+            self._stop_due()
+            self.phase = _LINGER
+            self.flow.resume_reading()
+            self.due = self.loop.call_later(LINGER, self.transport.close)
+        elif not cycle.keep_alive:
+            self.transport.close()
+        elif self.waiting:
+            self._start(self.waiting.popleft())
+        else:
+            self.idle_since = self.loop.time()
+            self.flow.resume_reading()
+
     def _late(self) -> None:
         """A head or a body did not arrive in time."""
         self.due = None
-        if self.phase is _BODY:
-            self.scope[BODY_LATE] = True  # type: ignore[typeddict-unknown-key]  # the application looks for it
-            self.cycle.message_event.set()
+        if self.phase == _BODY and self.cycle is not None:
+            self.cycle.scope[BODY_LATE] = True
+            self.cycle.wake()
         elif self.head_size == 0:
             self.transport.close()
         else:
-            self._refuse(
-                GatewayError(REQUEST_TIMEOUT, f"The request's head did not arrive within {self.bounds.head:g} s.")
-            )
+            message = f"The request's head did not arrive within {self.bounds.head:g} s."
+            self._refuse(GatewayError(REQUEST_TIMEOUT, message))
 
-    def _settle_due(self) -> None:
+    def _look_idle(self) -> None:
+        """One timer per connection, not per request: close what is idle too long, else look again when it could be."""
+        left = self.bounds.idle
+        if self.phase == _IDLE and (self.cycle is None or self.cycle.response_complete):
+            left = self.idle_since + self.bounds.idle - self.loop.time()
+            if left <= 0:
+                self.transport.close()
+                return
+        self.idle_check = self.loop.call_later(left, self._look_idle)
+
+    def _stop_due(self) -> None:
         if self.due is not None:
             self.due.cancel()
             self.due = None
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self.running = task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
-
     def _refuse(self, error: GatewayError) -> None:
+        """Answer what never became a request, and close."""
+        self._stop_due()
         if self.transport.is_closing():
             return
         body = orjson.dumps(error.document())
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (error.status, _reason(error.code), len(body), body)
-        )
+        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        reason = error.code.name.replace("_", " ").title().encode()
+        self.transport.write(head % (error.status, reason, len(body)) + body)
         self.transport.close()
-
-
-def _reason(code: Code) -> bytes:
-    return code.name.replace("_", " ").title().encode()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
 from app.config.fields import change, section, walk
@@ -15,6 +14,7 @@ from app.config.not_yet import NOT_YET
 from app.config.secret import KeySecret, Secret
 from app.config.types import Change, Label, Settings
 
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most"}
 _PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
@@ -103,10 +103,10 @@ def _flat(metadata: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _bounds(metadata: Any) -> str:
-    words = {Ge: "at least", Gt: "more than", Le: "at most"}
-    found = {type(mark): getattr(mark, type(mark).__name__.lower()) for mark in metadata if type(mark) in words}
-    if Gt in found:
-        found.pop(Ge, None)
-    if Ge in found and Le in found:
-        return f", {found[Ge]} to {found[Le]}"
-    return "".join(f", {words[kind]} {value}" for kind, value in found.items())
+    # By name: pydantic keeps bounds as marks of a library that it brings along and that is not ours to import.
+    found = {kind: getattr(mark, kind) for mark in metadata if (kind := type(mark).__name__.lower()) in _BOUNDS}
+    if "gt" in found:
+        found.pop("ge", None)
+    if "ge" in found and "le" in found:
+        return f", {found['ge']} to {found['le']}"
+    return "".join(f", {_BOUNDS[kind]} {value}" for kind, value in found.items())

@@ -95,7 +95,7 @@ Duration = Annotated[float, BeforeValidator(_duration), Label("duration")]
 """Seconds."""
 Timeout = Annotated[Duration, Field(gt=0, le=86400)]
 """Seconds, more than none and at most a day."""
-Usd = Annotated[Decimal, BeforeValidator(_usd), PlainSerializer(float), Label("US dollars")]
+Usd = Annotated[Decimal, BeforeValidator(_usd), PlainSerializer(float, when_used="json"), Label("US dollars")]
 """US dollars, exact to a millionth."""
 Percent = Annotated[float, Field(ge=0, le=100), Label("percent")]
 """0 to 100."""

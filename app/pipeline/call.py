@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, GatewayError, Outcome, UpstreamFailure
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts
@@ -25,13 +25,22 @@ from app.table import Deployment
 MAX_BODY = 64 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
 DEFAULT_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+"""Seconds. A `retry-after` up to here is waited for; a longer one is the caller's to wait for."""
+MOST_ATTEMPTS = 3
+"""At one deployment, for one request."""
 
 
 class Reply(Protocol):
     """An upstream's response whose head has come."""
 
-    status: int
-    headers: Mapping[str, str]
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names; repeated ones are joined with a comma."""
 
     async def read(self) -> bytes:
         """The next piece of the body, everything that is here; empty at the end. Raises `UpstreamFailure`."""
@@ -57,7 +66,7 @@ class Decoder(Protocol):
     """Whether the answer has come to its own end."""
 
     def feed(self, piece: bytes) -> Batch:
-        """The events of a stream that this piece of its body completes."""
+        """The events of a stream that this piece of its body completes; an empty piece is the body's end."""
 
     def body(self, data: bytes) -> Event:
         """The one event that a whole JSON body is."""
@@ -92,7 +101,7 @@ class Answer:
         self._pending: Event | None = None
         self.first = self._sound(first)
 
-    def __enter__(self) -> Answer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -110,8 +119,6 @@ class Answer:
                 progress.mark(RELAY)
                 piece = await self._reply.read()
                 progress.resume()
-                if not piece:
-                    raise ValueError("the stream ended before its answer did")
                 batch = self._sound(self._decoder.feed(piece))
                 if batch:
                     self._attempt.chunk(progress.resumed)
@@ -176,7 +183,7 @@ class Caller:
         """Attempts at one deployment, retries included."""
         tried: set[Endpoint] = set()
         self._retries.earn(deployment.name)
-        while True:
+        for attempts_left in range(MOST_ATTEMPTS - 1, -1, -1):
             state = self._endpoints.choose(deployment, tried, last_resort=final)
             if state is None:
                 raise GatewayError(
@@ -187,13 +194,14 @@ class Caller:
             try:
                 return await self._attempt(call, deployment, attempt, progress, deadline)
             except GatewayError as error:
-                if not attempt.retryable:
+                if not attempt.retryable or not attempts_left:
                     raise
                 tried.add(state.endpoint)
                 if not await self._may_retry(deployment, tried, error, deadline, progress, final=final):
                     raise
             finally:
                 attempt.end_unless_answering()
+        raise AssertionError("the last attempt answers or raises")
 
     async def _may_retry(
         self,
@@ -209,7 +217,7 @@ class Caller:
         pause = 0.0
         if not any(self._endpoints.state(endpoint).up for endpoint in deployment.endpoints if endpoint not in tried):
             pause = DEFAULT_PAUSE if error.retry_after is None else error.retry_after
-            if pause > (deployment.timeouts.first_token if final else DEFAULT_PAUSE):
+            if pause > (LONGEST_PAUSE if final else DEFAULT_PAUSE):
                 return False
             tried.clear()
         if asyncio.get_running_loop().time() + pause >= deadline or not self._retries.spend(deployment.name):
@@ -226,22 +234,26 @@ class Caller:
         """One request to one endpoint, up to its first event."""
         dialect = self._dialects[deployment.provider]
         request = dialect.encode(call, deployment, progress.request_id)
+        billed_before = progress.reached
         progress.reached = True
         progress.mark(CALL)
         reply: Reply | None = None
         try:
             reply = await self._transport.send(attempt.endpoint, request, deployment.timeouts, deadline)
             if reply.status != 200:
-                raise await self._refused(reply, dialect, attempt, progress)
+                progress.reached = billed_before
+                raise await self._refused(reply, dialect, attempt)
             decoder = dialect.decoder(call)
             first = await self._first(call, reply, decoder, progress)
             if not first or first[0].error:
+                progress.reached = billed_before
                 raise self._bad_start(first, dialect, attempt, progress)
             attempt.answering(progress.resumed)
             answer, reply = Answer(first, reply, decoder, dialect, attempt, progress), None
             return answer
         except UpstreamFailure as failure:
             attempt.failed(failure)
+            progress.reached = failure.sent or billed_before
             raise failed(failure, progress) from failure
         except ValueError as error:
             attempt.end("malformed")
@@ -260,17 +272,13 @@ class Caller:
             raise ValueError("a stream was asked for, something else came")
         batch: Batch = []
         while not batch and not decoder.finished:
-            piece = await reply.read()
-            if not piece:
-                raise ValueError("the stream ended before it began")
-            batch = decoder.feed(piece)
+            batch = decoder.feed(await reply.read())
         progress.resume()
         return batch
 
-    async def _refused(self, reply: Reply, dialect: Dialect, attempt: Attempt, progress: Progress) -> GatewayError:
+    async def _refused(self, reply: Reply, dialect: Dialect, attempt: Attempt) -> GatewayError:
         """The answer to a status that is not 200: nothing was made, nothing is billed."""
         body = await reply.read_all(MAX_ERROR_BODY)
-        progress.reached = False
         attempt.refused(reply.status)
         return dialect.error(reply.status, reply.headers, body, attempt.deployment)
 
@@ -280,7 +288,6 @@ class Caller:
             attempt.refused_in_stream(500)
             progress.detail = "an empty stream"
             return GatewayError(UPSTREAM_ERROR, "The upstream's stream held no answer.")
-        progress.reached = False
         attempt.refused_in_stream(first[0].error)
         return dialect.error(first[0].error, {}, first[0].data, attempt.deployment)
 
@@ -294,8 +301,6 @@ def failed(failure: UpstreamFailure, progress: Progress) -> GatewayError:
     """What a failure of the transport means to the caller; the detail stays with the operator."""
     progress.detail = failure.detail
     progress.resume()
-    if not failure.sent:
-        progress.reached = False
     if failure.failure in TIMEOUTS:
         return GatewayError(UPSTREAM_TIMEOUT, "The upstream did not answer in time.")
     if failure.failure is Failure.CONNECT:

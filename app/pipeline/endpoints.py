@@ -1,4 +1,4 @@
-"""Which replica gets the next attempt: least in flight among those that are up. Health is kept per address, across reloads.
+"""Which replica gets the next attempt: least in flight among those that are up. Health is kept across reloads.
 
 An endpoint leaves on a failed connection, a failed probe or three 5xx in a row. It comes back on trial: after a pause
 that doubles with each failure (1 s to 30 s), and where a health path is configured after a probe that answered 200,
@@ -65,6 +65,7 @@ class Endpoints:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._states: dict[Endpoint, EndpointState] = {}
+        self._groups: dict[str, tuple[Deployment, tuple[EndpointState, ...]]] = {}
         self._turn = 0
 
     def state(self, endpoint: Endpoint) -> EndpointState:
@@ -80,20 +81,28 @@ class Endpoints:
         `last_resort` also takes endpoints that are down for their 5xx alone: with nowhere else to go, a bad
         answer is better than none tried. Ties go round.
         """
+        states = self._group(deployment)
+        if len(states) == 1 and states[0].down_since is None and not tried:
+            return states[0]
         best: EndpointState | None = None
         self._turn += 1
-        count = len(deployment.endpoints)
-        for place in range(count):
-            endpoint = deployment.endpoints[(self._turn + place) % count]
-            if endpoint in tried:
-                continue
-            state = self.state(endpoint)
-            if (state.up or self._on_trial(state, deployment)) and (best is None or state.in_flight < best.in_flight):
+        for place in range(len(states)):
+            state = states[(self._turn + place) % len(states)]
+            usable = state.endpoint not in tried and (state.up or self._on_trial(state, deployment))
+            if usable and (best is None or state.in_flight < best.in_flight):
                 best = state
         if best is None and last_resort:
-            soft = [self.state(endpoint) for endpoint in deployment.endpoints if endpoint not in tried]
-            best = min((state for state in soft if not state.hard), key=lambda state: state.in_flight, default=None)
+            soft = (state for state in states if state.endpoint not in tried and not state.hard)
+            best = min(soft, key=lambda state: state.in_flight, default=None)
         return best
+
+    def _group(self, deployment: Deployment) -> tuple[EndpointState, ...]:
+        """The states of a deployment's endpoints, looked up once per table."""
+        held = self._groups.get(deployment.name)
+        if held is None or held[0] is not deployment:
+            held = deployment, tuple(self.state(endpoint) for endpoint in deployment.endpoints)
+            self._groups[deployment.name] = held
+        return held[1]
 
     def _on_trial(self, state: EndpointState, deployment: Deployment) -> bool:
         """Whether a request may try an endpoint that is down. With a health path the prober opens the trial."""

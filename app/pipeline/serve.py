@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Batch
@@ -19,8 +20,7 @@ from app.pipeline.validate import validate
 from app.table import State
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A request as it stands at the door: its credentials, and how to get its body, which nobody has read yet."""
 
     credentials: tuple[bytes, ...]
@@ -38,9 +38,9 @@ class Services:
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
-    """Yield the answer's events in batches, or raise `GatewayError`: a status before the first batch, an SSE event after.
+    """Yield the answer's events in batches. Raises `GatewayError`: before the first batch a status, after it an event.
 
-    The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way out.
+    The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
     try:

@@ -34,7 +34,7 @@ FOREIGN: Final[tuple[type[Exception], ...]] = (
     OverflowError,  # getaddrinfo, on a port beyond a C long
     zlib.error,
     *PARSER_ERRORS,
-    httpx2.RequestError,
+    httpx2.HTTPError,
     httpx2.InvalidURL,
     httpx2.StreamError,
 )
@@ -58,7 +58,7 @@ _ROWS: Final[tuple[tuple[type[Exception], tuple[Failure, Failure, Failure]], ...
     (httpx2.InvalidURL, (Failure.CONNECT,) * 3),
     (httpx2.NetworkError, _LOST),
     (httpx2.RemoteProtocolError, _GARBLED),  # unless its message tells of a lost connection: `_GONE`
-    (httpx2.RequestError, _GARBLED),
+    (httpx2.HTTPError, _GARBLED),
     (httpx2.StreamError, _GARBLED),
     (zlib.error, _GARBLED),
     (httptools.HttpParserError, _GARBLED),

@@ -8,6 +8,7 @@ costs one suspension. Each connection keeps one timer across its requests and mo
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -205,12 +206,20 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def eof_received(self) -> None:
-        """The upstream will send no more. The clean end of a body without a length; else `connection_lost` judges."""
+        """The upstream will send no more: the end of a body without a length. Of others `connection_lost` judges."""
         self.usable = False
         reply = self.reply
-        if reply.status and reply.failure is None and reply.until_close():
+        if reply.status and reply.failure is None and reply.until_close() and not self._cut():
             reply.complete = True
             self._wake()
+
+    def _cut(self) -> bool:
+        """Whether a TLS stream ended without `close_notify`, which anybody on the way can bring about."""
+        tls = self.transport.get_extra_info("ssl_object")
+        try:
+            return tls is not None and tls.read(1) != b""
+        except ssl.SSLError:
+            return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -249,10 +258,13 @@ class Connection(asyncio.Protocol):
             self._coding(name.lower(), value)
 
     def _coding(self, name: bytes, value: bytes) -> None:
+        reply = self.reply
         if name == b"content-encoding":
-            self.reply.encoded = True
-        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            raise _Refused(f"transfer-encoding {value!r}")
+            reply.encoded = True
+        elif name == b"transfer-encoding":
+            if reply.chunked or value.strip().lower() != b"chunked":
+                raise _Refused(f"transfer-encoding {value!r}")
+            reply.chunked = True
 
     def on_headers_complete(self) -> None:
         """A head is complete: an interim one is skipped, the final one wakes `send`."""
@@ -267,7 +279,7 @@ class Connection(asyncio.Protocol):
         if status < 200:
             if status < 100 or status == 101:
                 raise _Refused(f"status {status}")
-            reply.encoded = False
+            reply.chunked = reply.encoded = False
             return
         reply.fields = fields
         reply.status = status
@@ -278,6 +290,8 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         reply = self.reply
+        if not reply.status:
+            raise _Refused("an interim response with a body")
         if not reply.complete:
             reply.parts.append(data)
             reply.unread += len(data)

@@ -7,6 +7,7 @@ usage. Sources: platform.openai.com/docs/api-reference (chat, completions, embed
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import orjson
 
@@ -23,7 +24,7 @@ _SAYS_SOMETHING = ("content", "tool_calls", "reasoning_content", "reasoning", "r
 class OpenAI:
     """Encodes calls for, and decodes answers of, an OpenAI-compatible API."""
 
-    stream_options: JsonObject = {"include_usage": True}
+    stream_options: Mapping[str, bool] = MappingProxyType({"include_usage": True})
     """What is asked for in every stream; callers who did not ask do not see what comes of it."""
 
     def encode(self, call: Call, deployment: Deployment, request_id: str) -> Outbound:
@@ -63,8 +64,15 @@ class OpenAIDecoder:
         self.finished = False
 
     def feed(self, piece: bytes) -> Batch:
-        """The events of this piece. Raises `ValueError` on an event that is too large."""
+        """The events of this piece. Raises `ValueError` on an event that is too large and an end that comes too soon.
+
+        A stream may end without `[DONE]` once every choice has its `finish_reason`.
+        """
         batch: Batch = []
+        if not piece:
+            if self._open > 0:
+                raise ValueError("the stream ended before its answer did")
+            self.finished = True
         for data in self._sse.feed(piece):
             if data == b"[DONE]":
                 self.finished = True
@@ -81,7 +89,7 @@ class OpenAIDecoder:
             choices = doc.get("choices")
             event = Event(data, doc)
             if choices:
-                event.tokens = _tokens(choices)
+                self._take(event, choices)
             elif "error" in doc:
                 event.error = error_status(doc)
                 return event
@@ -92,6 +100,20 @@ class OpenAIDecoder:
         except (ValueError, TypeError, AttributeError):
             return Event(data, {}, error=502)
         return event
+
+    def _take(self, event: Event, choices: list[JsonObject]) -> None:
+        """Count what a chunk says: at least one output token for each choice that says something."""
+        for choice in choices:
+            delta = choice.get("delta")
+            if delta is None:
+                event.tokens += 1 if choice.get("text") else 0
+            else:
+                for name in _SAYS_SOMETHING:
+                    if delta.get(name):
+                        event.tokens += 1
+                        break
+            if choice.get("finish_reason") is not None:
+                self._open -= 1
 
     def body(self, data: bytes) -> Event:
         """A whole answer. Raises `ValueError` when it is none."""
@@ -105,21 +127,6 @@ class OpenAIDecoder:
         self.finished = True
         reported = doc.get("usage")
         return Event(data, doc, usage=None if reported is None else read_usage(reported))
-
-
-def _tokens(choices: list[JsonObject]) -> int:
-    """How many output tokens a chunk carries at least: one for each choice that says something."""
-    count = 0
-    for choice in choices:
-        delta = choice.get("delta")
-        if delta is None:
-            count += 1 if choice.get("text") else 0
-            continue
-        for name in _SAYS_SOMETHING:
-            if delta.get(name):
-                count += 1
-                break
-    return count
 
 
 def read_usage(reported: JsonObject) -> Usage:

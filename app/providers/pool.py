@@ -97,7 +97,7 @@ class Pools(Generic[C]):
 
     def counts(self) -> dict[Endpoint, tuple[int, int]]:
         """Per endpoint that has any: connections open, and how many of them idle."""
-        return {endpoint: (len(pool.open), len(pool.idle)) for endpoint, pool in self.by_endpoint.items()}
+        return {endpoint: (len(pool.open), len(pool.idle)) for endpoint, pool in self.by_endpoint.items() if pool.open}
 
     async def aclose(self, limit: float) -> None:
         """Abort every connection and wait, at most `limit` seconds, until they are gone."""

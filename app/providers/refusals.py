@@ -45,13 +45,14 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, deployment: De
         return GatewayError(
             INVALID_REQUEST,
             scrub(text, deployment) or f"The upstream refused the request with status {status}.",
-            param=param, status=status, outcome=Outcome.UPSTREAM_REJECTED, retry_after=after, error_type=kind, code_name=code,
+            param=param, status=status, outcome=Outcome.UPSTREAM_REJECTED, retry_after=after,
+            error_type=kind, code_name=code,
         )  # fmt: skip
     return GatewayError(UPSTREAM_ERROR, f"The upstream failed with status {status}.", retry_after=after)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the upstream asks to wait: `retry-after-ms`, or `retry-after` as seconds or a date (RFC 9110, 10.2.3)."""
+    """Seconds that the upstream asks to wait: `retry-after-ms`, or `retry-after` (RFC 9110, section 10.2.3)."""
     text = headers.get("retry-after-ms")
     try:
         if text is not None:

@@ -38,8 +38,8 @@ class HttpReply:
     """
 
     __slots__ = (
-        "_headers", "begun", "between", "complete", "connection", "deadline", "encoded", "failure", "fields",
-        "head_only", "parts", "patience", "sent", "since", "status", "stream", "touched", "unread",
+        "_headers", "begun", "between", "chunked", "complete", "connection", "deadline", "encoded", "failure",
+        "fields", "head_only", "parts", "patience", "sent", "since", "status", "stream", "touched", "unread",
     )  # fmt: skip
 
     def __init__(self, timeouts: Timeouts, deadline: float, now: float, *, stream: bool, head_only: bool) -> None:
@@ -57,6 +57,7 @@ class HttpReply:
         self.sent = False
         self.touched = False
         """Whether any byte of a response has come."""
+        self.chunked = False
         self.encoded = False
         """Whether there is a `content-encoding`."""
         self.begun = False

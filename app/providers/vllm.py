@@ -6,6 +6,8 @@ settled at what the engine really made, also where one chunk carries several tok
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import orjson
 
 from app.exchange import Call, Event
@@ -15,7 +17,7 @@ from app.providers.openai import OpenAI, OpenAIDecoder
 class Vllm(OpenAI):
     """Encodes calls for, and decodes answers of, a vLLM server."""
 
-    stream_options = {"include_usage": True, "continuous_usage_stats": True}  # noqa: RUF012
+    stream_options = MappingProxyType({"include_usage": True, "continuous_usage_stats": True})
 
     def decoder(self, call: Call) -> OpenAIDecoder:
         """A decoder for this call."""

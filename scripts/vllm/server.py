@@ -30,10 +30,14 @@ class ServerError(Exception):
     """A server that did not come up, with the end of its log."""
 
 
-def free_port() -> int:
-    """A loopback port that nothing listens on now."""
+def free_port(wanted: int = 0) -> int:
+    """A loopback port that nothing listens on now: the wanted one if it is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
         return int(probe.getsockname()[1])
 
 

@@ -65,8 +65,9 @@ class Upstream:
         assert self._process.stdout
         line = self._process.stdout.readline()  # ends with the process if it cannot start
         if not line:
-            message = f"the fake upstream did not start: exit {self._process.wait(_READY_S)}"
-            raise RuntimeError(message)
+            code = self._process.wait(_READY_S)
+            self.stop()
+            raise RuntimeError(f"the fake upstream did not start: exit {code}")
         where = orjson.loads(line)
         self.host, self.port, self.url, self.base_url, self.pid = (
             where[name] for name in ("host", "port", "url", "base_url", "pid")

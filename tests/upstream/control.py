@@ -38,8 +38,8 @@ def control(exchange: Exchange, service: Service) -> None:
         exchange.reply(200, orjson.dumps(asdict(state.settings)))
     elif (exchange.method, path) == ("POST", "reset"):
         for player in list(service.players):
-            player.exchange.reset()
             player.abandon()
+            player.exchange.reset()
         state.reset()
         exchange.reply(200, b"{}")
     elif (exchange.method, path) == ("POST", "set"):

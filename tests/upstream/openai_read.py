@@ -111,9 +111,22 @@ def _common(ask: Ask) -> None:
     if ask.cap is None and ask.operation == "completion":
         ask.cap = 16
     ask.seed = _number(doc, "seed", 0)
+    temperature = doc.get("temperature")
+    if temperature is not None:
+        _check_temperature(temperature)
     stop = doc.get("stop")
     ask.stop = (stop,) if isinstance(stop, str) else tuple(stop or ())
     _fits(ask, name)
+
+
+def _check_temperature(value: Any) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _wrong(
+            "temperature", "float_parsing", "Input should be a valid number, unable to parse string as a number"
+        )
+    if value < 0:
+        detail = f"temperature must be non-negative, got {float(value)}. (parameter=temperature, value={float(value)})"
+        raise Refused(400, detail, param="temperature")
 
 
 def _number(doc: dict[str, Any], name: str, default: int) -> int:
@@ -122,6 +135,8 @@ def _number(doc: dict[str, Any], name: str, default: int) -> int:
         return default
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong(name, "int_parsing", "Input should be a valid integer, unable to parse string as an integer")
+    if name == "n" and value < 1:
+        raise Refused(400, f"n must be at least 1, got {value}.")
     if name != "seed" and value < 1:
         raise Refused(400, f"{name} must be at least 1, got {value}. (parameter={name}, value={value})", param=name)
     return value

@@ -116,13 +116,13 @@ class Chunks:
 def steps(ask: Ask, answer: Answer) -> list[Step]:
     """The whole stream."""
     chunks = Chunks(ask)
+    roles = [chunks.role(choice.index) for choice in answer.choices] if ask.operation == "chat" else []
     made: list[Step] = []
     if len(answer.choices) == 1 and ask.logprobs is None and not ask.continuous_usage:
         _one_choice(ask, chunks, answer.choices[0], made)
     else:
         _any_choices(ask, chunks, answer.choices, made)
-    if ask.operation == "chat":
-        made[0].events[:0] = [chunks.role(choice.index) for choice in answer.choices]
+    made[0].events[:0] = roles
     if ask.include_usage and answer.usage:
         made[-1].events.append(chunks.usage(answer))
     if ask.behaviour.done:
@@ -143,7 +143,7 @@ def _one_choice(ask: Ask, chunks: Chunks, choice: Choice, made: list[Step]) -> N
     elif choice.finish == "length" and made and not is_openai(ask):
         made[-1].events[-1] = made[-1].events[-1].removesuffix(end) + chunks.end(finish=choice.finish)
     else:
-        last = before + _empty(ask, choice) + chunks.end(finish=choice.finish)
+        last = before + _nothing(ask) + chunks.end(finish=choice.finish)
         if made:
             made[-1].events.append(last)
         else:
@@ -177,7 +177,7 @@ def _turn(ask: Ask, chunks: Chunks, choice: Choice, deltas: list[Delta], turn: i
         finish = choice.finish if last and rides and ask.behaviour.finish else None
         yield before + delta.data + chunks.end(logprobs=logprobs, finish=finish, count=delta.made)
     if last and not rides and ask.behaviour.finish:
-        yield before + _empty(ask, choice) + chunks.end(finish=choice.finish)
+        yield before + _nothing(ask) + chunks.end(finish=choice.finish)
 
 
 def _logprobs(ask: Ask, tokens: tuple[str, ...], position: int) -> object:
@@ -187,10 +187,8 @@ def _logprobs(ask: Ask, tokens: tuple[str, ...], position: int) -> object:
     return completion_logprobs(tokens, top, position, 0)
 
 
-def _empty(ask: Ask, choice: Choice) -> bytes:
-    if ask.operation != "chat":
-        return b'""'
-    return b"{}" if choice.tools or is_openai(ask) else b'{"content":""}'
+def _nothing(ask: Ask) -> bytes:
+    return b"{}" if ask.operation == "chat" else b'""'
 
 
 def _deltas(ask: Ask, choice: Choice) -> Iterator[Delta]:

@@ -186,5 +186,9 @@ def _embeddings(ask: Ask) -> dict[str, Any]:
     if factor:
         numbers = ask.prompt_tokens * factor
         doc["usage"] = {"prompt_tokens": numbers, "total_tokens": numbers}
-        doc["usage"] |= {} if is_openai(ask) else {"completion_tokens": 0, "prompt_tokens_details": None}
+        doc["usage"] |= (
+            {}
+            if is_openai(ask)
+            else {"completion_tokens": 0, "prompt_tokens_details": None, "completion_tokens_details": None}
+        )
     return doc

@@ -38,6 +38,10 @@ class Service:
             behaviour = ask.behaviour
             checks.asked(ask, exchange, state)
             self._note(exchange, ask)
+            if behaviour.stale and exchange.record.nth > 1:
+                exchange.record.fault = "stale"
+                exchange.hang_up()
+                return
             if behaviour.cut and behaviour.cut_after is None:
                 exchange.record.fault = behaviour.cut
                 self._play(exchange, plan.silence(behaviour))
@@ -93,11 +97,12 @@ class Service:
             exchange.finish("error")
             return
         extra = OPENAI_HEADERS if as_openai else b""
-        if isinstance(refused, Limited):
-            extra += b"retry-after: %d\r\n" % refused.retry_after
-        exchange.reply(
-            refused.status, dialect.error(refused.status, refused, openai=as_openai), extra=extra, finish="error"
-        )
+        usual = behaviour.retry_after if behaviour else None
+        wait = refused.retry_after if isinstance(refused, Limited) else usual
+        if wait is not None:
+            extra += b"retry-after: %d\r\n" % wait
+        body = dialect.error(refused.status, refused, openai=as_openai)
+        exchange.reply(refused.status, body, extra=extra, finish="error")
 
     def _error_events(self, dialect: Dialect, status: int, message: str, *, as_openai: bool) -> bytes:
         """An error in a stream, and the end of it."""

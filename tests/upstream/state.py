@@ -116,7 +116,6 @@ class State:
         self.vocabulary = Vocabulary()
         self.seq = 0
         self.accepted = 0
-        self.connections = 0  # those that control requests come on are not counted
         self.open_connections = 0
         self.running = 0
         self.open_streams = 0
@@ -129,6 +128,7 @@ class State:
         self.statuses: Counter[int] = Counter()
         self.finished: Counter[str] = Counter()
         self.totals: Counter[str] = Counter()
+        self.connections = 0  # since the last reset; those that control requests come on are not counted
         self.log.clear()
         self.requests.clear()
 
