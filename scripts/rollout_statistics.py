@@ -1,7 +1,7 @@
 """Simulate what docs/rollout-statistics.md states, and print its tables.
 
-`python scripts/rollout_statistics.py KEPT.json [--runs N] [SECTION …]`. All of it takes hours on one core. What has been
-simulated is kept in the file named and not simulated again.
+`python scripts/rollout_statistics.py KEPT.json [--runs N] [SECTION …]`. All of it takes hours on one core. What
+has been simulated is kept in the file named and not simulated again.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def users(kept: Kept) -> Iterable[Row]:
     yield "traffic", "weight", "one observation per user", "every request counted"
     for weight in (1.0, 10.0, 50.0):
         row = kept.trial(f"users {weight}", ZIPF(weight=weight, runs=kept.runs))
-        wrong = ZIPF(weight=weight, runs=kept.runs, crowd=Crowd(per_request=True))
+        wrong = ZIPF(weight=weight, runs=min(kept.runs, 300), crowd=Crowd(per_request=True))
         contrast = kept.trial(f"users per request {weight}", wrong)
         yield "Zipf users", percent(weight / 100), percent(row["rollback_rate"]), percent(contrast["rollback_rate"])
     for way, weight, end in (("falling", 50.0, 1.0), ("rising", 1.0, 50.0)):
@@ -201,7 +201,7 @@ def rollouts(kept: Kept) -> Iterable[Row]:
     )
     for rps in (10.0, 100.0):
         for name, bad_from, rates in cases:
-            runs = kept.runs if not bad_from and rates is good and rps == 10 else min(kept.runs, 300)
+            runs = min(kept.runs, 1000 if rates is good and rps == 10 else 200)
             plan = Rehearsal(Policy(STEPS, FOUR), (rates, good, good, good), rps, bad_from=bad_from, runs=runs)
             row = kept.rehearsal(f"rollout {name} {rps}", plan)
             seconds = row["median_seconds_to_promotion"] if rates is good else row["median_seconds_to_rollback"]
@@ -216,7 +216,7 @@ def closed_crowd(kept: Kept) -> Iterable[Row]:
         steps = (Step(10), Step(30), Step(60))
         crowd = Crowd(users=people, evenness=5.0)
         plan = Rehearsal(
-            Policy(steps, ONE), (Rates(0.02, 0.02),), 20.0, runs=min(kept.runs, 1000), late_s=5.0, crowd=crowd
+            Policy(steps, ONE), (Rates(0.02, 0.02),), 20.0, runs=min(kept.runs, 500), late_s=5.0, crowd=crowd
         )
         row = kept.rehearsal(f"circle {people}", plan)
         parts = [percent((row[key] or 0) / plan.runs) for key in ("promoted", "rollbacks", "paused")]
@@ -238,7 +238,7 @@ def proofs(kept: Kept) -> Iterable[Row]:
             yield *texts, requests
 
 
-SECTIONS = (alike, alike_all_gates, users, margins, detection, tuned, rollouts, closed_crowd, proofs)
+SECTIONS = (alike, detection, tuned, margins, users, rollouts, closed_crowd, proofs, alike_all_gates)
 
 
 def percent(part: float | None) -> str:

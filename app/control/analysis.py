@@ -41,7 +41,10 @@ class Report:
 
 
 class Analysis:
-    """All gates of one rollout. Without `intervals` only gates that must prove something keep a confidence sequence."""
+    """All gates of one rollout. Without `intervals` only gates that must prove something keep a confidence sequence.
+
+    `alarm` tells whether any gate alarms, or ever did.
+    """
 
     def __init__(self, gates: Sequence[Gate], alpha: float, *, intervals: bool = True) -> None:
         self._gates = tuple(gates)
@@ -51,6 +54,7 @@ class Analysis:
         self._differences = tuple(_difference(gate, intervals=intervals) for gate in self._gates)
         self._seen = [Counts()] * len(self._gates)
         self._before = list(self._seen)
+        self.alarm = False
 
     def begin_step(self) -> None:
         """The weight is about to change: units of the step are counted anew; the evidence goes on."""
@@ -67,16 +71,13 @@ class Analysis:
     def observe(self, block: Sequence[Counts]) -> None:
         """Take the next closed block: its counts in the order of the gates."""
         for index, counts in enumerate(block):
-            self._evidence[index].observe(counts)
-            difference = self._differences[index]
+            evidence, difference = self._evidence[index], self._differences[index]
+            evidence.observe(counts)
+            if evidence.peak >= self._needed[index]:
+                self.alarm = True
             if difference is not None:
                 difference.observe(counts)
-            self._seen[index] = Counts(*map(int.__add__, self._seen[index], counts))
-
-    @property
-    def alarm(self) -> bool:
-        """Whether any gate alarms."""
-        return any(one.peak >= needed for one, needed in zip(self._evidence, self._needed, strict=True))
+            self._seen[index] = self._seen[index].plus(counts)
 
     def reports(self) -> tuple[Report, ...]:
         """One report per gate, in their order."""
@@ -96,6 +97,7 @@ class Analysis:
             raise ValueError(f"the stored evidence has {len(state)} gates, the policy {len(self._gates)}")
         for index, (evidence, seen, before, *difference) in enumerate(state):
             self._evidence[index].restore(evidence)
+            self.alarm = self.alarm or self._evidence[index].peak >= self._needed[index]
             self._seen[index] = Counts(*map(int, seen))
             self._before[index] = Counts(*map(int, before))
             kept = self._differences[index]

@@ -23,7 +23,7 @@ _Key = tuple[int, str]
 
 def block_size(seen: int) -> int:
     """How many units the next block takes after so many."""
-    return max(SMALLEST, min(seen // 50, LARGEST))
+    return SMALLEST if seen < 50 * SMALLEST else min(seen // 50, LARGEST)
 
 
 @dataclass(slots=True)

@@ -53,7 +53,7 @@ class Difference:
             for d, below, above in zip(self._grid, self._at_most, self._at_least, strict=True):
                 below.grow((log_e(counts, pooled, pooled, d), log_e(counts, s, c, d)))
                 above.grow((log_e(turned, 1 - pooled, 1 - pooled, -d), log_e(turned, 1 - s, 1 - c, -d)))
-        self._seen = Counts(*(old + new for old, new in zip(self._seen, counts, strict=True)))
+        self._seen = self._seen.plus(counts)
 
     def evidence_below(self, d: float) -> float:
         """The largest evidence so far that the difference is below `d`, a point of the grid."""

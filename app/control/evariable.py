@@ -34,6 +34,11 @@ class Counts(NamedTuple):
         """The same block with good and bad exchanged."""
         return Counts(self.stable, self.stable - self.stable_bad, self.candidate, self.candidate - self.candidate_bad)
 
+    def plus(self, other: Counts) -> Counts:
+        """Both blocks together."""
+        n_s, k_s, n_c, k_c = other
+        return Counts(self[0] + n_s, self[1] + k_s, self[2] + n_c, self[3] + k_c)
+
 
 def log_e(counts: Counts, s: float, c: float, margin: float = 0.0) -> float:
     """Natural logarithm of the block's e-variable against the alternative rates `s`, `c`, both strictly inside (0, 1).

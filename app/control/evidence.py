@@ -80,19 +80,22 @@ class Evidence:
     def _bet(self, counts: Counts) -> None:
         n_s, k_s, n_c, k_c = counts
         units = n_s + n_c
-        invested = self._kept * min(0.1, units / (self._units + RESERVE))
         moved = min(0.1, units * MOVE)
+        stay = 1 - moved
+        invested = self._kept * min(0.1, units / (self._units + RESERVE))
         spread = (invested + moved * sum(self._bets)) / INVESTED
         self._kept -= invested
         self._units += units
         level = round(LEVELS * log((self._bad + PRIOR[0]) / (self._good + PRIOR[1])))
-        bets = []
-        for bet, share, (none_bad, base, per_stable, per_candidate) in zip(
-            self._bets, SHARES, _odds(level, n_s, n_c, self.margin), strict=True
-        ):
-            gain = exp(min(base + k_s * per_stable + k_c * per_candidate, 200.0)) if k_s or k_c else none_bad
-            bets.append((bet * (1 - moved) + spread * share) * gain)
-        self._close(bets)
+        lines = _odds(level, n_s, n_c, self.margin)
+        self._close(
+            [
+                (bet * stay + spread * share) * exp(min(base + k_s * per_stable + k_c * per_candidate, 200.0))
+                for bet, (share, _, base, per_stable, per_candidate) in zip(self._bets, lines, strict=True)
+            ]
+            if k_s or k_c
+            else [(bet * stay + spread * line[0]) * line[1] for bet, line in zip(self._bets, lines, strict=True)]
+        )
 
     def _close(self, bets: list[float]) -> None:
         total = sum(bets) + self._kept
@@ -101,7 +104,8 @@ class Evidence:
             total = CEILING
         self._bets = bets
         self.value = total
-        self.peak = max(self.peak, total)
+        if total > self.peak:
+            self.peak = total
 
     def _learn(self, units: int, bad: int) -> None:
         self._bad += bad
@@ -112,21 +116,21 @@ class Evidence:
 
 
 @lru_cache(8192)
-def _odds(level: int, n_s: int, n_c: int, margin: float) -> tuple[tuple[float, float, float, float], ...]:
-    """What each bet brings on a block of this size when stable's log odds are `level / LEVELS`.
+def _odds(level: int, n_s: int, n_c: int, margin: float) -> tuple[tuple[float, float, float, float, float], ...]:
+    """For each bet its share, and what it brings on a block of this size when stable's log odds are `level / LEVELS`.
 
-    `log_e` is linear in the bad units; so four numbers say it all: the factor when none is bad, its logarithm, and what
+    `log_e` is linear in the bad units, so four numbers say it all: the factor when none is bad, its logarithm, and what
     each bad stable and each bad candidate unit adds to that.
     """
     s = _rate(level / LEVELS)
     border = min(max(s + margin, 1e-9), 1 - 1e-9)
     lines = []
-    for multiple in ODDS:
+    for multiple, share in zip(ODDS, SHARES, strict=True):
         c = _rate(log(border / (1 - border) * multiple))
         base = log_e(Counts(n_s, 0, n_c, 0), s, c, margin)
         stable = log_e(Counts(n_s, 1, n_c, 0), s, c, margin) - base
         candidate = log_e(Counts(n_s, 0, n_c, 1), s, c, margin) - base
-        lines.append((exp(min(base, 200.0)), base, stable, candidate))
+        lines.append((share, exp(min(base, 200.0)), base, stable, candidate))
     return tuple(lines)
 
 

@@ -19,7 +19,7 @@ class FixedRule:
 
     def observe(self, requests: Counts, now_s: float) -> None:
         """The requests since the last call, and the time since the start."""
-        self._window = Counts(*map(int.__add__, self._window, requests))
+        self._window = self._window.plus(requests)
         if now_s < self._next:
             return
         n_s, k_s, n_c, k_c = self._window

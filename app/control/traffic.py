@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import accumulate
 from math import comb
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.control.blocks import Book, block_size
 from app.control.evariable import Counts
@@ -19,8 +19,7 @@ from app.control.policy import Bad, Gate
 from app.control.units import Meeting, Unit, meet
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What some traffic brought: closed blocks with counts per gate, and the requests as a plain rule sees them.
 
     `requests` counts requests and bad ones by arm, at the first gate, in the order in which they were sent.
@@ -56,34 +55,43 @@ class Independent:
     def __init__(self, random: Random, rates: Sequence[Rates], bad_from: float = 0.0) -> None:
         self._random = random.random
         self._rates, self._bad_from = rates, bad_from
+        self._now: list[tuple[float, float]] = []
+        self._weight = -1.0
         self._seen = 0
 
     def send(self, requests: int, weight: float, epoch: int) -> Batch:
         """Blocks as a `Book` would fill them; the epoch does not matter here."""
         del epoch
-        rates = [rate.at(weight, self._bad_from) for rate in self._rates]
-        blocks = []
-        while requests:
-            size = min(block_size(self._seen), requests)
-            blocks.append(self._block(size, weight / 100, rates))
-            self._seen += size
-            requests -= size
-        if len(blocks) == 1:
-            return Batch(blocks, blocks[0][0])
-        return Batch(blocks, Counts(*map(sum, zip(*(block[0] for block in blocks), strict=True))))
+        if weight != self._weight:
+            self._weight = weight
+            self._now = [rate.at(weight, self._bad_from) for rate in self._rates]
+        first = self._block(min(block_size(self._seen), requests))
+        blocks, total = [first], first[0]
+        rest = requests - total.stable - total.candidate
+        while rest:
+            block = self._block(min(block_size(self._seen), rest))
+            blocks.append(block)
+            total = total.plus(block[0])
+            rest -= block[0].stable + block[0].candidate
+        return Batch(blocks, total)
 
-    def _block(self, size: int, share: float, rates: list[tuple[float, float]]) -> list[Counts]:
-        candidate = self._draw(size, share)
+    def _block(self, size: int) -> list[Counts]:
+        draw = _draw if size <= 100 else _draw_many
+        chance = self._random
+        self._seen += size
+        candidate = draw(chance, size, self._weight / 100)
         stable = size - candidate
-        return [Counts(stable, self._draw(stable, p), candidate, self._draw(candidate, q)) for p, q in rates]
+        return [Counts(stable, draw(chance, stable, p), candidate, draw(chance, candidate, q)) for p, q in self._now]
 
-    def _draw(self, n: int, p: float) -> int:
-        """Binomial: by its distribution function, at most 100 at a time."""
-        drawn = 0
-        while n > 100:
-            drawn += bisect(_binomial(100, p), self._random())
-            n -= 100
-        return drawn + bisect(_binomial(n, p), self._random())
+
+def _draw(chance: Callable[[], float], n: int, p: float) -> int:
+    """A binomial number."""
+    return bisect(_binomial(n, p), chance())
+
+
+def _draw_many(chance: Callable[[], float], n: int, p: float) -> int:
+    """The same for a large n, a hundred at a time."""
+    return sum(_draw(chance, min(100, n - start), p) for start in range(0, n, 100))
 
 
 @dataclass(frozen=True, slots=True)
