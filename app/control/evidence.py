@@ -104,8 +104,7 @@ class Evidence:
             total = CEILING
         self._bets = bets
         self.value = total
-        if total > self.peak:
-            self.peak = total
+        self.peak = max(self.peak, total)
 
     def _learn(self, units: int, bad: int) -> None:
         self._bad += bad
