@@ -11,8 +11,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from functools import lru_cache
 from os import urandom
-from time import perf_counter
 from typing import Any
 
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
@@ -126,12 +126,13 @@ async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Pro
     await start_stream(send, _headers(progress))
     try:
         await send({"type": "http.response.body", "body": events(batch), "more_body": True})
-        progress.first_at = progress.last_at = perf_counter()
+        progress.sent()
+        progress.first_at = progress.last_at
         async for more in flow:
             body = events(more)
             if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
-                progress.last_at = perf_counter()
+                progress.sent()
         last = DONE
     except GatewayError as error:
         last = error_event(error)
@@ -148,6 +149,10 @@ def _headers(progress: Progress) -> Headers:
         (b"server-timing", b"gateway;dur=%.3f" % (sum(progress.own) * 1000)),
     ]
     if progress.deployment is not None and progress.arm is not None:
-        headers.append((b"x-sluicegate-deployment", progress.deployment.name.encode()))
-        headers.append((b"x-sluicegate-arm", progress.arm.encode()))
+        headers += _served_by(progress.deployment.name, progress.arm)
     return headers
+
+
+@lru_cache(maxsize=4096)
+def _served_by(deployment: str, arm: str) -> Headers:
+    return [(b"x-sluicegate-deployment", deployment.encode()), (b"x-sluicegate-arm", arm.encode())]

@@ -29,6 +29,7 @@ MAX_HEAD = 64 * 1024
 MAX_BUFFERED = 64 * 1024
 LINGER = 2.0
 _IDLE, _HEAD, _BODY, _LINGER = range(4)
+_METHODS = {b"GET": "GET", b"POST": "POST"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ class Protocol(asyncio.Protocol):
         if b"?" in url:
             url, _, query = url.partition(b"?")
         path = url.decode("ascii", "replace")
+        method = self.parser.get_method()
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -202,7 +204,7 @@ class Protocol(asyncio.Protocol):
             "client": self.client,
             "scheme": "http",
             "root_path": "",
-            "method": self.parser.get_method().decode("ascii"),
+            "method": _METHODS.get(method) or method.decode("ascii"),
             "path": unquote(path) if "%" in path else path,
             "raw_path": url,
             "query_string": query,

@@ -12,6 +12,9 @@ from app.table import Deployment
 AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
 STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
 
+FULL_SOCKET: Final = 0.005
+"""Seconds. A write that takes longer was waiting for its caller."""
+
 
 class Progress:
     """One request's facts and its own time per stage.
@@ -79,6 +82,12 @@ class Progress:
     def resume(self) -> None:
         """A wait is over."""
         self.resumed = perf_counter()
+
+    def sent(self) -> None:
+        """A piece has gone to the caller. Writing is own time; waiting until a full socket is read is not."""
+        self.last_at = now = perf_counter()
+        if now - self.resumed > FULL_SOCKET:
+            self.resumed = now
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""

@@ -62,9 +62,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 batch = answer.first
                 while batch:
                     progress.see(batch)
-                    progress.mark(RELAY)
                     yield batch
-                    progress.resume()
                     batch = await answer.more()
         progress.outcome = Outcome.OK
     except GatewayError as error:
