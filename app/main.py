@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -191,8 +192,7 @@ class Process:
             log_config=None,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=int(config.server.keep_alive),
-            timeout_graceful_shutdown=int(config.server.shutdown_timeout),
+            timeout_graceful_shutdown=math.ceil(config.server.shutdown_timeout),
             backlog=2048,
         )
         return _Server(settings)

@@ -16,8 +16,9 @@ from os import urandom
 from typing import Any
 
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
-from app.api.server import BODY_LATE, DISCONNECTED
-from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, GatewayError
+from app.api.cycle import BODY_FAULT
+from app.api.server import DISCONNECTED
+from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import Batch, Operation
 from app.pipeline.progress import Progress
 from app.pipeline.serve import Arrival, Services, serve
@@ -84,8 +85,8 @@ async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) ->
         message = await receive()
         if message["type"] == "http.disconnect":
             raise asyncio.CancelledError(DISCONNECTED)
-        if BODY_LATE in scope:
-            raise GatewayError(REQUEST_TIMEOUT, "The request's body did not arrive in time.")
+        if BODY_FAULT in scope:
+            raise scope[BODY_FAULT]
         body: bytes = message["body"]
         more = message.get("more_body", False)
         if not more and not pieces:
