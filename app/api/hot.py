@@ -17,10 +17,9 @@ from typing import Any
 
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
 from app.api.cycle import BODY_FAULT
-from app.api.server import DISCONNECTED
-from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, REQUEST_TOO_LARGE, GatewayError
+from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import Batch, Operation
-from app.pipeline.progress import Progress
+from app.pipeline.progress import LEFT, Progress
 from app.pipeline.serve import Arrival, Services, serve
 
 _log = logging.getLogger("sluicegate")
@@ -56,10 +55,14 @@ class Hot:
 
         try:
             async with aclosing(serve(Arrival(credentials, read_body), progress, self._services)) as flow:
-                await _relay(flow, progress, send)
-        except asyncio.CancelledError as error:
-            if error.args != (DISCONNECTED,):
-                raise
+                try:
+                    await _relay(flow, progress, send)
+                except asyncio.CancelledError as cancellation:
+                    progress.cut(cancellation)
+                    raise
+        except asyncio.CancelledError:
+            if progress.shut_down:
+                await _say_goodbye(progress, send)
 
 
 def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:
@@ -84,7 +87,7 @@ async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) ->
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError(DISCONNECTED)
+            raise asyncio.CancelledError(LEFT)
         if BODY_FAULT in scope:
             raise scope[BODY_FAULT]
         body: bytes = message["body"]
@@ -121,6 +124,15 @@ async def _relay(flow: AsyncGenerator[Batch, None], progress: Progress, send: Se
     await send_json(send, 200, batch[0].data, _headers(progress))
     async for _ in flow:
         raise AssertionError("an answer that is not streamed has one event")
+
+
+async def _say_goodbye(progress: Progress, send: Send) -> None:
+    """The gateway is shutting down, and this request took longer than it may."""
+    error = GatewayError(OVERLOADED, "The gateway is shutting down.", retry_after=1.0)
+    if not progress.status:
+        await send_error(send, error, _headers(progress))
+    elif progress.call is not None and progress.call.stream:
+        await send({"type": "http.response.body", "body": error_event(error)})
 
 
 async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Progress, send: Send) -> None:

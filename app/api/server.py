@@ -1,7 +1,7 @@
 """Callers' connections: HTTP/1.1 on httptools, run by uvicorn's server, bounded in time and size.
 
 uvicorn's own protocol tells an application that its caller has left only when asked through `receive`, and a task that
-asks costs more than the rest of the relay. Here the request's own task is cancelled, with `DISCONNECTED` as its
+asks costs more than the rest of the relay. Here the request's own task is cancelled, with `progress.LEFT` as its
 message. Bounds: time for a head, a body, and for a caller that leaves its full socket unread; size of a head.
 """
 
@@ -22,8 +22,8 @@ from uvicorn.server import ServerState
 
 from app.api.cycle import BODY_FAULT, Cycle
 from app.errors import INVALID_REQUEST, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, GatewayError
+from app.pipeline.progress import LEFT
 
-DISCONNECTED = "the caller left"
 MAX_HEAD = 64 * 1024
 MAX_BUFFERED = 64 * 1024
 MOST_WAITING = 16
@@ -100,7 +100,7 @@ class Protocol(asyncio.Protocol):
             cycle.disconnected = True
             cycle.wake()
             if self.running is not None and not self.running.done():
-                self.running.cancel(DISCONNECTED)
+                self.running.cancel(LEFT)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser. A head must stay within its bound; what is not complete at once gets a time limit."""
