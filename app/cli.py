@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -56,7 +58,8 @@ def check(file: Path, *, as_document: bool) -> None:
     "--port", type=click.IntRange(0, 65535), help="Listen on this port instead of `server.port`; 0 takes a free one."
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Start so many processes instead of `server.workers`.")
-def serve(file: Path, host: str | None, port: int | None, workers: int | None) -> None:
+@click.option("--with-parent", is_flag=True, help="Stop when standard input ends: no gateway outlives what started it.")
+def serve(file: Path, host: str | None, port: int | None, workers: int | None, *, with_parent: bool) -> None:
     """Run the gateway until SIGTERM or SIGINT; running requests may end first."""
     chosen = {"server.host": host, "server.port": port, "server.workers": workers}
     overrides: dict[str, object] = {path: value for path, value in chosen.items() if value is not None}
@@ -72,7 +75,8 @@ def serve(file: Path, host: str | None, port: int | None, workers: int | None) -
         click.echo(str(error), err=True)
         sys.exit(1)
     launch = Launch(config, file, listeners, overrides)
-    sys.exit(_supervise(config, launch) if config.server.workers > 1 else _work(launch, None))
+    lifeline = sys.stdin.fileno() if with_parent else None
+    sys.exit(_supervise(config, launch, lifeline) if config.server.workers > 1 else _run(launch, {lifeline: None}))
 
 
 @main.command()
@@ -82,21 +86,24 @@ def demo(*, once: bool) -> None:
     sys.exit(demonstration.run(once=once))
 
 
-def _supervise(config: Config, launch: Launch) -> int:
+def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:
     supervisor: Supervisor
 
     def work(worker: int, folder: Path) -> None:
-        _work(launch.for_worker(worker, folder), supervisor.lifeline)
+        _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, lifeline: os.getppid()})
 
     supervisor = Supervisor(config.server.workers, work)
     return supervisor.run()
 
 
-def _work(launch: Launch, lifeline: int | None) -> int:
+def _run(launch: Launch, lifelines: dict[int | None, int | None]) -> int:
+    """Serve until told to stop. The end of a lifeline stops the process that it names, this one if it names none."""
+
     async def serve_callers() -> None:
         process = Process(launch)
-        if lifeline is not None:
-            follow(lifeline, process.stop)
+        for lifeline, pid in lifelines.items():
+            if lifeline is not None:
+                follow(lifeline, process.stop if pid is None else partial(os.kill, pid, signal.SIGTERM))
         await process.run()
 
     try:

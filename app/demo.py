@@ -114,7 +114,7 @@ def _summary(line: JsonObject) -> str:
 
 
 def _upstream(stack: ExitStack) -> str:
-    command = [sys.executable, "-m", "tests.upstream", "--port", "0"]
+    command = [sys.executable, "-m", "tests.upstream", "--port", "0", "--with-parent"]
     process = stack.enter_context(_process(command, dict(os.environ), subprocess.PIPE))
     first_line = process.stdout.readline() if process.stdout is not None else b""
     if not first_line:
@@ -128,7 +128,9 @@ def _gateway(stack: ExitStack, config: Path, log: Path, key: str) -> tuple[str, 
     messages = config.with_suffix(".log")
     out, err = stack.enter_context(log.open("wb")), stack.enter_context(messages.open("wb"))
     process = stack.enter_context(
-        _process([sys.executable, "-m", "app.cli", "serve", "--config", str(config)], environ, out, err)
+        _process(
+            [sys.executable, "-m", "app.cli", "serve", "--config", str(config), "--with-parent"], environ, out, err
+        )
     )
     until = time.monotonic() + _START_WITHIN
     while time.monotonic() < until and process.poll() is None:
@@ -156,7 +158,10 @@ def _process(
     command: list[str], environ: dict[str, str], out: int | IO[bytes], err: IO[bytes] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child that is told to stop, and waited for, on the way out."""
-    process = subprocess.Popen(command, cwd=_ROOT, env=environ, stdout=out, stderr=err, start_new_session=True)  # noqa: S603
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(  # noqa: S603  # our own commands
+        command, cwd=_ROOT, env=environ, stdin=pipe, stdout=out, stderr=err, start_new_session=True
+    )
     try:
         yield process
     finally:

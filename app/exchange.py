@@ -82,7 +82,7 @@ class Endpoint:
     host: str
     port: int
     base_path: str
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     http2: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
 

@@ -91,11 +91,12 @@ class Supervisor:
 
 
 def follow(lifeline: int, stop: Callable[[], None]) -> None:
-    """Call `stop` in the running loop when the supervisor is gone."""
+    """Call `stop` in the running loop when whoever holds the other end of `lifeline` is gone."""
     loop = asyncio.get_running_loop()
 
     def gone() -> None:
-        loop.remove_reader(lifeline)
-        stop()
+        if not os.read(lifeline, 4096):
+            loop.remove_reader(lifeline)
+            stop()
 
     loop.add_reader(lifeline, gone)

@@ -18,7 +18,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 _log = logging.getLogger("sluicegate")
 
 Message = MutableMapping[str, Any]
-CLOSE = (b"connection", b"close")
+BODY_FAULT = "sluicegate.body_fault"
+"""A key of the scope: the `GatewayError` that a body has become which came too slowly or is not HTTP."""
 
 
 def _status_line(status: int) -> bytes:
@@ -98,14 +99,16 @@ class Cycle:
             self.expect_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (self.body or (self._owed and not self.more_body) or self.disconnected or self.response_complete):
+            if BODY_FAULT in self.scope:
+                break
             self._flow.resume_reading()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-            if "sluicegate.body_late" in self.scope:
-                break
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
+        if self._flow.read_paused:
+            self._flow.resume_reading()  # or nobody would notice that the caller leaves
         self._owed = self.more_body
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
@@ -123,6 +126,8 @@ class Cycle:
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_started = True
         self.expect_continue = False
+        if self.more_body:
+            self.keep_alive = False  # the rest of the body passes unread, and whatever came after it would too
         lines = [_STATUS_LINES[status]]
         sized = status in _NO_BODY or self.scope["method"] == "HEAD"
         for name, value in self._default_headers:
@@ -134,9 +139,11 @@ class Cycle:
                 self.keep_alive = False
                 continue
             lines.append(b"%b: %b\r\n" % (name, value))
-        if not sized:
+        if not sized and self.scope["http_version"] == "1.1":  # before that the connection's end is the body's
             self._chunked = True
             lines.append(_CHUNKED_LINE)
+        if self.more_body:  # answered before the request was read: what is left of it is no next request
+            self.keep_alive = False
         if not self.keep_alive:
             lines.append(_CLOSE_LINE)
         lines.append(b"\r\n")

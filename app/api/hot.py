@@ -11,15 +11,15 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from functools import lru_cache
 from os import urandom
-from time import perf_counter
 from typing import Any
 
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
-from app.api.server import BODY_LATE, DISCONNECTED
-from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, GatewayError
+from app.api.cycle import BODY_FAULT
+from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import Batch, Operation
-from app.pipeline.progress import Progress
+from app.pipeline.progress import LEFT, Progress
 from app.pipeline.serve import Arrival, Services, serve
 
 _log = logging.getLogger("sluicegate")
@@ -55,10 +55,14 @@ class Hot:
 
         try:
             async with aclosing(serve(Arrival(credentials, read_body), progress, self._services)) as flow:
-                await _relay(flow, progress, send)
-        except asyncio.CancelledError as error:
-            if error.args != (DISCONNECTED,):
-                raise
+                try:
+                    await _relay(flow, progress, send)
+                except asyncio.CancelledError as cancellation:
+                    progress.cut(cancellation)
+                    raise
+        except asyncio.CancelledError:
+            if progress.shut_down:
+                await _say_goodbye(progress, send)
 
 
 def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:
@@ -83,9 +87,9 @@ async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) ->
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError(DISCONNECTED)
-        if BODY_LATE in scope:
-            raise GatewayError(REQUEST_TIMEOUT, "The request's body did not arrive in time.")
+            raise asyncio.CancelledError(LEFT)
+        if BODY_FAULT in scope:
+            raise scope[BODY_FAULT]
         body: bytes = message["body"]
         more = message.get("more_body", False)
         if not more and not pieces:
@@ -122,16 +126,26 @@ async def _relay(flow: AsyncGenerator[Batch, None], progress: Progress, send: Se
         raise AssertionError("an answer that is not streamed has one event")
 
 
+async def _say_goodbye(progress: Progress, send: Send) -> None:
+    """The gateway is shutting down, and this request took longer than it may."""
+    error = GatewayError(OVERLOADED, "The gateway is shutting down.", retry_after=1.0)
+    if not progress.status:
+        await send_error(send, error, _headers(progress))
+    elif progress.call is not None and progress.call.stream:
+        await send({"type": "http.response.body", "body": error_event(error)})
+
+
 async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Progress, send: Send) -> None:
     await start_stream(send, _headers(progress))
     try:
         await send({"type": "http.response.body", "body": events(batch), "more_body": True})
-        progress.first_at = progress.last_at = perf_counter()
+        progress.sent()
+        progress.first_at = progress.last_at
         async for more in flow:
             body = events(more)
             if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
-                progress.last_at = perf_counter()
+                progress.sent()
         last = DONE
     except GatewayError as error:
         last = error_event(error)
@@ -148,6 +162,10 @@ def _headers(progress: Progress) -> Headers:
         (b"server-timing", b"gateway;dur=%.3f" % (sum(progress.own) * 1000)),
     ]
     if progress.deployment is not None and progress.arm is not None:
-        headers.append((b"x-sluicegate-deployment", progress.deployment.name.encode()))
-        headers.append((b"x-sluicegate-arm", progress.arm.encode()))
+        headers += _served_by(progress.deployment.name, progress.arm)
     return headers
+
+
+@lru_cache(maxsize=4096)
+def _served_by(deployment: str, arm: str) -> Headers:
+    return [(b"x-sluicegate-deployment", deployment.encode()), (b"x-sluicegate-arm", arm.encode())]

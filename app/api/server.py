@@ -1,7 +1,7 @@
 """Callers' connections: HTTP/1.1 on httptools, run by uvicorn's server, bounded in time and size.
 
 uvicorn's own protocol tells an application that its caller has left only when asked through `receive`, and a task that
-asks costs more than the rest of the relay. Here the request's own task is cancelled, with `DISCONNECTED` as its
+asks costs more than the rest of the relay. Here the request's own task is cancelled, with `progress.LEFT` as its
 message. Bounds: time for a head, a body, and for a caller that leaves its full socket unread; size of a head.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -19,16 +20,20 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from app.api.cycle import Cycle
+from app.api.cycle import BODY_FAULT, Cycle
 from app.errors import INVALID_REQUEST, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, GatewayError
+from app.pipeline.progress import LEFT
 
-DISCONNECTED = "the caller left"
-BODY_LATE = "sluicegate.body_late"
-"""A key of the scope: set when the body is overdue, just before `receive` is woken."""
 MAX_HEAD = 64 * 1024
 MAX_BUFFERED = 64 * 1024
+MOST_WAITING = 16
+"""Pipelined requests that wait for those before them; at so many no more is read from their connection."""
 LINGER = 2.0
+"""Seconds in which the rest of a refused request passes unread. Closing at once would reset the connection, and the
+caller might lose the answer with it."""
+_NOT_HTTP = "The request is not valid HTTP/1.1."
 _IDLE, _HEAD, _BODY, _LINGER = range(4)
+_METHODS = {b"GET": "GET", b"POST": "POST"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class Protocol(asyncio.Protocol):
             cycle.disconnected = True
             cycle.wake()
             if self.running is not None and not self.running.done():
-                self.running.cancel(DISCONNECTED)
+                self.running.cancel(LEFT)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser. A head must stay within its bound; what is not complete at once gets a time limit."""
@@ -110,13 +115,13 @@ class Protocol(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             if self.cycle is not None:
                 self.cycle.keep_alive = False  # nothing is upgraded here, and the parser is spent
-        except httptools.HttpParserError:
-            self._refuse(GatewayError(INVALID_REQUEST, "The request is not valid HTTP/1.1."))
+        except httptools.HttpParserError as error:
+            self._spoilt(error.__context__)
             return
         if self.phase == _IDLE:
             return
         if self.phase == _HEAD and self.head_size > MAX_HEAD:
-            self._refuse(GatewayError(REQUEST_TOO_LARGE, f"The request's head is over {MAX_HEAD} bytes.", status=431))
+            self._refuse(_head_too_large())
         elif self.due is None:
             self.due = self.loop.call_later(self.bounds.body if self.phase == _BODY else self.bounds.head, self._late)
 
@@ -139,17 +144,21 @@ class Protocol(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete: its request begins, or waits for the one before it."""
+        if self.head_size > MAX_HEAD and len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > MAX_HEAD:
+            raise _head_too_large()
         self.phase = _BODY
         self._stop_due()
-        cycle = Cycle(self.app, self._scope(), self.transport, self.flow, self.state.default_headers, self._answered)
+        scope = self._scope()
+        cycle = Cycle(self.app, scope, self.transport, self.flow, self.state.default_headers, self._answered)
         cycle.expect_continue = self.expect_continue
-        cycle.keep_alive = self.parser.should_keep_alive()
+        cycle.keep_alive = self.parser.should_keep_alive() and scope["http_version"] == "1.1"
         before, self.cycle = self.cycle, cycle
         if before is None or before.response_complete:
             self._start(cycle)
         else:
-            self.flow.pause_reading()
             self.waiting.append(cycle)
+            if len(self.waiting) >= MOST_WAITING:
+                self.flow.pause_reading()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
@@ -194,6 +203,7 @@ class Protocol(asyncio.Protocol):
         if b"?" in url:
             url, _, query = url.partition(b"?")
         path = url.decode("ascii", "replace")
+        method = self.parser.get_method()
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -202,7 +212,7 @@ class Protocol(asyncio.Protocol):
             "client": self.client,
             "scheme": "http",
             "root_path": "",
-            "method": self.parser.get_method().decode("ascii"),
+            "method": _METHODS.get(method) or method.decode("ascii"),
             "path": unquote(path) if "%" in path else path,
             "raw_path": url,
             "query_string": query,
@@ -215,23 +225,24 @@ class Protocol(asyncio.Protocol):
         self.state.tasks.add(task)
         task.add_done_callback(self.state.tasks.discard)
 
-    def _answered(self, cycle: Cycle) -> None:
-        """An answer is out. When its request was refused before it was read, the rest of it is let pass unread.
+    def _next(self) -> None:
+        """The next of the pipelined requests; its body, if it is not complete, is due from now on."""
+        if self.phase == _BODY:
+            self._stop_due()
+            self.due = self.loop.call_later(self.bounds.body, self._late)
+        self._start(self.waiting.popleft())
 
-        Closing at once would reset the connection, and the caller might lose the answer with it.
-        """
+    def _answered(self, cycle: Cycle) -> None:
+        """An answer is out. When its request was refused before it was read, the rest of it is let pass unread."""
         self.state.total_requests += 1
         if self.transport.is_closing():
             return
         if cycle is self.cycle and self.phase == _BODY:
-            self._stop_due()
-            self.phase = _LINGER
-            self.flow.resume_reading()
-            self.due = self.loop.call_later(LINGER, self.transport.close)
+            self._linger()
         elif not cycle.keep_alive:
             self.transport.close()
         elif self.waiting:
-            self._start(self.waiting.popleft())
+            self._next()
         else:
             self.idle_since = self.loop.time()
             self.flow.resume_reading()
@@ -239,8 +250,10 @@ class Protocol(asyncio.Protocol):
     def _late(self) -> None:
         """A head or a body did not arrive in time."""
         self.due = None
-        if self.phase == _BODY and self.cycle is not None:
-            self.cycle.scope[BODY_LATE] = True
+        if self.phase == _BODY and self.waiting:
+            self.due = self.loop.call_later(self.bounds.body, self._late)  # nobody has asked for its body yet
+        elif self.phase == _BODY and self.cycle is not None:
+            self.cycle.scope[BODY_FAULT] = GatewayError(REQUEST_TIMEOUT, "The request's body did not arrive in time.")
             self.cycle.wake()
         elif self.head_size == 0:
             self.transport.close()
@@ -254,7 +267,7 @@ class Protocol(asyncio.Protocol):
         if self.phase == _IDLE and (self.cycle is None or self.cycle.response_complete):
             left = self.idle_since + self.bounds.idle - self.loop.time()
             if left <= 0:
-                self.transport.close()
+                self._end()
                 return
         self.idle_check = self.loop.call_later(left, self._look_idle)
 
@@ -263,13 +276,44 @@ class Protocol(asyncio.Protocol):
             self.due.cancel()
             self.due = None
 
+    def _spoilt(self, cause: BaseException | None) -> None:
+        """What came is not HTTP. Inside a body it is its request's fault; else it never becomes a request."""
+        error = cause if isinstance(cause, GatewayError) else GatewayError(INVALID_REQUEST, _NOT_HTTP)
+        if self.phase == _BODY and self.cycle is not None:
+            self.cycle.scope[BODY_FAULT] = error
+            self.cycle.wake()
+        else:
+            self._refuse(error)
+
     def _refuse(self, error: GatewayError) -> None:
-        """Answer what never became a request, and close."""
+        """Answer what never became a request, and close. Behind an answer that is under way there is just the close."""
         self._stop_due()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self.phase = _LINGER
+            return
         if self.transport.is_closing():
             return
         body = orjson.dumps(error.document())
         head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        reason = error.code.name.replace("_", " ").title().encode()
-        self.transport.write(head % (error.status, reason, len(body)) + body)
-        self.transport.close()
+        self.transport.write(head % (error.status, HTTPStatus(error.status).phrase.encode(), len(body)) + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Nothing more is answered here: say so, and let what still comes pass unread for a while."""
+        self._stop_due()
+        self.phase = _LINGER
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.due = self.loop.call_later(LINGER, self._end)
+
+    def _end(self) -> None:
+        """Close. What the caller has left unread until now is thrown away: it would keep the connection for ever."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+
+def _head_too_large() -> GatewayError:
+    return GatewayError(REQUEST_TOO_LARGE, f"The request's head is over {MAX_HEAD} bytes.", status=431)

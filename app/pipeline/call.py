@@ -64,12 +64,14 @@ class Decoder(Protocol):
 
     finished: bool
     """Whether the answer has come to its own end."""
+    failure: Event | None
+    """The error that ended the answer from inside, with `error` set; events before it were handed out."""
 
     def feed(self, piece: bytes) -> Batch:
         """The events of a stream that this piece of its body completes; an empty piece is the body's end."""
 
-    def body(self, data: bytes) -> Event:
-        """The one event that a whole JSON body is."""
+    def body(self, data: bytes) -> Batch:
+        """The one event that a whole JSON body is; none when it is an error."""
 
 
 class Dialect(Protocol):
@@ -88,7 +90,7 @@ class Dialect(Protocol):
 class Answer:
     """An upstream's answer whose first events are here. A context manager: leaving it lets go of the connection."""
 
-    __slots__ = ("_attempt", "_decoder", "_dialect", "_pending", "_progress", "_reply", "first")
+    __slots__ = ("_attempt", "_decoder", "_dialect", "_progress", "_reply", "first")
 
     def __init__(
         self, first: Batch, reply: Reply, decoder: Decoder, dialect: Dialect, attempt: Attempt, progress: Progress
@@ -98,8 +100,7 @@ class Answer:
         self._dialect = dialect
         self._attempt = attempt
         self._progress = progress
-        self._pending: Event | None = None
-        self.first = self._sound(first)
+        self.first = first
 
     def __enter__(self) -> Self:
         return self
@@ -114,12 +115,13 @@ class Answer:
     async def more(self) -> Batch:
         """The next events; empty at the end. Raises `GatewayError` when the stream breaks or carries an error."""
         progress = self._progress
+        decoder = self._decoder
         try:
-            while not self._decoder.finished and self._pending is None:
+            while not decoder.finished and decoder.failure is None:
                 progress.mark(RELAY)
                 piece = await self._reply.read()
                 progress.resume()
-                batch = self._sound(self._decoder.feed(piece))
+                batch = decoder.feed(piece)
                 if batch:
                     self._attempt.chunk(progress.resumed)
                     return batch
@@ -129,17 +131,9 @@ class Answer:
         except ValueError as error:
             self._attempt.end("malformed")
             raise malformed(error, progress) from error
-        if self._pending is not None:
-            raise self._broken(self._pending)
+        if decoder.failure is not None:
+            raise self._broken(decoder.failure)
         return []
-
-    def _sound(self, batch: Batch) -> Batch:
-        """The events before an error; the error itself waits for the next `more`."""
-        for place, event in enumerate(batch):
-            if event.error:
-                self._pending = event
-                return batch[:place]
-        return batch
 
     def _broken(self, event: Event) -> GatewayError:
         self._attempt.end("error_event")
@@ -245,9 +239,9 @@ class Caller:
                 raise await self._refused(reply, dialect, attempt)
             decoder = dialect.decoder(call)
             first = await self._first(call, reply, decoder, progress)
-            if not first or first[0].error:
+            if not first:
                 progress.reached = billed_before
-                raise self._bad_start(first, dialect, attempt, progress)
+                raise self._bad_start(decoder.failure, dialect, attempt, progress)
             attempt.answering(progress.resumed)
             answer, reply = Answer(first, reply, decoder, dialect, attempt, progress), None
             return answer
@@ -267,11 +261,11 @@ class Caller:
         if not call.stream:
             data = await reply.read_all(MAX_BODY)
             progress.resume()
-            return [decoder.body(data)]
+            return decoder.body(data)
         if "event-stream" not in reply.headers.get("content-type", ""):
             raise ValueError("a stream was asked for, something else came")
         batch: Batch = []
-        while not batch and not decoder.finished:
+        while not batch and not decoder.finished and decoder.failure is None:
             batch = decoder.feed(await reply.read())
         progress.resume()
         return batch
@@ -282,14 +276,14 @@ class Caller:
         attempt.refused(reply.status)
         return dialect.error(reply.status, reply.headers, body, attempt.deployment)
 
-    def _bad_start(self, first: Batch, dialect: Dialect, attempt: Attempt, progress: Progress) -> GatewayError:
-        """The answer to a 200 whose stream is empty or begins with an error."""
-        if not first:
+    def _bad_start(self, failure: Event | None, dialect: Dialect, attempt: Attempt, progress: Progress) -> GatewayError:
+        """The answer to a 200 that is empty or begins with an error."""
+        if failure is None:
             attempt.refused_in_stream(500)
             progress.detail = "an empty stream"
             return GatewayError(UPSTREAM_ERROR, "The upstream's stream held no answer.")
-        attempt.refused_in_stream(first[0].error)
-        return dialect.error(first[0].error, {}, first[0].data, attempt.deployment)
+        attempt.refused_in_stream(failure.error)
+        return dialect.error(failure.error, {}, failure.data, attempt.deployment)
 
 
 def _may_fall_back(error: GatewayError) -> bool:

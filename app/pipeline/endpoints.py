@@ -78,8 +78,8 @@ class Endpoints:
     def choose(self, deployment: Deployment, tried: set[Endpoint], *, last_resort: bool) -> EndpointState | None:
         """The endpoint for the next attempt, or None.
 
-        `last_resort` also takes endpoints that are down for their 5xx alone: with nowhere else to go, a bad
-        answer is better than none tried. Ties go round.
+        `last_resort` also takes endpoints that are down, first those that only gave bad answers: with nowhere else to
+        go, one more try costs the caller nothing. Ties go round.
         """
         states = self._group(deployment)
         if len(states) == 1 and states[0].down_since is None and not tried:
@@ -92,8 +92,8 @@ class Endpoints:
             if usable and (best is None or state.in_flight < best.in_flight):
                 best = state
         if best is None and last_resort:
-            soft = (state for state in states if state.endpoint not in tried and not state.hard)
-            best = min(soft, key=lambda state: state.in_flight, default=None)
+            rest = (state for state in states if state.endpoint not in tried)
+            best = min(rest, key=lambda state: (state.hard, state.in_flight), default=None)
         return best
 
     def _group(self, deployment: Deployment) -> tuple[EndpointState, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import Final
 
@@ -11,6 +12,11 @@ from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
 STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
+
+LEFT: Final = "the caller left"
+"""The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
+FULL_SOCKET: Final = 0.005
+"""Seconds. A write that takes longer was waiting for its caller."""
 
 
 class Progress:
@@ -41,6 +47,7 @@ class Progress:
         "reported",
         "request_id",
         "resumed",
+        "shut_down",
         "status",
         "usage",
     )  # fmt: skip
@@ -65,6 +72,7 @@ class Progress:
         self.error: GatewayError | None = None
         self.detail: str | None = None
         self.status = 0
+        self.shut_down = False
         self.first_at = 0.0
         self.last_at = 0.0
         self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
@@ -80,12 +88,25 @@ class Progress:
         """A wait is over."""
         self.resumed = perf_counter()
 
+    def sent(self) -> None:
+        """A piece has gone to the caller. Writing is own time; waiting until a full socket is read is not."""
+        self.last_at = now = perf_counter()
+        if now - self.resumed > FULL_SOCKET:
+            self.resumed = now
+
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
         for event in batch:
             self.counted += event.tokens
             if event.usage is not None:
                 self.reported = event.usage
+
+    def cut(self, cancellation: BaseException) -> None:
+        """The request ends in a wait: its caller has left, or the gateway is shutting down."""
+        self.resume()
+        if isinstance(cancellation, asyncio.CancelledError) and cancellation.args != (LEFT,):
+            self.shut_down = True
+        self.outcome = Outcome.OVERLOADED if self.shut_down else Outcome.CLIENT_CLOSED
 
     def fail(self, error: GatewayError) -> None:
         """The request ends with this error."""

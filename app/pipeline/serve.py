@@ -47,8 +47,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         # First, so that a stranger's body is never read.
         progress.principal = authenticate(table, arrival.credentials)
         progress.mark(AUTHENTICATE)
-        raw = await arrival.read_body(table.bounds.max_body_bytes)
-        progress.resume()
+        try:
+            raw = await arrival.read_body(table.bounds.max_body_bytes)
+        finally:
+            progress.resume()
         # Before admission: only a sound request takes a place.
         progress.call = call = validate(progress.operation, raw)
         progress.mark(VALIDATE)
@@ -62,16 +64,14 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 batch = answer.first
                 while batch:
                     progress.see(batch)
-                    progress.mark(RELAY)
                     yield batch
-                    progress.resume()
                     batch = await answer.more()
         progress.outcome = Outcome.OK
     except GatewayError as error:
         progress.fail(error)
         raise
-    except (asyncio.CancelledError, GeneratorExit):
-        progress.outcome = Outcome.CLIENT_CLOSED
+    except (asyncio.CancelledError, GeneratorExit) as cancellation:
+        progress.cut(cancellation)
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.

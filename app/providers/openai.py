@@ -53,15 +53,16 @@ class OpenAI:
 
 
 class OpenAIDecoder:
-    """Reads one answer. An error inside a stream becomes an event with `error` set, and the stream is over."""
+    """Reads one answer. An error inside it becomes its `failure`, and it is over."""
 
-    __slots__ = ("_call", "_open", "_sse", "finished")
+    __slots__ = ("_call", "_open", "_sse", "failure", "finished")
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._sse = SSEParser()
         self._open = call.choices
         self.finished = False
+        self.failure: Event | None = None
 
     def feed(self, piece: bytes) -> Batch:
         """The events of this piece. Raises `ValueError` on an event that is too large and an end that comes too soon.
@@ -78,9 +79,10 @@ class OpenAIDecoder:
                 self.finished = True
                 break
             event = self._event(data)
-            batch.append(event)
             if event.error:
+                self.failure = event
                 break
+            batch.append(event)
         return batch
 
     def _event(self, data: bytes) -> Event:
@@ -115,34 +117,38 @@ class OpenAIDecoder:
             if choice.get("finish_reason") is not None:
                 self._open -= 1
 
-    def body(self, data: bytes) -> Event:
-        """A whole answer. Raises `ValueError` when it is none."""
+    def body(self, data: bytes) -> Batch:
+        """A whole answer, or none when it is an error. Raises `ValueError` when it is neither."""
         doc = orjson.loads(data)
         if type(doc) is not dict:
             raise ValueError("the answer is not a JSON object")
         if "error" in doc and "choices" not in doc and "data" not in doc:
-            return Event(data, doc, error=error_status(doc))
+            self.failure = Event(data, doc, error=error_status(doc))
+            return []
         if type(doc.get("choices", doc.get("data"))) is not list:
             raise ValueError("the answer holds neither `choices` nor `data`")
         self.finished = True
         reported = doc.get("usage")
-        return Event(data, doc, usage=None if reported is None else read_usage(reported))
+        return [Event(data, doc, usage=read_usage(reported))]
 
 
-def read_usage(reported: JsonObject) -> Usage:
-    """OpenAI's usage object. Raises `TypeError` or `ValueError` when its numbers are none."""
-    details = reported.get("prompt_tokens_details") or {}
-    made = reported.get("completion_tokens_details") or {}
-    usage = Usage(
-        reported["prompt_tokens"],
-        reported.get("completion_tokens") or 0,
-        details.get("cached_tokens") or 0,
-        0,
-        made.get("reasoning_tokens") or 0,
+def read_usage(reported: object) -> Usage | None:
+    """OpenAI's usage object; None when it is no such thing: then our own count holds."""
+    if type(reported) is not dict:
+        return None
+    made = reported.get("completion_tokens", 0)
+    usage = Usage(reported.get("prompt_tokens"), 0 if made is None else made)  # type: ignore[arg-type]  # judged below
+    cached, reasoning = reported.get("prompt_tokens_details"), reported.get("completion_tokens_details")
+    if cached or reasoning:
+        usage = usage._replace(
+            cached_input_tokens=(cached or {}).get("cached_tokens") or 0,
+            reasoning_tokens=(reasoning or {}).get("reasoning_tokens") or 0,
+        )
+    sound = (
+        all(type(count) is int and count >= 0 for count in usage[:-1])
+        and usage.cached_input_tokens <= usage.input_tokens
     )
-    if min(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.reasoning_tokens) < 0:
-        raise ValueError("usage is negative")
-    return usage
+    return usage if sound else None
 
 
 def error_status(doc: JsonObject) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from app.exchange import Endpoint
@@ -10,6 +11,17 @@ from app.providers.heads import Heads
 
 SLACK: Final = 0.25
 """Seconds by which an idle connection may be dropped early, so that one timer call takes several."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What connections were needed for, since the start."""
+
+    opened: int = 0
+    reused: int = 0
+    """Requests on a connection that had served one before."""
+    resent: int = 0
+    """Requests sent once more, for the reused connection turned out to be closed."""
 
 
 class Pooled(Protocol):

@@ -20,8 +20,9 @@ from app.providers.encoding import DecodedReply, coding_of
 from app.providers.failures import FOREIGN, Phase, upstream_failure
 from app.providers.general import GeneralClient, GeneralReply
 from app.providers.http1 import Connection
-from app.providers.pool import Pools
+from app.providers.pool import Counts, Pools
 from app.providers.reply import HttpReply
+from app.providers.trust import Trust
 
 IDLE_LIMIT: Final = 4.0
 """Seconds. uvicorn, hence vLLM, closes idle connections after 5."""
@@ -34,8 +35,7 @@ AnyReply = HttpReply | DecodedReply | GeneralReply
 class HttpTransport:
     """Sends requests to upstreams. Make it inside a running event loop; it belongs to that loop.
 
-    `idle_limit` is in seconds. `make_tls` makes a client context with the trust wanted; by default the system's. It is
-    called when the first `https` endpoint is used.
+    `idle_limit` is in seconds. `make_tls` gives a client context with the trust wanted; by default the system's.
     """
 
     def __init__(
@@ -43,17 +43,11 @@ class HttpTransport:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
-        self._make_tls = make_tls
-        self._tls: ssl.SSLContext | None = None
+        self._trust = Trust(make_tls)
         self._pools: Pools[Connection] = Pools(idle_limit)
         self._general: GeneralClient | None = None
         self._idle_limit = idle_limit
-        self.opened = 0
-        """Connections opened so far."""
-        self.reused = 0
-        """Requests sent on a connection that had served one before."""
-        self.resent = 0
-        """Requests sent once more because the reused connection turned out to be closed."""
+        self.counts = Counts()
 
     def connections(self) -> dict[Endpoint, tuple[int, int]]:
         """Per endpoint that has any: connections open or being opened, and how many of them idle."""
@@ -80,7 +74,7 @@ class HttpTransport:
                 connection = await self._connect(endpoint, timeouts, deadline, sent=again)
                 now = self._time()
             else:
-                self.reused += 1
+                self.counts.reused += 1
             reply = HttpReply(timeouts, deadline, now, stream=request.stream, head_only=request.method == "HEAD")
             connection.start(reply, head, request.body)
             try:
@@ -91,7 +85,7 @@ class HttpTransport:
                 raise
             if fresh or reply.status or not reply.unanswered:
                 return reply if reply.status and not reply.encoded else _delivered(reply)
-            self.resent += 1
+            self.counts.resent += 1
             again = True
             connection = None
 
@@ -106,7 +100,8 @@ class HttpTransport:
         try:
             async with asyncio.timeout_at(until):
                 addresses = await self._addresses(endpoint)
-            return await self._first(endpoint, addresses, until)
+                tls = await self._trust.context(http2=False) if endpoint.scheme == "https" else None
+            return await self._first(endpoint, addresses, tls, until)
         except FOREIGN as error:
             if isinstance(error, TimeoutError) and self._time() >= deadline:
                 raise UpstreamFailure(Failure.TOTAL_TIMEOUT, "no connection by the deadline", sent=sent) from error
@@ -120,7 +115,9 @@ class HttpTransport:
             found = await self._loop.getaddrinfo(endpoint.host, endpoint.port, type=SOCK_STREAM)
             return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
-    async def _first(self, endpoint: Endpoint, addresses: list[str], until: float) -> Connection:
+    async def _first(
+        self, endpoint: Endpoint, addresses: list[str], tls: ssl.SSLContext | None, until: float
+    ) -> Connection:
         """The first address that answers, each having an equal share of the time that is left.
 
         So a dead IPv6 route costs a share and not the request. asyncio's own race (RFC 8305) leaks the socket of an
@@ -130,17 +127,16 @@ class HttpTransport:
             now = self._time()
             try:
                 async with asyncio.timeout_at(now + (until - now) / left):
-                    return await self._open(endpoint, addresses[-left])
+                    return await self._open(endpoint, addresses[-left], tls)
             except FOREIGN:
                 if left == 1:
                     raise
         raise OSError("the name has no address")
 
-    async def _open(self, endpoint: Endpoint, address: str) -> Connection:
+    async def _open(self, endpoint: Endpoint, address: str, tls: ssl.SSLContext | None) -> Connection:
         pool = self._pools.by_endpoint.get(endpoint) or self._pools.add(endpoint)
         connection = Connection(self._loop, pool.put, pool.lost)
         pool.open.add(connection)
-        tls = self._tls_context() if endpoint.scheme == "https" else None
         name = endpoint.host if tls is not None else None
         try:
             await self._loop.create_connection(
@@ -150,18 +146,12 @@ class HttpTransport:
             connection.abort()
             pool.lost(connection)  # uvloop forgets `connection_lost` where it cancels
             raise
-        self.opened += 1
+        self.counts.opened += 1
         return connection
-
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = self._make_tls()
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls
 
     def _general_client(self) -> GeneralClient:
         if self._general is None:
-            self._general = GeneralClient(self._make_tls, self._idle_limit)
+            self._general = GeneralClient(self._trust, self._idle_limit, self.counts)
         return self._general
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.vllm.capture_cases import Case, embed_cases, generate_cases, locked_cases, long_stream
-from scripts.vllm.server import ROOT, Server, vllm
+from scripts.vllm.server import ROOT, TOOLS, Server, engine_pid, vllm
 
 TARGET = ROOT / "tests" / "fixtures" / "vllm"
 JsonObject = dict[str, Any]
@@ -114,16 +114,6 @@ def refused(document: JsonObject) -> bool:
     return answer["status"] == 503 or any('"code": 503' in text for _, text in answer.get("chunks", ()))
 
 
-def engine_pid(server: Server) -> int:
-    """The engine process behind a server."""
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):
-            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
-            if fields["PPid"].strip() == str(server.pid) and "EngineCore" in (status.parent / "cmdline").read_text():
-                return int(status.parent.name)
-    raise LookupError(f"process {server.pid} has no engine")
-
-
 def killed_engine(server: Server) -> None:
     """The engine dies by SIGKILL after 20 chunks of a stream; then what health and chat answer."""
     engine = engine_pid(server)
@@ -140,10 +130,11 @@ def killed_engine(server: Server) -> None:
 
 def main() -> None:
     """The command."""
-    TARGET.mkdir(parents=True, exist_ok=True)
+    for old in (*TARGET.glob("*.json"), *TARGET.glob("*.tsv")):
+        old.unlink()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with vllm("smollm2", log, "--enable-auto-tool-choice", "--tool-call-parser", "hermes").wait() as server:
+        with vllm("smollm2", log, *TOOLS).wait() as server:
             save_all(server, generate_cases())
             save_metrics(server, "generate")
         with vllm("minilm", log, MODEL="all-minilm-l6-v2", RUNNER="pooling").wait() as server:

@@ -74,6 +74,8 @@ def long_stream(name: str, *, stream: bool = True) -> Case:
 NAMED = {"type": "function", "function": {"name": "get_weather"}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
 USAGE = {"include_usage": True}
+RUNNING = {"include_usage": True, "continuous_usage_stats": True}
+PROMPTS = ["One two three", "Red green"]
 
 
 def chat_cases() -> list[Case]:
@@ -99,9 +101,7 @@ def stream_cases() -> list[Case]:
     return [
         chat("chat-stream", stream=True),
         chat("chat-stream-usage", stream=True, stream_options=USAGE),
-        chat(
-            "chat-stream-usage-each", stream=True, stream_options=USAGE | {"continuous_usage_stats": True}, max_tokens=4
-        ),
+        chat("chat-stream-usage-each", stream=True, stream_options=RUNNING, max_tokens=4),
         chat("chat-stream-n2", stream=True, n=2, temperature=0.8, seed=11, max_tokens=8),
         chat("chat-stream-logprobs", stream=True, logprobs=True, top_logprobs=1, max_tokens=4),
         chat("chat-stream-length", stream=True, messages=STORY, max_tokens=40),
@@ -113,8 +113,11 @@ def stream_cases() -> list[Case]:
             max_tokens=30,
         ),
         completion("completion-stream-usage", stream=True, stream_options=USAGE),
+        completion(
+            "completion-stream-usage-each", prompt=PROMPTS, stream=True, stream_options=RUNNING, ignore_eos=True
+        ),
         completion("completion-stream-echo", stream=True, echo=True),
-        completion("completion-stream-two-prompts", stream=True, prompt=["One two three", "Red green blue"]),
+        completion("completion-stream-two-prompts", stream=True, prompt=PROMPTS),
     ]
 
 
@@ -124,7 +127,7 @@ def completion_cases() -> list[Case]:
         completion("completion"),
         completion("completion-n2", n=2, temperature=0.8, seed=11),
         completion("completion-echo-logprobs", echo=True, logprobs=1, max_tokens=3),
-        completion("completion-two-prompts", prompt=["One two three", "Red green blue"]),
+        completion("completion-two-prompts", prompt=PROMPTS),
         completion("completion-token-ids", prompt=[6403, 5005, 253]),
     ]
 

@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openai import OpenAI
 
-from scripts.vllm.server import Server, ServerError, free_port, gateway, vllm
+from scripts.vllm.server import TOOLS, Server, ServerError, free_port, gateway, vllm
 
 QUESTION = "What is the capital of France, and what is it known for?"
 RECORD_SECONDS = 5.0
@@ -91,20 +92,34 @@ def summary(line: dict[str, Any]) -> str:
     )
 
 
-def demonstrate(stack: ExitStack, folder: Path, *, once: bool) -> None:
-    """Start both servers, ask, show, and stay unless `once`."""
-    print("Starting vLLM with SmolLM2-135M-Instruct; on two cores it takes 20 to 50 s.", flush=True)
-    model = stack.enter_context(vllm("smollm2", folder / "vllm.log")).wait()
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What runs: vLLM, the gateway before it, and how to reach the gateway."""
+
+    model: Server
+    gateway: Server
+    key: str
+    ops_url: str
+
+
+def servers(stack: ExitStack, folder: Path) -> Servers:
+    """Start both; they end with the stack. Raises ServerError."""
+    model = stack.enter_context(vllm("smollm2", folder / "vllm.log", *TOOLS)).wait()
     port, ops_port, key = free_port(8080), free_port(9090), f"sk-demo-{secrets.token_hex(8)}"
     config = folder / "demo.yaml"
     config.write_text(CONFIG.format(upstream=model.base, port=port, ops_port=ops_port))
     front = stack.enter_context(gateway(config, port, folder / "gateway.log", SLUICEGATE_DEMO_KEY=key)).wait(20)
-    print(f"vLLM at {model.base}, gateway at {front.base}.\n")
-    ask(front.base, key)
-    print(summary(recorded(front)))
+    return Servers(model, front, key, f"http://127.0.0.1:{ops_port}")
+
+
+def demonstrate(started: Servers, *, once: bool) -> None:
+    """Ask, show, and stay unless `once`."""
+    url = started.gateway.base
+    print(f"vLLM at {started.model.base}, gateway at {url}.\n")
+    ask(url, started.key)
+    print(summary(recorded(started.gateway)))
     if not once:
-        print(SNIPPET.format(url=front.base, key=key, ops=f"http://127.0.0.1:{ops_port}", upstream=model.base))
-        sys.stdout.flush()
+        print(SNIPPET.format(url=url, key=started.key, ops=started.ops_url, upstream=started.model.base), flush=True)
         signal.pause()
 
 
@@ -117,7 +132,8 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluicegate-vllm-")))
-            demonstrate(stack, folder, once=options.once)
+            print("Starting vLLM with SmolLM2-135M-Instruct; on two idle cores it takes 20 to 50 s.", flush=True)
+            demonstrate(servers(stack, folder), once=options.once)
     except ServerError as error:
         print(error, file=sys.stderr)
         return 1

@@ -25,6 +25,9 @@ START_SECONDS = 300.0
 STOP_SECONDS = 10.0
 """How long a server may take over ending; vLLM can wait for minutes when streams are open."""
 
+TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+"""vLLM's options for tool calls in the form that SmolLM2 was taught."""
+
 
 class ServerError(Exception):
     """A server that did not come up, with the end of its log."""
@@ -126,3 +129,13 @@ def gateway(config: Path, port: int, log: Path, **env: str) -> Server:
     """Start `sluicegate serve` on a config whose `server.port` is `port`. It is not yet ready."""
     command = ROOT / ".venv" / "bin" / "sluicegate"
     return Server([command, "serve", "--config", config], port=port, ready="/livez", log=log, env=env)
+
+
+def engine_pid(server: Server) -> int:
+    """The engine process behind a server."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            if fields["PPid"].strip() == str(server.pid) and "EngineCore" in (status.parent / "cmdline").read_text():
+                return int(status.parent.name)
+    raise LookupError(f"process {server.pid} has no engine")

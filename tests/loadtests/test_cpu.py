@@ -32,7 +32,7 @@ BURN = "import time\nuntil = time.process_time() + {0}\nwhile time.process_time(
 def test_cpu_time_is_that_of_the_work() -> None:
     """A process that burns 0.3 s has burnt 0.3 s and its start-up."""
     with child(BURN.format(0.3)) as process:
-        assert 0.3 <= cpu.cpu_seconds([process.pid]) < 1.0
+        assert 0.3 <= cpu.cpu_seconds([process.pid]) < 2.0
         assert cpu.thread_seconds(process.pid, process.pid) == pytest.approx(cpu.cpu_seconds([process.pid]), abs=0.1)
 
 
@@ -41,7 +41,7 @@ def test_threads_that_have_ended_are_counted() -> None:
     burn = BURN.format(0.3).replace("process_time", "thread_time").replace("\n", "; ", 1)
     code = f"import threading\ndef f():\n  exec({burn!r})\nt = threading.Thread(target=f); t.start(); t.join()"
     with child(code) as process:
-        assert 0.3 <= cpu.cpu_seconds([process.pid]) < 1.0
+        assert 0.3 <= cpu.cpu_seconds([process.pid]) < 2.0
 
 
 def test_children_are_found_and_counted() -> None:

@@ -11,9 +11,11 @@ import ssl
 import zlib
 from types import ModuleType
 
+import h2.exceptions
 import httptools
 import httpx2
 import pytest
+import socksio.exceptions
 
 from app.errors import TIMEOUTS, Failure
 from app.providers.failures import FOREIGN, Phase, classify, describe, upstream_failure
@@ -48,24 +50,23 @@ RAISED = (
     | exceptions_of(socket)
     | exceptions_of(httptools)
     | exceptions_of(httpx2)
+    | exceptions_of(h2.exceptions)
+    | exceptions_of(socksio.exceptions)
     | oserrors()
     | {zlib.error, UnicodeError, UnicodeEncodeError, OverflowError, ssl.SSLCertVerificationError}
 ) - NEVER_RAISED_BY_THE_LIBRARIES
 
 
+ARGUMENTS: dict[type[Exception], tuple[object, ...]] = {
+    UnicodeEncodeError: ("idna", "x", 0, 1, "label too long"),
+    h2.exceptions.InvalidBodyLengthError: (1, 2),
+    h2.exceptions.StreamIDTooLowError: (1, 2),
+}
+
+
 def made(kind: type[Exception]) -> Exception:
-    """An instance."""
-    if kind is UnicodeEncodeError:
-        return UnicodeEncodeError("idna", "x", 0, 1, "label too long")
-    if kind is asyncio.IncompleteReadError:
-        return asyncio.IncompleteReadError(b"", 1)
-    if kind is httpx2.HTTPStatusError:
-        request = httpx2.Request("GET", "http://upstream.example")
-        return httpx2.HTTPStatusError("why", request=request, response=httpx2.Response(500, request=request))
-    try:
-        return kind("why")
-    except TypeError:
-        return kind()
+    """An instance; what it would say in earnest does not matter."""
+    return kind(*ARGUMENTS[kind]) if kind in ARGUMENTS else kind.__new__(kind, "why")
 
 
 @pytest.mark.parametrize("kind", sorted(RAISED, key=str))

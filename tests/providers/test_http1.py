@@ -115,7 +115,7 @@ async def test_chunked_in_every_split_over_a_socket(transport: HttpTransport) ->
             reply = await transport.send(server.endpoint(), outbound(), PATIENT, soon())
             assert await reply.read_all(100) == b"hello world"
             reply.close()
-        assert transport.opened == 1
+        assert transport.counts.opened == 1
 
 
 async def test_ten_thousand_chunks(transport: HttpTransport) -> None:
@@ -249,7 +249,7 @@ async def test_bodies_of_every_size_are_sent(transport: HttpTransport, size: int
             reply = await transport.send(server.endpoint(), outbound(body), PATIENT, soon())
             assert await reply.read_all(10) == b"hello"
             reply.close()
-        assert transport.opened == 1
+        assert transport.counts.opened == 1
     assert [got for _, got in seen] == [body, body]
 
 
@@ -325,7 +325,7 @@ async def test_connections_are_kept_after_errors(transport: HttpTransport, first
             reply = await transport.send(server.endpoint(), outbound(), PATIENT, soon())
             assert await reply.read_all(10) == expected
             reply.close()
-        assert transport.opened == 1
+        assert transport.counts.opened == 1
 
 
 # --- against h11

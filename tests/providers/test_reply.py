@@ -146,7 +146,7 @@ async def test_close_is_idempotent_and_final(transport: HttpTransport) -> None:
         first.close()
         assert await second.read_all(10) == b"hello"
         second.close()
-        assert (await first.read(), transport.opened) == (b"", 1)
+        assert (await first.read(), transport.counts.opened) == (b"", 1)
 
 
 async def test_closing_early_tells_the_upstream(transport: HttpTransport) -> None:

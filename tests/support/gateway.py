@@ -97,10 +97,21 @@ class Gateway:
             "TEST_ADMIN_KEY": ADMIN_KEY,
             "TEST_VIEWER_KEY": VIEWER_KEY,
         }
-        command = [sys.executable, "-m", "app.cli", "serve", "--config", str(self.config_file), *self._arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "app.cli",
+            "serve",
+            "--config",
+            str(self.config_file),
+            "--with-parent",
+            *self._arguments,
+        ]
         with self.access_log.open("ab") as out, self.messages.open("ab") as err:
             environ = {**os.environ, **keys, **self.environ}
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=err)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=out, stderr=err
+            )
         self._wait(lambda: bool(self.said("listening")), _READY_S, "the gateway does not listen")
         where = self.said("listening")[0]
         self.url, self.ops_url = where["url"], where.get("ops_url", where["url"])
@@ -118,6 +129,9 @@ class Gateway:
             process.kill()
             process.wait()
             raise AssertionError(f"the gateway did not stop: {self.messages.read_text()}") from None
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

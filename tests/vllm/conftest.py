@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from scripts.vllm.server import Server, vllm
+from scripts.vllm.server import ROOT, TOOLS, Server, vllm
 from tests.support.vllm import Front, deployment
 
 
@@ -18,11 +19,16 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("vllm")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    """vLLM and the models of these tests; nothing is done when they are there."""
+    subprocess.run(["sh", "scripts/vllm/setup.sh", "--embed"], cwd=ROOT, check=True)
+
+
 @pytest.fixture(scope="session")
 def engine(logs: Path) -> Iterator[Server]:
     """SmolLM2-135M-Instruct as `smollm2`, with tools."""
-    options = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
-    with vllm("smollm2", logs / "smollm2.log", *options).wait() as server:
+    with vllm("smollm2", logs / "smollm2.log", *TOOLS).wait() as server:
         yield server
 
 

@@ -87,6 +87,24 @@ def test_a_caller_who_leaves_a_stream_frees_the_engine(client: OpenAI, engine: S
     assert made <= line["output_tokens"] <= made + ALLOWANCE
 
 
+def test_a_cut_stream_of_several_prompts_is_charged_for_all_of_them(
+    client: OpenAI, engine: Server, front: Front
+) -> None:
+    """vLLM's running count is of one prompt and one choice a chunk; the record has their sum."""
+    before = engine_tokens(engine)
+    asked = LONG | {"prompt": ["one two three " * 60, "Red", "Green blue"]}
+    del asked["messages"]
+    with client.completions.create(**asked, stream=True) as stream:
+        request_id = stream.response.headers["x-request-id"]
+        for _, _chunk in zip(range(18), stream, strict=False):
+            pass
+    until(lambda: running(engine), lambda count: count == 0, seconds=1)
+    after, line = engine_tokens(engine), front.line(request_id)
+    assert line["input_tokens"] == after[0] - before[0]
+    made = after[1] - before[1]
+    assert made <= line["output_tokens"] <= made + ALLOWANCE
+
+
 async def test_a_caller_who_gives_up_a_whole_answer_frees_the_engine(
     async_client: AsyncOpenAI, engine: Server, front: Front
 ) -> None:

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError
 
-from scripts.vllm.capture import engine_pid
-from scripts.vllm.server import Server, vllm
+from scripts.vllm.server import Server, engine_pid, vllm
 from tests.support.vllm import Front, deployment, engine_metric, until
 
 T = TypeVar("T")
