@@ -113,11 +113,12 @@ def users(kept: Kept) -> Iterable[Row]:
             "",
         )
     for rate in (0.01, 0.2):
-        for name, last in MOVES:
-            trial = Trial(rate, rate, 50.0, weight_end=last, late_s=30.0, runs=kept.runs)
-            row = kept.trial(f"late {rate} {name}", trial)
-            weight_text = "50 %" if last is None else "50 → 1 %"
-            yield f"results up to 30 s late{name}, {percent(rate)} bad", weight_text, percent(row["rollback_rate"]), ""
+        for rps in (10.0, 100.0):
+            for name, last in MOVES:
+                trial = Trial(rate, rate, 50.0, weight_end=last, late_s=30.0, rps=rps, runs=kept.runs)
+                row = kept.trial(f"late {rate} {name} {rps}", trial)
+                traffic = f"{percent(rate)} bad, results up to 30 s late{name}, {rps:g} requests/s"
+                yield traffic, "50 %" if last is None else "50 → 1 %", percent(row["rollback_rate"]), ""
 
 
 def margins(kept: Kept) -> Iterable[Row]:

@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.config.models import Rollout
+
+PATIENCE_S = 86_400.0
+"""How long a step may wait at least for enough data; three times its hold where that is longer."""
+
 
 class Bad(StrEnum):
     """The bad events that a gate may watch; the values stand in config."""
@@ -79,7 +84,7 @@ class Step:
     weight: float
     hold_s: float = 600.0
     min_requests: int = 200
-    patience_s: float = 86_400.0
+    patience_s: float = PATIENCE_S
 
     def __post_init__(self) -> None:
         """Refuse a step that nothing can pass."""
@@ -129,3 +134,17 @@ def shares(gates: Sequence[Gate]) -> tuple[float, ...]:
         raise ValueError(f"the gates' shares of alpha add up to {given:g}")
     left = (1 - given) / open_weight if open_weight else 0.0
     return tuple(gate.share or weight * left for gate, weight in zip(gates, weights, strict=True))
+
+
+def policy_of(rollout: Rollout) -> Policy:
+    """What a rollout's settings ask for. Gates and their settings have the same names there and here."""
+    gates = rollout.gates.model_dump(exclude_none=True)
+    return Policy(
+        steps=tuple(
+            Step(step.weight, step.hold, step.min_requests, max(PATIENCE_S, 3 * step.hold)) for step in rollout.steps
+        ),
+        gates=tuple(Gate(Bad(kind), **settings) for kind, settings in gates.items()),
+        alpha=rollout.alpha,
+        auto=rollout.mode == "auto",
+        on_failure=OnFailure(rollout.on_failure),
+    )

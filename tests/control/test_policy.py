@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 
-from app.control.policy import Bad, Gate, Policy, Step, shares
+from app.config.models import Rollout
+from app.control.policy import Bad, Gate, OnFailure, Policy, Step, policy_of, shares
 
 ERROR, HARM, REFUSAL, TRUNCATED = (Gate(kind) for kind in (Bad.ERROR, Bad.HARM, Bad.REFUSAL, Bad.TRUNCATED))
 
@@ -56,3 +58,26 @@ def test_nonsense_is_refused(make: Callable[[], object], word: str) -> None:
     """With a word on what is wrong."""
     with pytest.raises(ValueError, match=word):
         make()
+
+
+def test_settings_become_a_policy() -> None:
+    """Steps in short and in full, every kind of gate with its own settings, patience by the hold."""
+    settings = {
+        "steps": [{"weight": 1, "hold": "10m", "min_requests": 200}, 5, {"weight": 100, "hold": "1d"}],
+        "alpha": 0.01,
+        "gates": {"error": {}, "slow_first_token": {"seconds": 2}, "harm": {}, "cost": {"over_usd": 0.01}},
+        "mode": "manual",
+        "on_failure": "pause",
+    }
+    assert policy_of(Rollout.model_validate_json(json.dumps(settings))) == Policy(
+        steps=(Step(1, 600, 200), Step(5, 600, 200), Step(100, 86_400, 200, 259_200)),
+        gates=(
+            Gate(Bad.ERROR),
+            Gate(Bad.SLOW_FIRST_TOKEN, seconds=2),
+            Gate(Bad.HARM),
+            Gate(Bad.COST, over_usd=0.01),
+        ),
+        alpha=0.01,
+        auto=False,
+        on_failure=OnFailure.PAUSE,
+    )
