@@ -128,6 +128,7 @@ class Lifelike:
         self._ends: list[tuple[float, str, bool]] = []
         self._sent = 0
         self._people: dict[int, tuple[float, float]] = {}
+        self._settled: dict[int, int] = {}  # users of whom nothing more is observed in an epoch
 
     def send(self, requests: int, weight: float, epoch: int) -> Batch:
         """Send, let end what ends meanwhile, and hand over the blocks that are complete then."""
@@ -169,8 +170,12 @@ class Lifelike:
         candidate = at * 100 < weight
         if crowd.per_request:
             return candidate, rate, Meeting(request, epoch)
+        if self._settled.get(who) == epoch:
+            return candidate, rate, None
         name = str(who)
         self._known[name], meeting = meet(name, self._known.get(name), epoch, weight, candidate=candidate)
+        if meeting is None or meeting.number == crowd.observed:
+            self._settled[who] = epoch
         return candidate, rate, meeting
 
     def _person(self, evenness: float) -> tuple[float, float]:

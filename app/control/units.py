@@ -14,6 +14,7 @@ A unit is observed in its first requests after each change of weight, with two e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,7 @@ class Unit:
     excluded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(NamedTuple):
     """One request of a unit: the epoch, the unit's cohort, and the request's number in this epoch, from 1."""
 
     unit: str

@@ -170,7 +170,7 @@ def test_counting_requests_of_sticky_users_would_fail() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_taking_results_as_they_come_would_fail() -> None:
-    """What the order of starts is for: in order, the same traffic gives few false alarms; this way nearly always one."""
+    """What the order of starts is for: in order the same traffic gives few alarms, this way nearly always one."""
     trial = Trial(0.2, 0.2, 50.0, weight_end=1.0, late_s=30.0, rps=100.0, max_requests=12_000, runs=60)
     assert simulate(trial).rollbacks <= 6
     assert sum(map(by_completion, range(60))) > 40
