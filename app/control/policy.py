@@ -138,7 +138,7 @@ def shares(gates: Sequence[Gate]) -> tuple[float, ...]:
 
 def policy_of(rollout: Rollout) -> Policy:
     """What a rollout's settings ask for. Gates and their settings have the same names there and here."""
-    gates = rollout.gates.model_dump(exclude_none=True)
+    gates = rollout.gates.model_dump(mode="json", exclude_none=True)
     return Policy(
         steps=tuple(
             Step(step.weight, step.hold, step.min_requests, max(PATIENCE_S, 3 * step.hold)) for step in rollout.steps
