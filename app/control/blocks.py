@@ -48,14 +48,24 @@ class Book:
 
     A block takes units of one epoch and cohort: `block_size` of them, or those of `pace` seconds if they are enough, or
     those of `span` seconds. A unit is observed in its first `requests` requests, until `horizon` seconds after the
-    block's last start. `horizon` must be longer than requests may take: one that has not ended by then counts as
-    failed. At most `capacity` units are observed at a time; how many did not fit is `skipped`. What is pending may be
-    lost in a restart: that depends on results no more than the crash does.
+    block's last start; a request that has not ended by then counts as `unfinished`, by default as failed, so that
+    `horizon` should be longer than requests may take. A shorter one with a milder `unfinished` is as valid (what is
+    counted is then what went wrong within that time) and quicker, for every block waits for its slowest request.
+    At most `capacity` units are observed at a time; how many did not fit is `skipped`. What is pending may be lost in a
+    restart: that depends on results no more than the crash does.
     """
 
     def __init__(
-        self, *, horizon: float, requests: int = 1, pace: float = 1.0, span: float = 60.0, capacity: int = 100_000
+        self,
+        *,
+        horizon: float,
+        unfinished: Result | None = None,
+        requests: int = 1,
+        pace: float = 1.0,
+        span: float = 60.0,
+        capacity: int = 100_000,
     ) -> None:
+        self._unfinished = unfinished or Result(error=True, streamed=True, total_s=horizon)
         self._horizon, self._requests, self._capacity = horizon, requests, capacity
         self._pace, self._span = pace, span
         self._seen = 0
@@ -129,9 +139,9 @@ class Book:
 
     def _hand_over(self, block: _Block) -> Observed:
         arms: tuple[list[tuple[Result, ...]], list[tuple[Result, ...]]] = ([], [])
-        lost = Result(error=True, streamed=True, total_s=self._horizon)
+        late = self._unfinished
         for key, unit in block.units.items():
-            arms[unit.candidate].append(tuple(lost if result is None else result for result in unit.results.values()))
+            arms[unit.candidate].append(tuple(late if result is None else result for result in unit.results.values()))
             del self._units[key]
             for request in unit.results:
                 self._running.pop(request, None)

@@ -61,6 +61,15 @@ def test_what_does_not_end_in_time_has_failed() -> None:
     assert kept(book) == 0
 
 
+def test_what_runs_on_may_count_as_something_else() -> None:
+    """A short horizon for long streams: what has not failed within it has not failed."""
+    book = Book(horizon=30, unfinished=Result(streamed=True, total_s=30.0))
+    names = fill(book, 0, SMALLEST, 0.0)
+    book.ended(names[0], BAD)
+    (block,) = book.closed(30.0)
+    assert [result.error for unit in block.stable for result in unit] == [True, *[False] * 14]
+
+
 def test_little_traffic_still_closes() -> None:
     """A block that does not fill is sealed after its span."""
     book = Book(horizon=5, span=60)
