@@ -111,7 +111,7 @@ def users(kept: Kept) -> Iterable[Row]:
             percent(row["rollback_rate"]),
             "",
         )
-    for rate, rps in ((0.01, 10.0), (0.05, 10.0), (0.2, 100.0)):
+    for rate, rps in ((0.01, 10.0), (0.2, 100.0)):
         trial = Trial(rate, rate, 50.0, weight_end=1.0, late_s=30.0, rps=rps, runs=kept.runs)
         row = kept.trial(f"late falling {rate} {rps}", trial)
         traffic = f"{percent(rate)} bad, results up to 30 s late, falling weight, {rps:g} requests/s"
@@ -176,7 +176,7 @@ def tuned(kept: Kept) -> Iterable[Row]:
 
 
 def _every(rps: float) -> float:
-    return 300.0 if rps == 1 else 30.0
+    return 300.0 if rps == 1 else 60.0
 
 
 def _distance(kept: Kept, rps: float, goal: float, points: float) -> float:
