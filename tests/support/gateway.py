@@ -114,7 +114,7 @@ class Gateway:
             )
         self._wait(lambda: bool(self.said("listening")), _READY_S, "the gateway does not listen")
         where = self.said("listening")[0]
-        self.url, self.ops_url = where["url"], where.get("ops_url", where["url"])
+        self.url, self.ops_url = where["url"], where.get("ops_url") or where["url"]
         return self
 
     def stop(self) -> None:
@@ -148,6 +148,10 @@ class Gateway:
         """Its process id: with several workers the supervisor's."""
         assert self._process
         return self._process.pid
+
+    def workers(self) -> dict[int, int]:
+        """Process ids by worker: of each the one that began to listen last."""
+        return {line["worker"]: line["pid"] for line in self.said("listening")}
 
     def __enter__(self) -> Self:
         return self.start()
