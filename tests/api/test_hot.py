@@ -178,7 +178,7 @@ BAD_BODIES = {
     "content is a number": (b'{"model": "echo", "messages": [{"role": "user", "content": 5}]}', "messages[0].content"),
     "stream is text": (b'{"model": "echo", "stream": "yes", "messages": [{"role": "user", "content": "x"}]}', "stream"),
     "n is zero": (b'{"model": "echo", "n": 0, "messages": [{"role": "user", "content": "x"}]}', "n"),
-    "max_tokens": (b'{"model": "echo", "max_tokens": -1, "messages": [{"role": "user", "content": "x"}]}', "max_tokens"),
+    "cap": (b'{"model": "echo", "max_tokens": -1, "messages": [{"role": "user", "content": "x"}]}', "max_tokens"),
 }  # fmt: skip
 
 
