@@ -88,6 +88,6 @@ def tight(upstream_process: Upstream) -> Iterator[Gateway]:
         "max_body_bytes": 65_536,
         "max_in_flight": 4,
     }
-    behaviours = ["answer-200+pace-20ms", "answer-2+slow-1s", "slow-300ms", "hangs", "fail-400", "fail-500", "big-256k"]
+    behaviours = ["answer-200+pace-20ms", "answer-2+slow-1s", "slow-300ms", "hangs", "fail-400", "fail-500", "bad-json"]
     with Gateway(one_each(upstream_process.url, behaviours, sections={"server": server})) as running:
         yield running
