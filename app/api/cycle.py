@@ -20,6 +20,8 @@ _log = logging.getLogger("sluicegate")
 Message = MutableMapping[str, Any]
 BODY_FAULT = "sluicegate.body_fault"
 """A key of the scope: the `GatewayError` that a body has become which came too slowly or is not HTTP."""
+REQUEST_ID = "sluicegate.request_id"
+"""A key of the scope: the id of a request that is not the data plane's (whose `Progress` has it)."""
 
 
 def _status_line(status: int) -> bytes:
@@ -81,7 +83,8 @@ class Cycle:
             self.transport.close()
             raise
         except Exception:
-            _log.exception("the application failed outside its own error handling")
+            request_id = self.scope.get(REQUEST_ID)
+            _log.exception("the application failed outside its own error handling", extra={"request_id": request_id})
         if not self.response_complete and not self.disconnected:
             self.transport.close()
 
@@ -100,7 +103,7 @@ class Cycle:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (self.body or (self._owed and not self.more_body) or self.disconnected or self.response_complete):
             if BODY_FAULT in self.scope:
-                break
+                return {"type": "http.disconnect"}
             self._flow.resume_reading()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -142,8 +145,6 @@ class Cycle:
         if not sized and self.scope["http_version"] == "1.1":  # before that the connection's end is the body's
             self._chunked = True
             lines.append(_CHUNKED_LINE)
-        if self.more_body:  # answered before the request was read: what is left of it is no next request
-            self.keep_alive = False
         if not self.keep_alive:
             lines.append(_CLOSE_LINE)
         lines.append(b"\r\n")

@@ -45,9 +45,9 @@ class Hot:
         """Answer one request, whatever happens to it."""
         if scope["method"] != "POST":
             error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
-            await send_error(send, error, [(b"allow", b"POST")])
+            await send_error(send, error, [(b"allow", b"POST"), (b"x-request-id", new_id().encode())])
             return
-        progress = Progress(f"req_{urandom(16).hex()}", operation)
+        progress = Progress(new_id(), operation)
         credentials, length = read_headers(scope["headers"])
 
         async def read_body(limit: int) -> bytes:
@@ -63,6 +63,11 @@ class Hot:
         except asyncio.CancelledError:
             if progress.shut_down:
                 await _say_goodbye(progress, send)
+
+
+def new_id() -> str:
+    """A request's id."""
+    return f"req_{urandom(16).hex()}"
 
 
 def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:
@@ -87,12 +92,10 @@ async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) ->
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError(LEFT)
-        if BODY_FAULT in scope:
-            raise scope[BODY_FAULT]
+            raise scope.get(BODY_FAULT) or asyncio.CancelledError(LEFT)
         body: bytes = message["body"]
         more = message.get("more_body", False)
-        if not more and not pieces:
+        if not more and not pieces and len(body) <= limit:
             return body
         pieces.append(body)
         size += len(body)

@@ -8,6 +8,7 @@ costs one suspension. Each connection keeps one timer across its requests and mo
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
@@ -21,6 +22,8 @@ from app.providers.reply import NOBODY, HttpReply
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a response's head, 1xx heads before it included; also of what comes between two pieces of a body."""
 MAX_HEADERS: Final = 256
+DRAIN: Final = 0.5
+"""Seconds that the rest of a body may take whose answer is complete."""
 HIGH_WATER: Final = 128 * 1024
 """Unread bytes of a body above which reading from the socket pauses; one segment (≤ 256 KiB) can come on top."""
 WRITE_SLICE: Final = 64 * 1024
@@ -40,8 +43,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_create_future", "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_time", "_timer", "_timer_at",
-        "_unsent", "_waiter", "_write_paused", "idle_since", "made", "paused", "reply", "transport", "usable",
+        "_create_future", "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_poll", "_time", "_timer",
+        "_timer_at", "_unsent", "_waiter", "_write_paused", "idle_since", "made", "paused", "reply", "transport",
+        "usable",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -62,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._fed = 0  # bytes since the request or since the last piece of a body
         self._unsent: memoryview | None = None
         self._write_paused = False
+        self._poll: select.poll | None = None
         self.reply = NOBODY
         self.idle_since = 0.0
         self.paused = False
@@ -97,9 +102,17 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter = self._create_future()
         return waiter
 
-    def finish(self, reply: HttpReply) -> None:
-        """The reply lets go: reuse the connection if it is in step with the upstream, else abort it."""
+    def finish(self, reply: HttpReply, *, drain: bool) -> None:
+        """The reply lets go: keep the connection if it is in step with the upstream, or soon will be, else abort it."""
         if self.reply is not reply:
+            return
+        if drain and self._may_drain(reply):
+            reply.draining = True
+            reply.stream = False
+            reply.deadline = self._time() + DRAIN
+            self._arm(reply.deadline)
+            if self.paused:
+                self.unpause()
             return
         self.reply = NOBODY
         if reply.complete and self.usable and self._unsent is None:
@@ -111,6 +124,19 @@ class Connection(asyncio.Protocol):
             reply.failure = (Failure.TRUNCATED, "closed by the gateway before the end")
         self.abort()
         self._wake()
+
+    def _may_drain(self, reply: HttpReply) -> bool:
+        """Whether the end of the body is worth waiting for: servers send it a moment after their last event."""
+        sound = reply.failure is None and self.usable and self._unsent is None
+        return sound and not reply.complete and reply.unread <= HIGH_WATER
+
+    def quiet(self) -> bool:
+        """Whether the upstream has neither closed nor sent anything that the loop has yet to see."""
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def unpause(self) -> None:
         """Read from the socket again."""
@@ -202,7 +228,10 @@ class Connection(asyncio.Protocol):
         elif self._fed > MAX_HEAD and not self.reply.complete:
             self._fail(Failure.PROTOCOL, f"more than {MAX_HEAD} bytes of head, trailers or chunk extensions")
             return
-        if reply.status:
+        if reply.draining:
+            if self.reply.complete or reply.unread > HIGH_WATER:
+                self.finish(reply, drain=False)
+        elif reply.status:
             self._wake()
 
     def eof_received(self) -> None:
@@ -279,7 +308,9 @@ class Connection(asyncio.Protocol):
         if status < 200:
             if status < 100 or status == 101:
                 raise _Refused(f"status {status}")
-            reply.chunked = reply.encoded = False
+            if reply.chunked:
+                raise _Refused("an interim response with a body")
+            reply.encoded = False
             return
         reply.fields = fields
         reply.status = status
