@@ -38,15 +38,24 @@ def document(url: str, rescue: str, closed: int, silent: int, **settings: Any) -
     places |= {"dead": f"http://127.0.0.1:{closed}", "silent": f"http://127.0.0.1:{silent}"}
     deployments = [deployment(f"to-{name}", place, name, **usual) for name, place in places.items()]
     rescuers = [deployment(name, rescue, behaviour, **usual) for name, behaviour in RESCUERS.items()]
+    rescuers += [deployment(name, url, MANY, **{**usual, "provider": "vllm", **how}) for name, how in CUTS.items()]
     models: list[dict[str, Any]] = [{"name": name, "stable": f"to-{name}"} for name in places]
     models += [{"name": f"{name}/rescue", "stable": f"to-{name}", "fallbacks": ["rescue"]} for name in places]
     models += [
         {"name": "chain", "stable": "to-fail-500", "fallbacks": ["to-html", "to-rate-limited-9", "rescue", "spare"]},
         {"name": "hopeless", "stable": "to-fail-500", "fallbacks": ["to-html", "busy"]},
     ]
+    models += [{"name": name, "stable": name} for name in CUTS]
     return config([*deployments, *rescuers], models)
 
 
+MANY = "answer-400+multi-token-4+pace-5ms"
+"""Four tokens a chunk, and a chunk every 20 ms."""
+CUTS: dict[str, dict[str, Any]] = {
+    "vllm": {},
+    "generous": {"cancel_allowance": 40},
+    "full": {"cancel_allowance": "full"},
+}
 RESCUERS = {"rescue": "answer-5", "spare": "answer-6", "busy": "rate-limited-9@busy"}
 
 
