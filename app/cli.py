@@ -94,9 +94,10 @@ def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:
     supervisor: Supervisor
 
     def work(worker: int, folder: Path) -> int:
-        return _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, lifeline: os.getppid()})
+        first = lifeline if worker == 0 else None  # were each to follow it, the second would cut what runs
+        return _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, first: os.getppid()})
 
-    supervisor = Supervisor(config.server.workers, work)
+    supervisor = Supervisor(config.server.workers, work, launch.listeners.close)
     return supervisor.run()
 
 

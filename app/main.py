@@ -55,6 +55,12 @@ class Listeners:
     callers: socket.socket
     ops: socket.socket | None
 
+    def close(self) -> None:
+        """Let go of them: once no process holds them, nobody can connect any more."""
+        self.callers.close()
+        if self.ops is not None:
+            self.ops.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
