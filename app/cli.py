@@ -76,7 +76,7 @@ def serve(file: Path, host: str | None, port: int | None, workers: int | None, *
     try:
         listeners = listen(config)
     except OSError as error:
-        click.echo(str(error), err=True)
+        click.echo(error.strerror, err=True)
         sys.exit(1)
     launch = Launch(config, file, listeners, overrides)
     lifeline = sys.stdin.fileno() if with_parent else None
