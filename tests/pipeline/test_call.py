@@ -140,10 +140,10 @@ def test_a_wait_that_is_too_long_is_the_callers(gateway: Gateway, model: str) ->
 def test_a_caller_who_leaves_while_a_retry_is_due(gateway: Gateway, upstream: Upstream) -> None:
     """No attempt is made for somebody who has gone, and the one that was refused costs nothing."""
     with connect(gateway.url) as connection:
-        connection.sendall(chat_request("rate-limited-first-1-3", stream=False))
+        connection.sendall(chat_request("rate-limited-first-1-2", stream=False))
         upstream.wait(lambda stats: stats["requests"] == 1)
         time.sleep(0.2)
-    gateway.until(lambda: total(gateway, "sluicegate_requests_total", deployment="to-rate-limited-first-1-3") == 1)
+    gateway.until(lambda: total(gateway, "sluicegate_requests_total", deployment="to-rate-limited-first-1-2") == 1)
     line = gateway.lines(int(total(gateway, "sluicegate_requests_total")))[-1]
     assert (line["outcome"], line["attempts"], line["usage"]) == ("client_closed", 1, "nothing_sent")
     time.sleep(0.2)
