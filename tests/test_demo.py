@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import httpx2
 import pytest
 
 from app import demo
+from tests.support.processes import ended
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = [sys.executable, "-m", "app.cli", "demo"]
@@ -76,10 +78,20 @@ def test_without_a_checkout(
 
 
 def test_keys_are_not_on_the_command_line() -> None:
-    """Whoever lists processes sees no key."""
+    """Whoever lists processes sees no key; and no process outlives a demo that was killed."""
     with staying() as (process, _, key):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [str(process.pid), *children]]
+        process.kill()
+        assert all(ended(int(pid)) for pid in children), "what it started ends with it, although it told nobody"
     assert len(lines) == 3
     assert not [line for line in lines if key.encode() in line]
     assert os.environ.get("SLUICEGATE_DEMO_KEY") is None
+
+
+def test_ports_that_are_taken_are_left_alone() -> None:
+    """By anything that listens, whatever it speaks; a free one is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert demo._port(port) == 0
+    assert demo._port(port) == port
