@@ -76,7 +76,7 @@ def serve(file: Path, host: str | None, port: int | None, workers: int | None, *
     try:
         listeners = listen(config)
     except OSError as error:
-        click.echo(str(error), err=True)
+        click.echo(error.strerror, err=True)
         sys.exit(1)
     launch = Launch(config, file, listeners, overrides)
     lifeline = sys.stdin.fileno() if with_parent else None
@@ -94,9 +94,10 @@ def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:
     supervisor: Supervisor
 
     def work(worker: int, folder: Path) -> int:
-        return _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, lifeline: os.getppid()})
+        first = lifeline if worker == 0 else None  # were each to follow it, the second would cut what runs
+        return _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, first: os.getppid()})
 
-    supervisor = Supervisor(config.server.workers, work)
+    supervisor = Supervisor(config.server.workers, work, launch.listeners.close)
     return supervisor.run()
 
 

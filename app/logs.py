@@ -10,7 +10,7 @@ import queue
 import select
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -130,21 +130,31 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
+        line.update(_extra(record))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
 
 
+class TextFormatter(logging.Formatter):
+    """The same for a terminal: time, level and event, then the rest by name."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        """The first line; what follows it is a stack."""
+        return super().formatMessage(record) + "".join(f" {name}={value}" for name, value in _extra(record).items())
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
 def set_up(form: str, level: int = logging.INFO) -> None:
     """Send every logger's messages to standard error, as JSON or as text for a terminal."""
     handler = logging.StreamHandler(sys.stderr)
-    maker: Callable[[], logging.Formatter] = (
-        JsonFormatter
-        if form == "json"
-        else lambda: logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    )
-    handler.setFormatter(maker())
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

@@ -30,11 +30,12 @@ Work = Callable[[int, Path], int]
 
 
 class Supervisor:
-    """Keeps `count` workers alive until it is told to stop."""
+    """Keeps `count` workers alive until it is told to stop; then it calls `on_stop`, once or more often."""
 
-    def __init__(self, count: int, work: Work) -> None:
+    def __init__(self, count: int, work: Work, on_stop: Callable[[], None]) -> None:
         self._count = count
         self._work = work
+        self._on_stop = on_stop
         self._workers: dict[int, tuple[int, float]] = {}
         self._stopping = False
         self._pause = 0.0
@@ -52,12 +53,13 @@ class Supervisor:
         return 0
 
     def _start(self, worker: int, folder: Path) -> None:
-        # Signals wait until the fork is over: in between, the child would take them for its own supervisor's.
+        # Signals wait until the fork is over: in between, the child would take them, and nobody would pass them on.
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        pid = os.fork()
-        if pid == 0:
-            self._become(worker, folder)
-        self._workers[pid] = (worker, time.monotonic())
+        if not self._stopping:
+            pid = os.fork()
+            if pid == 0:
+                self._become(worker, folder)
+            self._workers[pid] = (worker, time.monotonic())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
     def _become(self, worker: int, folder: Path) -> NoReturn:
@@ -87,12 +89,12 @@ class Supervisor:
         until = time.monotonic() + self._pause
         while time.monotonic() < until and not self._stopping:
             time.sleep(0.05)
-        if not self._stopping:
-            self._start(worker, folder)
+        self._start(worker, folder)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # signal passes it
         if number != signal.SIGHUP:
             self._stopping = True
+            self._on_stop()
         for pid in list(self._workers):
             with contextlib.suppress(ProcessLookupError):  # it has just been reaped
                 os.kill(pid, signal.SIGHUP if number == signal.SIGHUP else signal.SIGTERM)

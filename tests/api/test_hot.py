@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionUserMessageParam
 from openai.types.shared_params import FunctionDefinition
 
-from tests.support.gateway import KEY, Gateway, one_each
+from tests.support.gateway import KEY, LIMITED_KEY, Gateway, one_each
 from tests.support.sockets import chat_request, connect, exchange, read_until
 from tests.support.upstream import Upstream
 
@@ -64,12 +65,14 @@ def test_caller_who_leaves_a_stream_is_settled(gateway: Gateway, upstream: Upstr
     assert seen["made"] <= line["output_tokens"] <= seen["made"] + 16
 
 
-@pytest.mark.parametrize("model", [WHOLE, "hangs"])
-def test_caller_who_leaves_a_whole_answer_is_settled(gateway: Gateway, upstream: Upstream, model: str) -> None:
-    """Without a stream the upstream is cancelled just as fast, and the request is charged at its bound."""
+@pytest.mark.parametrize(("model", "words"), [(WHOLE, 3), ("hangs", 3), ("hangs", 15_000), ("hangs", 50_000)])
+def test_caller_who_leaves_a_whole_answer_is_settled(
+    gateway: Gateway, upstream: Upstream, model: str, words: int
+) -> None:
+    """Without a stream, and behind a long prompt, cancelled just as fast; the request is charged at its bound."""
     before = len(gateway.lines())
     with connect(gateway.url) as connection:
-        connection.sendall(chat_request(model, stream=False))
+        connection.sendall(chat_request(model, stream=False, text="word " * words))
         upstream.wait(lambda stats: stats["running"] == 1)
         left = time.monotonic()
     line = gateway.lines(before + 1)[-1]
@@ -345,3 +348,54 @@ def test_no_text_of_a_broken_answer_in_logs(gateway: Gateway) -> None:
     line = gateway.line(response)
     assert line["outcome"] == "upstream_error"
     assert line["detail"] == "an event that is no JSON"
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"a":' * 100_000, b'{"model": "echo", "n": 1e999}', b"\xef\xbb\xbf{}"]
+)
+def test_json_that_is_a_trap(gateway: Gateway, body: bytes) -> None:
+    """Depth, numbers beyond all bounds, a byte order mark: 400, at once."""
+    assert gateway.post("/v1/chat/completions", body).status_code == 400
+
+
+async def test_nobody_gets_what_is_anothers(gateway: Gateway) -> None:
+    """Sixty callers at once, streams and whole answers, some of whom leave: each reads its own words alone."""
+    async with gateway.async_sdk() as client:
+
+        async def talk(number: int) -> None:
+            words = " ".join(f"word{number}x{place}" for place in range(40))
+            said: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": words}]
+            if number % 3 == 0:
+                whole = await client.chat.completions.create(model="echo", messages=said)
+                assert whole.choices[0].message.content == words
+                return
+            text = ""
+            async with await client.chat.completions.create(model="echo", messages=said, stream=True) as stream:
+                async for chunk in stream:
+                    text += chunk.choices[0].delta.content or ""
+                    if number % 3 == 1 and len(text) > 50:
+                        break
+            assert words.startswith(text)
+            assert text == words or number % 3 == 1
+
+        await asyncio.gather(*(talk(number) for number in range(60)))
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "error", "code"),
+    [
+        ("echo", "wrong", openai.AuthenticationError, "invalid_api_key"),
+        ("hangs", LIMITED_KEY, openai.PermissionDeniedError, "model_not_allowed"),
+        ("nobody", KEY, openai.NotFoundError, "model_not_found"),
+        ("rate-limited-7", KEY, openai.RateLimitError, "rate_limit_exceeded"),
+        ("fail-500", KEY, openai.InternalServerError, "upstream_error"),
+    ],
+)
+def test_the_sdk_raises_what_it_should(
+    gateway: Gateway, model: str, key: str, error: type[openai.APIStatusError], code: str
+) -> None:
+    """With our code, and the request's id."""
+    with gateway.sdk(key) as client, pytest.raises(error) as raised:
+        client.chat.completions.create(model=model, messages=GO)
+    assert raised.value.code == code
+    assert (raised.value.request_id or "").startswith("req_")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import httpx2
 import openai
@@ -139,10 +140,10 @@ def test_a_wait_that_is_too_long_is_the_callers(gateway: Gateway, model: str) ->
 def test_a_caller_who_leaves_while_a_retry_is_due(gateway: Gateway, upstream: Upstream) -> None:
     """No attempt is made for somebody who has gone, and the one that was refused costs nothing."""
     with connect(gateway.url) as connection:
-        connection.sendall(chat_request("rate-limited-first-1-3", stream=False))
+        connection.sendall(chat_request("rate-limited-first-1-2", stream=False))
         upstream.wait(lambda stats: stats["requests"] == 1)
         time.sleep(0.2)
-    gateway.until(lambda: total(gateway, "sluicegate_requests_total", deployment="to-rate-limited-first-1-3") == 1)
+    gateway.until(lambda: total(gateway, "sluicegate_requests_total", deployment="to-rate-limited-first-1-2") == 1)
     line = gateway.lines(int(total(gateway, "sluicegate_requests_total")))[-1]
     assert (line["outcome"], line["attempts"], line["usage"]) == ("client_closed", 1, "nothing_sent")
     time.sleep(0.2)
@@ -229,6 +230,43 @@ def test_a_stream_without_a_first_token(gateway: Gateway) -> None:
     assert code(response) == "upstream_timeout"
     assert (line["usage"], line["output_tokens"]) == ("at_least", 16)
     assert line["overhead_ms"] < 1000 < line["duration_ms"]
+
+
+def left(gateway: Gateway, upstream: Upstream, model: str, chunks: int, **fields: Any) -> tuple[Json, Json]:
+    """A stream that its caller leaves after so many chunks: the access line, and what the upstream saw."""
+    with connect(gateway.url) as connection:
+        connection.sendall(chat_request(model, stream=True, **fields))
+        data = b""
+        while data.count(b'"content":') < chunks:
+            data += connection.recv(65536)
+    assert b'"usage":' not in data
+    upstream.wait(lambda stats: stats["requests"] == 1)
+    seen_there = upstream.log()[-1]
+    gateway.until(lambda: seen_there["id"].encode() in gateway.access_log.read_bytes())
+    return next(line for line in gateway.lines() if line["request_id"] == seen_there["id"]), seen_there
+
+
+@pytest.mark.parametrize(("model", "allowance"), [("vllm", 16), ("generous", 40)])
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_cut_stream_costs_what_the_engine_made(
+    gateway: Gateway, upstream: Upstream, model: str, allowance: int, n: int
+) -> None:
+    """Four tokens a chunk: vLLM's running usage counts them all, over all choices, and the caller never sees it."""
+    line, there = left(gateway, upstream, model, 9, n=n)
+    assert (line["outcome"], line["usage"], line["input_tokens"]) == (
+        "client_closed",
+        "at_least",
+        there["prompt_tokens"],
+    )
+    reported = line["output_tokens"] - allowance
+    assert reported % 4 == 0
+    assert 4 * (9 - n) <= reported <= there["written"]  # n of the nine said the role alone
+
+
+def test_a_cut_stream_of_a_provider_that_bills_on(gateway: Gateway, upstream: Upstream) -> None:
+    """`cancel_allowance: full` charges the whole bound."""
+    line, _ = left(gateway, upstream, "full", 3, max_tokens=333)
+    assert (line["usage"], line["output_tokens"]) == ("bound", 333)
 
 
 def test_total_holds_for_everything(gateway: Gateway, rescue: Upstream) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.errors import INVALID_REQUEST, GatewayError, Outcome
@@ -194,6 +194,7 @@ def test_any_json(operation: Operation, document: Any) -> None:
 
 
 @given(st.sampled_from(Operation), BODIES)
+@settings(max_examples=60)
 def test_any_fields(operation: Operation, fields: dict[str, Any]) -> None:
     """The same for a good body whose fields hold anything."""
     judged(operation, orjson.dumps({**GOOD[operation], **fields}))
