@@ -1,0 +1,52 @@
+# `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types fmt test-slow test-vllm demo-vllm bench soak lock clean
+export PYTHON
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
+	@sh scripts/setup.sh
+
+demo: setup ## start the gateway before a fake upstream, send a first request, stay up for yours
+	@.venv/bin/sluicegate demo
+
+test: setup ## every test that needs neither minutes nor the network, style, types and docs included
+	@.venv/bin/pytest
+
+lint: setup ## style and import contracts alone (they are part of `make test` too)
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/lint-imports
+
+types: setup ## types alone (they are part of `make test` too)
+	@.venv/bin/mypy
+
+fmt: setup ## format the code and fix what ruff can fix by itself
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+test-slow: setup ## the tests that take minutes
+	@.venv/bin/pytest -m slow
+
+test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
+	@sh scripts/vllm/setup.sh
+	@.venv/bin/pytest -m vllm
+
+demo-vllm: setup ## the gateway before a real vLLM on this machine's CPU (2.5 GB the first time)
+	@sh scripts/vllm/setup.sh
+	@sh scripts/vllm/demo.sh
+
+bench: setup ## CPU per request and per streamed chunk, beside other gateways that are installed
+	@.venv/bin/python loadtests/bench.py
+
+soak: setup ## a million requests through one worker; memory, sockets and tasks afterwards
+	@.venv/bin/python loadtests/soak.py
+
+lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes the newest versions allowed)
+	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev $(if $(UPGRADE),--upgrade) \
+	    pyproject.toml -o requirements.lock
+
+clean: ## remove what setup, tests and benchmarks made
+	rm -rf .venv .uv .vllm .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,42 @@
+"""Configuration: one YAML file, typed and validated as a whole.
+
+`load` turns a file into a `Config` or raises a `ConfigError` that holds every problem with its place, its line and
+what would be right. The sections stand one room each: `service`, `deployments`, `models`, `guarding`, `tenancy`.
+"""
+
+from __future__ import annotations
+
+from app.config.addresses import is_loopback
+from app.config.deployments import Deployment, Price
+from app.config.fields import restart_only
+from app.config.load import load, read, secret_files
+from app.config.models import Model
+from app.config.problems import ConfigError, Problem, as_json, describe
+from app.config.redact import redacted, version
+from app.config.schema import Config
+from app.config.secret import KeySecret, Secret
+from app.config.service import Admin
+from app.config.tenancy import Key, Tenant
+
+__all__ = [
+    "Admin",
+    "Config",
+    "ConfigError",
+    "Deployment",
+    "Key",
+    "KeySecret",
+    "Model",
+    "Price",
+    "Problem",
+    "Secret",
+    "Tenant",
+    "as_json",
+    "describe",
+    "is_loopback",
+    "load",
+    "read",
+    "redacted",
+    "restart_only",
+    "secret_files",
+    "version",
+]

@@ -1,0 +1,145 @@
+"""The settings of deployments: what stands behind the models."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
+
+from app.config.addresses import HttpUrl, ProxyUrl
+from app.config.problems import wrong
+from app.config.secret import Secret, is_reference
+from app.config.types import Name, Settings, Text, Timeout, Tokens, Usd
+
+_FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,4000}[\x21-\x7e])?")
+_SECRET_FIELD = re.compile(r"authorization|cookie|api-key|apikey|token|secret|password")
+_OWN_FIELDS = frozenset(
+    (
+        *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
+        *("keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "x-request-id"),
+    )
+)
+
+
+def _header_name(value: object) -> object:
+    name = value.lower() if isinstance(value, str) else ""
+    if not _FIELD_NAME.fullmatch(name):
+        raise wrong("is not a header's name")
+    if name in _OWN_FIELDS:
+        raise wrong("is a header that the gateway sets itself", "Remove it.")
+    return name
+
+
+def _header_value(value: object, info: ValidationInfo) -> Secret | str:
+    if isinstance(value, Secret):
+        return value
+    if is_reference(value):
+        return Secret.parse(value, info, spaces=True)
+    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
+        raise wrong("must be visible ASCII text on one line", "Put it in quotes if it looks like a number.")
+    return value
+
+
+def _cancel_allowance(value: object) -> int | Literal["full"]:
+    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9):
+        return value
+    raise wrong(
+        "must be a number of tokens or `full`", "`full` is for a provider that bills a cancelled answer to its end."
+    )
+
+
+def _shown(value: Secret | str) -> str:
+    return value.reference if isinstance(value, Secret) else value
+
+
+HeaderName = Annotated[str, BeforeValidator(_header_name)]
+HeaderValue = Annotated[Secret | str, PlainValidator(_header_value), PlainSerializer(_shown)]
+UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
+
+
+class Price(Settings):
+    """US dollars per million tokens."""
+
+    input: Usd
+    """Prompt tokens."""
+    output: Usd
+    """Generated tokens, reasoning included."""
+    cached_input: Usd | None = None
+    """Prompt tokens that the provider read from its cache; left out: as `input`."""
+    cache_write: Usd | None = None
+    """Prompt tokens that the provider wrote into its cache; left out: as `input`."""
+
+
+class Catalog(Settings):
+    """What people want to know of a model; shown, never acted on."""
+
+    parameters: Text | None = None
+    """Size of the model, for example `8B`."""
+    license: Text | None = None
+    """Licence of the weights."""
+
+
+class Timeouts(Settings):
+    """How long an upstream may take."""
+
+    connect: Timeout = 2.0
+    """To accept a connection, TLS included."""
+    first_token: Timeout = 30.0
+    """To send the first event; streams only."""
+    between_tokens: Timeout = 20.0
+    """Between two events; streams only."""
+    total: Timeout = 600.0
+    """For everything, retries and fallbacks included."""
+
+
+class Deployment(Settings):
+    """One concrete version of a model behind one provider."""
+
+    name: Name
+    """Its name; stands in metrics, logs and `x-sluicegate-deployment`."""
+    provider: Literal["vllm", "openai", "azure_openai", "anthropic", "gemini"]
+    """The dialect that its upstream speaks; `vllm` also suits SGLang, llama.cpp and the like."""
+    base_url: HttpUrl | None = None
+    """Address of its only endpoint, up to and with `/v1`; either this or `endpoints`."""
+    endpoints: Annotated[tuple[HttpUrl, ...], Field(max_length=256)] = ()
+    """Addresses of its replicas: least in flight first, an unhealthy one leaves until it answers again."""
+    model: Text
+    """The upstream's own name of the model."""
+    api_key: Secret | None = None
+    """Reference to the upstream's credential."""
+    context_window: Tokens
+    """Tokens that prompt and answer may have together."""
+    max_output_tokens: Tokens
+    """Most tokens of one answer; assumed where a caller gives no cap."""
+    price: Price
+    """What its tokens cost."""
+    catalog: Catalog = Catalog()
+    """What people want to know of it."""
+    timeouts: Timeouts = Timeouts()
+    """How long it may take."""
+    cancel_allowance: Annotated[int | Literal["full"], PlainValidator(_cancel_allowance)] = 16
+    """Tokens charged beyond those counted when a stream is cut; `full` where a provider bills on."""
+    health: UrlPath | None = None
+    """Path that answers 200 while an endpoint is well, from the server's root; null asks nothing.
+    Left out: `/health` for `vllm`, else null."""
+    proxy: ProxyUrl | None = None
+    """Proxy on the way to it (`http`, `https`, `socks5`, `socks5h`); one with a password by reference."""
+    http2: bool = False
+    """Whether to speak HTTP/2 where the upstream offers it."""
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
+    """Headers that every request to it carries; credentials by reference."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _health_of_provider(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "health" not in data:
+            return data | {"health": "/health" if data.get("provider") == "vllm" else None}
+        return data
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of its endpoints, however they were written."""
+        return self.endpoints if self.base_url is None else (self.base_url,)

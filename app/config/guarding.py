@@ -1,0 +1,84 @@
+"""The settings of content safety."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.config.types import Name, Settings, Text
+
+Category = Literal[
+    "hate",
+    "sexual",
+    "violence",
+    "self_harm",
+    "jailbreak",
+    "indirect_attack",
+    "pii",
+    "protected_material",
+    "ungrounded",
+    "blocklist",
+]
+Detector = Literal[
+    "rules", "pii", "classifier", "jailbreak", "grounded", "azure_content_safety", "openai_moderation", "guard_model"
+]
+Severity = Literal[2, 4, 6]
+Action = Literal["block", "redact", "annotate", "log"]
+
+
+class Stream(Settings):
+    """How a completion is watched while it streams."""
+
+    mode: Literal["strict", "async"] = "strict"
+    """`strict` holds text until it is cleared, `async` passes it on and cuts."""
+    hold_chars: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Most characters held for model-based detectors."""
+    hold_ms: Annotated[int, Field(ge=1, le=60_000)] = 400
+    """Longest hold for model-based detectors, in milliseconds."""
+
+
+class Stage(Settings):
+    """What looks at a text, and what a hit does."""
+
+    detectors: Annotated[tuple[Detector, ...], Field(min_length=1)]
+    """Members of the ensemble; the strictest result wins."""
+    block_at: dict[Category, Severity] = Field(default_factory=dict)
+    """Severity (2, 4, 6) from which a category blocks."""
+    actions: dict[Category, Action] = Field(default_factory=dict)
+    """What a hit of a category does: block, redact, annotate or log."""
+    deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 300
+    """How long a detector may take, in milliseconds."""
+    on_error: Literal["block", "allow"] = "block"
+    """What a failed detector means."""
+
+
+class PromptStage(Stage):
+    """The guard of prompts."""
+
+    on_timeout: Literal["block", "allow"] = "block"
+    """What a late detector means."""
+
+
+class CompletionStage(Stage):
+    """The guard of completions."""
+
+    stream: Stream = Stream()
+    """How a completion is watched while it streams."""
+    on_timeout: Literal["cut", "pass"] = "cut"
+    """What a late detector means."""
+
+
+class Guard(Settings):
+    """A policy that models name."""
+
+    name: Name
+    """Its name; `default` answers `/v1/moderations` where none is asked for."""
+    blocklist: tuple[Text, ...] = ()
+    """Terms that `rules` matches in prompts and completions."""
+    blocklist_files: tuple[Text, ...] = ()
+    """Files of such terms, one a line."""
+    prompt: PromptStage | None = None
+    """What looks at prompts."""
+    completion: CompletionStage | None = None
+    """What looks at completions."""

@@ -1,0 +1,111 @@
+"""The settings of models: the names that callers use, and how traffic moves between the deployments behind them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from app.config.tenancy import Budget
+from app.config.types import Amount, Duration, Fraction, Name, Percent, Settings, Timeout, Usd
+
+
+def _step(value: object) -> object:
+    return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Step(Settings):
+    """One step of a rollout; a plain number is short for `weight`."""
+
+    weight: Annotated[Percent, Field(gt=0)]
+    """Percent of the traffic that the candidate gets."""
+    hold: Annotated[Duration, Field(ge=0, le=30 * 86400)] = 600.0
+    """How long the step lasts at least."""
+    min_requests: Amount = 200
+    """Requests that the candidate must have served in it."""
+
+
+class Gate(Settings):
+    """A kind of bad event that is counted; this one needs no setting."""
+
+
+class SlowGate(Gate):
+    """Counts answers whose first token came late."""
+
+    seconds: Timeout
+    """From when on it is late."""
+
+
+class CostGate(Gate):
+    """Counts dear answers."""
+
+    over_usd: Usd
+    """From what on it is dear."""
+
+
+class Gates(Settings):
+    """What a candidate is watched for."""
+
+    error: Gate | None = None
+    """Failed requests."""
+    slow_first_token: SlowGate | None = None
+    """Late first tokens."""
+    harm: Gate | None = None
+    """Guard hits in completions."""
+    cost: CostGate | None = None
+    """Dear answers."""
+
+
+class Rollout(Settings):
+    """How a candidate takes over."""
+
+    steps: Annotated[tuple[Annotated[Step, BeforeValidator(_step)], ...], Field(min_length=1, max_length=100)]
+    """Rising weights."""
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Chance that a candidate as good as stable is rolled back, over the whole rollout."""
+    gates: Gates = Gates(error=Gate())
+    """What it is watched for."""
+    mode: Literal["auto", "manual"] = "auto"
+    """Whether a passed step leads to the next by itself."""
+    on_failure: Literal["rollback", "pause"] = "rollback"
+    """What a failed gate does."""
+
+
+class Shadow(Settings):
+    """A sampled copy of the traffic, off the callers' path."""
+
+    to: Name
+    """The deployment that gets the copy."""
+    sample: Fraction
+    """Share of requests that are copied."""
+    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Copies under way at a time; one more is dropped."""
+    budget: Budget
+    """What copies may cost."""
+
+
+class Model(Settings):
+    """A name that callers use."""
+
+    name: Name
+    """What a caller puts into `model`."""
+    stable: Name
+    """The deployment that serves it."""
+    candidate: Name | None = None
+    """The deployment that may take over."""
+    weight: Percent | None = None
+    """Percent of the traffic that the candidate gets at first."""
+    rollout: Rollout | None = None
+    """How the candidate takes over."""
+    sticky: Literal["user", "key", "none"] = "user"
+    """What stays on one arm."""
+    shadow: Shadow | None = None
+    """A copy of the traffic to another deployment."""
+    fallbacks: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
+    """Deployments to try, in order, when the one before failed before its first byte."""
+    guard: Name | None = None
+    """The guard that looks at prompts and completions."""
+    token_limit: Literal["reject", "clamp", "truncate", "summarise", "chunk"] = "reject"  # noqa: S105 - no password
+    """What happens to a request that does not fit."""
+    budgets: tuple[Budget, ...] = ()
+    """What all callers together may use of it."""

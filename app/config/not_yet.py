@@ -1,0 +1,102 @@
+"""Settings that are part of the file's contract and do nothing yet. Written in a file, they are refused.
+
+Whoever builds a capability deletes its lines here. A value that is "off" may be written: it asks for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from app.config.problems import Loc, Problem, show
+from app.config.raw import Document
+
+LEDGER = "the ledger"
+LIMITS = "limits and budgets"
+TRACES = "tracing"
+PROVIDERS = "the dialects of other providers"
+FITTING = "fitting requests to a model's context window"
+ROLLOUTS = "weighted rollouts"
+SHADOWS = "shadow traffic"
+GUARDS = "content safety"
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A setting, the capability that will read it, and the values that ask for nothing.
+
+    In a pattern `[]` is any element of a list.
+    """
+
+    pattern: str
+    capability: str
+    off: tuple[object, ...] = ()
+
+
+NOT_YET = (
+    Unbuilt("stores.database", LEDGER, ("sqlite+aiosqlite:///sluicegate.db",)),
+    Unbuilt("stores.spool", LEDGER, ("./spool",)),
+    Unbuilt("stores.spool_fsync", LEDGER, ("grouped",)),
+    Unbuilt("stores.limits", LIMITS, ("memory",)),
+    Unbuilt("telemetry.otlp_endpoint", TRACES),
+    Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
+    Unbuilt("telemetry.capture_content", TRACES, (False,)),
+    Unbuilt("telemetry.metrics_tenants", "bounded tenant labels", (200,)),
+    Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
+    Unbuilt("models[].candidate", ROLLOUTS),
+    Unbuilt("models[].weight", ROLLOUTS, (0,)),
+    Unbuilt("models[].rollout", ROLLOUTS),
+    Unbuilt("models[].sticky", ROLLOUTS, ("none",)),
+    Unbuilt("models[].shadow", SHADOWS),
+    Unbuilt("models[].guard", GUARDS),
+    Unbuilt("models[].token_limit", FITTING, ("reject",)),
+    Unbuilt("models[].budgets", LIMITS),
+    Unbuilt("guards", GUARDS),
+    Unbuilt("tenants[].keys[].budgets", LIMITS),
+    Unbuilt("tenants[].budgets", LIMITS),
+    Unbuilt("tenants[].limits", LIMITS),
+    Unbuilt("tenants[].on_over_budget", LIMITS, ("reject",)),
+    Unbuilt("tenants[].clamp_floor", LIMITS, (64,)),
+    Unbuilt("tenants[].on_store_failure", LIMITS, ("closed",)),
+    Unbuilt("tenants[].allow_shadow", SHADOWS, (True,)),
+    Unbuilt("budgets", LIMITS),
+)
+
+_NOTHING: tuple[object, ...] = (None, (), {})
+
+
+def unbuilt(document: Document) -> list[Problem]:
+    """Every setting of the document that does nothing yet."""
+    return [
+        Problem(show(loc), document.line(loc), f"does nothing yet: {entry.capability} is not built", _hint(entry))
+        for entry in NOT_YET
+        for loc, value in _find(document.root, entry.pattern.split("."), ())
+        if not _is_off(value, entry)
+    ]
+
+
+def _is_off(value: Any, entry: Unbuilt) -> bool:
+    if isinstance(value, dict):
+        return all(_is_off(inner, entry) for inner in value.values())
+    return any(value == off and isinstance(value, bool) == isinstance(off, bool) for off in (*_NOTHING, *entry.off))
+
+
+def _hint(entry: Unbuilt) -> str:
+    values = " or ".join(f"`{str(value).lower()}`" for value in entry.off)
+    return f"Remove it, or write {values}." if values else "Remove it."
+
+
+def _find(node: Any, parts: list[str], loc: Loc) -> Iterator[tuple[Loc, Any]]:
+    if not parts:
+        yield loc, node
+        return
+    name, rest = parts[0].removesuffix("[]"), parts[1:]
+    if not isinstance(node, dict) or name not in node:
+        return
+    inner = node[name]
+    if not parts[0].endswith("[]"):
+        yield from _find(inner, rest, (*loc, name))
+    elif isinstance(inner, tuple):
+        for index, element in enumerate(inner):
+            yield from _find(element, rest, (*loc, name, index))

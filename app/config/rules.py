@@ -1,0 +1,145 @@
+"""What must hold inside one deployment, model, guard or tenant, and between it and the names it mentions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from app.config.deployments import Deployment
+from app.config.explain import nearest
+from app.config.guarding import Guard
+from app.config.models import Model, Rollout
+from app.config.problems import Loc
+from app.config.tenancy import Budget, Tenant
+
+Finding = tuple[Loc, str, str | None]
+"""Where, what is wrong, what would be right."""
+Names = Mapping[str, Sequence[str]]
+"""Every name that stands in the file, by section, whether its element is valid or not."""
+
+
+def once(names: Iterable[tuple[Loc, str]]) -> Iterator[Finding]:
+    """Names that were used before."""
+    seen: dict[str, Loc] = {}
+    for loc, name in names:
+        if name in seen:
+            yield loc, f"`{name}` is used twice", "Give each its own name."
+        seen.setdefault(name, loc)
+
+
+def deployment(loc: Loc, one: Deployment) -> Iterator[Finding]:
+    """Exactly one way to name endpoints; an answer fits into the window; credentials only where they stay hidden."""
+    if (one.base_url is None) == (not one.endpoints):
+        yield (
+            loc,
+            "needs either `base_url` or `endpoints`",
+            "Write `base_url: http://host:8000/v1`, or `endpoints: [url, url]` for replicas.",
+        )
+    yield from _repeated((*loc, "endpoints"), one.endpoints)
+    if one.max_output_tokens > one.context_window:
+        text = f"is more than `context_window` ({one.context_window})"
+        yield (*loc, "max_output_tokens"), text, "An answer has to fit into the window."
+    if one.api_key is not None and "authorization" in one.headers:
+        yield (*loc, "headers", "authorization"), "contradicts `api_key`", "Keep one of them."
+
+
+def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
+    """Every deployment and guard that is named exists, none twice; a candidate has a weight and the other way round."""
+    named = [("stable", one.stable), ("candidate", one.candidate)]
+    named += [("shadow.to", one.shadow.to if one.shadow is not None else None)]
+    for setting, name in named:
+        yield from _known((*loc, *setting.split(".")), name, "deployment", names["deployments"])
+    for index, name in enumerate(one.fallbacks):
+        yield from _known((*loc, "fallbacks", index), name, "deployment", names["deployments"])
+    yield from _known((*loc, "guard"), one.guard, "guard", names["guards"])
+    yield from _repeated((*loc, "fallbacks"), one.fallbacks)
+    yield from _arms(loc, one)
+    yield from budgets((*loc, "budgets"), one.budgets)
+    if one.rollout is not None:
+        yield from _rollout((*loc, "rollout"), one.rollout)
+
+
+def guard(loc: Loc, one: Guard) -> Iterator[Finding]:
+    """A guard looks at something, with each detector once."""
+    if one.prompt is None and one.completion is None:
+        yield loc, "looks at nothing", "Write `prompt:`, `completion:` or both."
+    for name, stage in (("prompt", one.prompt), ("completion", one.completion)):
+        if stage is not None:
+            yield from _repeated((*loc, name, "detectors"), stage.detectors)
+
+
+def tenant(loc: Loc, one: Tenant, names: Names) -> Iterator[Finding]:
+    """Its keys have names of their own and may use models that exist."""
+    if one.name == "other":
+        yield (
+            (*loc, "name"),
+            "is taken: metrics call the tenants beyond `telemetry.metrics_tenants` so",
+            "Choose another name.",
+        )
+    yield from once(((*loc, "keys", index, "name"), key.name) for index, key in enumerate(one.keys))
+    yield from budgets((*loc, "budgets"), one.budgets)
+    for index, key in enumerate(one.keys):
+        place = (*loc, "keys", index)
+        yield from budgets((*place, "budgets"), key.budgets)
+        for position, name in enumerate(key.models or ()):
+            yield from _known((*place, "models", position), name, "model", names["models"])
+
+
+def budgets(loc: Loc, several: Sequence[Budget]) -> Iterator[Finding]:
+    """Each budget allows something countable, and no window has two answers."""
+    seen: set[tuple[str, str]] = set()
+    for index, budget in enumerate(several):
+        units = [unit for unit in ("tokens", "usd") if getattr(budget, unit) is not None]
+        if not units:
+            yield (*loc, index), "limits nothing", "Write `tokens:`, `usd:` or both."
+        for unit in units:
+            if (budget.window, unit) in seen:
+                yield (
+                    (*loc, index, unit),
+                    f"is the second budget in {unit} for a {budget.window}",
+                    "Keep the lower one.",
+                )
+            seen.add((budget.window, unit))
+
+
+def _known(loc: Loc, name: str | None, kind: str, known: Sequence[str]) -> Iterator[Finding]:
+    if name is not None and name not in known:
+        hint = nearest(name, known) if known else f"The file has no {kind}s."
+        yield loc, f"names the {kind} `{name}`, which does not exist", hint
+
+
+def _repeated(loc: Loc, values: Sequence[str]) -> Iterator[Finding]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            yield loc, f"holds `{value}` {count} times", "Write it once."
+
+
+def _arms(loc: Loc, one: Model) -> Iterator[Finding]:
+    if one.candidate is not None and one.weight is None:
+        yield (
+            loc,
+            "has a candidate without a weight",
+            "Write `weight:`, the candidate's percent of the traffic; 0 gives it none.",
+        )
+    if one.candidate is None and one.weight is not None:
+        yield (*loc, "weight"), "has no candidate to go to", "Write `candidate:`, or remove the weight."
+    if one.candidate is None and one.rollout is not None:
+        yield (*loc, "rollout"), "has no candidate to roll out", "Write `candidate:`, or remove the rollout."
+    if one.candidate == one.stable:
+        yield (*loc, "candidate"), "is the stable deployment itself", "Name the other version."
+    if one.stable in one.fallbacks:
+        yield (*loc, "fallbacks"), "holds the stable deployment", "A fallback has to be another deployment."
+    if one.shadow is not None and one.shadow.to == one.stable:
+        yield (*loc, "shadow", "to"), "is the stable deployment itself", "A shadow has to be another deployment."
+
+
+def _rollout(loc: Loc, one: Rollout) -> Iterator[Finding]:
+    for index in range(1, len(one.steps)):
+        if one.steps[index].weight <= one.steps[index - 1].weight:
+            yield (
+                (*loc, "steps", index),
+                "is not above the step before it",
+                "Steps rise, for example `[1, 5, 25, 50, 100]`.",
+            )
+    if not one.gates.model_dump(exclude_none=True):
+        yield (*loc, "gates"), "watches nothing", "Write at least `{error: {}}`."

@@ -1,0 +1,109 @@
+"""The settings of the process: where it listens, where it stores, what it tells."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from app.config.addresses import DatabaseUrl, HttpUrl, LimitStore, is_host
+from app.config.problems import wrong
+from app.config.secret import KeySecret
+from app.config.types import Change, Count, Fraction, Name, Settings, Text, Timeout
+
+_RESTART = Change.RESTART
+
+
+def _host(value: object) -> object:
+    if isinstance(value, str) and not is_host(value):
+        raise wrong(
+            "is neither an IP address nor a host name", "For example `127.0.0.1`, or `0.0.0.0` for every interface."
+        )
+    return value
+
+
+Host = Annotated[str, BeforeValidator(_host)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Ops(Settings):
+    """A listener of its own for operators."""
+
+    host: Host = "127.0.0.1"
+    """The address that operators' listener binds."""
+    port: Port = 9090
+    """Its port; 0 takes a free one."""
+
+
+class Server(Settings):
+    """The callers' listener and what it bounds."""
+
+    host: Annotated[Host, _RESTART] = "127.0.0.1"
+    """The address that callers' listener binds."""
+    port: Annotated[Port, _RESTART] = 8080
+    """Its port; 0 takes a free one."""
+    workers: Annotated[int, Field(ge=1, le=256), _RESTART] = 1
+    """Processes that serve callers; one uses one core."""
+    max_body_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 10 * 1024 * 1024
+    """Longest request body; a longer one is refused with `request_too_large`."""
+    max_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    """Requests that one worker serves at a time; one more is refused with `overloaded`."""
+    ops: Annotated[Ops | None, _RESTART] = None
+    """Where `/metrics`, `/docs` and `/admin` are served; without it they share the callers' port."""
+    header_timeout: Annotated[Timeout, _RESTART] = 15.0
+    """How long a request's head may take to arrive."""
+    body_timeout: Timeout = 60.0
+    """How long a request's body may take to arrive."""
+    keep_alive: Annotated[Timeout, _RESTART] = 75.0
+    """How long an idle connection of a caller is kept."""
+    shutdown_timeout: Annotated[Timeout, _RESTART] = 30.0
+    """How long running requests may take to end once the gateway is told to stop."""
+
+
+class Stores(Settings):
+    """What outlives a request."""
+
+    database: Annotated[DatabaseUrl, _RESTART] = "sqlite+aiosqlite:///sluicegate.db"
+    """Ledger, keys and rollouts: `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://USER@HOST/NAME`;
+    one with a password by reference."""
+    limits: Annotated[LimitStore, _RESTART] = "memory"
+    """Budgets and limits: `memory` for one worker, `redis://HOST:PORT/N` for more; one with a password by reference."""
+    spool: Annotated[Text, _RESTART] = "./spool"
+    """The ledger's durable local folder."""
+    spool_fsync: Annotated[Literal["grouped", "always"], _RESTART] = "grouped"
+    """Whether requests wait for the disk: `grouped` writes within 50 ms, `always` waits."""
+
+
+class Telemetry(Settings):
+    """What the gateway tells about itself."""
+
+    otlp_endpoint: Annotated[HttpUrl | None, _RESTART] = None
+    """Where spans are sent, over OTLP/HTTP."""
+    trace_sample: Annotated[Fraction, _RESTART] = 0.01
+    """Share of requests that are traced."""
+    capture_content: Annotated[bool, _RESTART] = False
+    """Whether prompts and completions may stand in spans."""
+    log: Annotated[Literal["json", "text"], _RESTART] = "json"
+    """Log lines for machines or for a terminal."""
+    metrics_tenants: Annotated[Count, _RESTART] = 200
+    """Tenants that get a label value of their own in metrics; the rest are `other`."""
+
+
+class AdminKey(Settings):
+    """A credential for `/admin/v1` and, where it is guarded, `/metrics`."""
+
+    name: Name
+    """Who holds it; stands in the audit."""
+    secret: KeySecret
+    """Reference to the secret."""
+    role: Literal["admin", "viewer"] = "admin"
+    """`viewer` may only read."""
+
+
+class Admin(Settings):
+    """Who may operate the gateway."""
+
+    key: KeySecret | None = None
+    """Short for one key named `admin` with the role `admin`."""
+    keys: tuple[AdminKey, ...] = ()
+    """Every operator's key."""

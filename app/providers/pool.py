@@ -1,0 +1,130 @@
+"""Kept-alive connections, one pool per endpoint, last in first out; one timer for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Generic, Protocol, TypeVar
+
+from app.exchange import Endpoint
+from app.providers.heads import Heads
+
+SLACK: Final = 0.25
+"""Seconds by which an idle connection may be dropped early, so that one timer call takes several."""
+
+
+class Pooled(Protocol):
+    """A connection that can be kept."""
+
+    idle_since: float
+    usable: bool
+
+    def abort(self) -> None:
+        """Close at once; ends in `Pool.lost`."""
+
+
+C = TypeVar("C", bound=Pooled)
+
+
+class Pool(Generic[C]):
+    """The connections to one endpoint.
+
+    `open` holds all of them, also those still being opened; `idle` those without a request, in the order in which they
+    became idle.
+    """
+
+    __slots__ = ("_pools", "endpoint", "heads", "idle", "open")
+
+    def __init__(self, endpoint: Endpoint, pools: Pools[C]) -> None:
+        self._pools = pools
+        self.endpoint = endpoint
+        self.heads = Heads(endpoint)
+        self.idle: list[C] = []
+        self.open: set[C] = set()
+
+    def take(self, now: float) -> C | None:
+        """The connection that was used last, if there is one that can still be trusted."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable and now - connection.idle_since < self._pools.idle_limit:
+                return connection
+            connection.abort()
+        return None
+
+    def put(self, connection: C) -> None:
+        """Keep a connection whose exchange has ended."""
+        self.idle.append(connection)
+        self._pools.noted(connection)
+
+    def lost(self, connection: C) -> None:
+        """A connection is gone, or was never made."""
+        self.open.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+        if not self.open:
+            self._pools.forget(self)
+
+    def drop_older(self, before: float) -> None:
+        """Abort the connections that have been idle since `before` or longer."""
+        idle = self.idle
+        keep = next((i for i, connection in enumerate(idle) if connection.idle_since > before), len(idle))
+        dropped = idle[:keep]
+        del idle[:keep]
+        for connection in dropped:
+            connection.abort()
+
+
+class Pools(Generic[C]):
+    """All pools, and the timer that drops what is idle too long: before the upstream does (uvicorn's limit is 5 s)."""
+
+    __slots__ = ("_by_endpoint", "_loop", "_none_left", "_timer", "idle_limit")
+
+    def __init__(self, idle_limit: float) -> None:
+        self.idle_limit = idle_limit
+        self._loop = asyncio.get_running_loop()
+        self._by_endpoint: dict[Endpoint, Pool[C]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._none_left: asyncio.Future[None] | None = None
+
+    def __getitem__(self, endpoint: Endpoint) -> Pool[C]:
+        pool = self._by_endpoint.get(endpoint)
+        if pool is None:
+            pool = self._by_endpoint[endpoint] = Pool(endpoint, self)
+        return pool
+
+    def counts(self) -> dict[Endpoint, tuple[int, int]]:
+        """Per endpoint that has any: connections open, and how many of them idle."""
+        return {endpoint: (len(pool.open), len(pool.idle)) for endpoint, pool in self._by_endpoint.items()}
+
+    async def aclose(self, limit: float) -> None:
+        """Abort every connection and wait, at most `limit` seconds, until they are gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for connection in [connection for pool in self._by_endpoint.values() for connection in pool.open]:
+            connection.abort()
+        if any(pool.open for pool in self._by_endpoint.values()):
+            self._none_left = self._loop.create_future()
+            await asyncio.wait([self._none_left], timeout=limit)
+
+    def noted(self, connection: C) -> None:
+        """A connection became idle: from now on its time runs."""
+        connection.idle_since = now = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_at(now + self.idle_limit - SLACK, self._sweep)
+
+    def forget(self, pool: Pool[C]) -> None:
+        """A pool without connections goes, so that replicas which come and go leave nothing behind."""
+        if self._by_endpoint.get(pool.endpoint) is pool:
+            del self._by_endpoint[pool.endpoint]
+        if self._none_left is not None and not self._by_endpoint and not self._none_left.done():
+            self._none_left.set_result(None)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        before = self._loop.time() - self.idle_limit + SLACK
+        for pool in list(self._by_endpoint.values()):
+            pool.drop_older(before)
+        oldest = [pool.idle[0].idle_since for pool in self._by_endpoint.values() if pool.idle]
+        if oldest:
+            self._timer = self._loop.call_at(min(oldest) + self.idle_limit - SLACK, self._sweep)

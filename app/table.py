@@ -1,0 +1,208 @@
+"""The immutable routing table: what a request needs to know of the configuration, worked out once.
+
+Built purely from a `Config` and swapped whole: a request reads `State.table` once and keeps that table to its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from app import config
+from app.config import Config, Secret
+from app.exchange import Endpoint, Principal, Provider, Timeouts
+
+ANONYMOUS = Principal(tenant="default", key="anonymous")
+"""Every caller of a gateway that has no tenants and listens on a loopback address."""
+
+_PICO_USD_PER_TOKEN = 10**6
+"""Prices are written in USD per million tokens: 1 USD / 10^6 tokens = 10^12 pico-USD / 10^6 tokens."""
+_PORTS = {"http": 80, "https": 443}
+_FOUND_BY = 16
+_T = TypeVar("_T")
+_Ring = Mapping[bytes, tuple[bytes, _T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Pico-USD (10^-12 USD) per token, exact. Cached input and cache writes are parts of input at their own price."""
+
+    input: int
+    output: int
+    cached_input: int
+    cache_write: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment, ready to be called.
+
+    `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
+    a cancelled answer to its end (`full`). `health` is a path from the server's root, None where there is nothing to
+    ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
+    """
+
+    name: str
+    provider: Provider
+    model: str
+    endpoints: tuple[Endpoint, ...]
+    api_key: Secret | None
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    price: Price
+    timeouts: Timeouts
+    context_window: int
+    max_output_tokens: int
+    cancel_allowance: int | None
+    health: str | None
+    parameters: str | None
+    license: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A public name, the deployment that serves it, and those to try when it fails, in order."""
+
+    name: str
+    stable: Deployment
+    fallbacks: tuple[Deployment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """An operator's key."""
+
+    name: str
+    role: Literal["admin", "viewer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one worker takes from callers: bytes of a body, requests at a time, seconds for a body to arrive."""
+
+    max_body_bytes: int
+    max_in_flight: int
+    body_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Everything that requests look up.
+
+    `version` names the configuration that the table was built from; it does not depend on secrets' values. `keys` and
+    `admins` hold SHA-256 digests, no secrets: first half to second half and holder. `anonymous` is who calls where
+    callers need no key, else None.
+    """
+
+    version: str
+    models: Mapping[str, Model]
+    deployments: Mapping[str, Deployment]
+    keys: _Ring[Principal] = field(repr=False)
+    admins: _Ring[Admin] = field(repr=False)
+    anonymous: Principal | None
+    bounds: Bounds
+
+    def principal(self, secret: bytes | None) -> Principal | None:
+        """Who holds this credential; None where it is not known. Without tenants everybody is `anonymous`."""
+        if self.anonymous is not None:
+            return self.anonymous
+        return _holder(self.keys, secret)
+
+    def admin(self, secret: bytes | None) -> Admin | None:
+        """The operator who holds this credential; None where it is not known."""
+        return _holder(self.admins, secret)
+
+
+class State:
+    """Where the running table is kept. `table` is replaced by one assignment, never changed."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+
+def build(settings: Config) -> Table:
+    """The table of a configuration. Pure: equal configurations give equal tables."""
+    deployments = {one.name: _deployment(one) for one in settings.deployments}
+    models = {one.name: _model(one, deployments) for one in settings.models}
+    keys = ((key.secret.digest, _principal(tenant, key)) for tenant in settings.tenants for key in tenant.keys)
+    server = settings.server
+    return Table(
+        version=config.version(settings),
+        models=MappingProxyType(models),
+        deployments=MappingProxyType(deployments),
+        keys=_ring(keys),
+        admins=_ring(_admins(settings.admin)),
+        anonymous=None if settings.tenants else ANONYMOUS,
+        bounds=Bounds(server.max_body_bytes, server.max_in_flight, server.body_timeout),
+    )
+
+
+def _ring(holders: Iterable[tuple[bytes, _T]]) -> _Ring[_T]:
+    return MappingProxyType({digest[:_FOUND_BY]: (digest[_FOUND_BY:], holder) for digest, holder in holders})
+
+
+def _holder(ring: _Ring[_T], secret: bytes | None) -> _T | None:
+    # Half of the digest finds the entry, the other half is compared in constant time. Nobody can choose the digest of
+    # what they send, so the time of the search tells nothing about a secret either.
+    if secret is None:
+        return None
+    digest = hashlib.sha256(secret).digest()
+    entry = ring.get(digest[:_FOUND_BY])
+    return entry[1] if entry is not None and hmac.compare_digest(entry[0], digest[_FOUND_BY:]) else None
+
+
+def _principal(tenant: config.Tenant, key: config.Key) -> Principal:
+    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None)
+
+
+def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
+    if admin.key is not None:
+        yield admin.key.digest, Admin("admin", "admin")
+    for key in admin.keys:
+        yield key.secret.digest, Admin(key.name, key.role)
+
+
+def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
+    return Model(one.name, deployments[one.stable], tuple(deployments[name] for name in one.fallbacks))
+
+
+def _deployment(one: config.Deployment) -> Deployment:
+    proxy = one.proxy.reveal() if isinstance(one.proxy, Secret) else one.proxy
+    return Deployment(
+        name=one.name,
+        provider=Provider(one.provider),
+        model=one.model,
+        endpoints=tuple(_endpoint(url, proxy, http2=one.http2) for url in one.urls),
+        api_key=one.api_key,
+        headers=tuple(
+            (name, value.reveal() if isinstance(value, Secret) else value) for name, value in one.headers.items()
+        ),
+        price=_price(one.price),
+        timeouts=Timeouts(**one.timeouts.model_dump()),
+        context_window=one.context_window,
+        max_output_tokens=one.max_output_tokens,
+        cancel_allowance=None if one.cancel_allowance == "full" else one.cancel_allowance,
+        health=one.health,
+        parameters=one.catalog.parameters,
+        license=one.catalog.license,
+    )
+
+
+def _endpoint(url: str, proxy: str | None, *, http2: bool) -> Endpoint:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return Endpoint(parts.scheme, host, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"), proxy, http2)
+
+
+def _price(price: config.Price) -> Price:
+    def pico(usd: Decimal | None) -> int:
+        return int((price.input if usd is None else usd) * _PICO_USD_PER_TOKEN)
+
+    return Price(pico(price.input), pico(price.output), pico(price.cached_input), pico(price.cache_write))

@@ -1,0 +1,125 @@
+"""Every metric and every field of the access log, declared once; and the kept children through which stages write them.
+
+Names and buckets follow OpenTelemetry's GenAI semantic conventions (v1.38, `gen_ai.client.*`, written in Prometheus
+form) where one exists; `sluicegate_*` is ours. Buckets of times to first token go on to 120 s.
+Labels are bounded: a model name that no table knows is `-`, a tenant beyond `telemetry.metrics_tenants` is `other`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.cells import Cells, Counter, Gauge, Histogram
+
+
+class Kind(StrEnum):
+    """Prometheus' metric types."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's declaration. `labels` are in the order in which children are asked for; `buckets` are upper bounds."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0)
+_BETWEEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+_OVERHEAD = (5e-06, 1e-05, 2e-05, 5e-05, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1.0)
+_GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "deployment", "arm")
+
+REQUESTS = Metric("sluicegate_requests_total", Kind.COUNTER, "Data-plane POSTs by how they ended; every request has exactly one outcome.", ("model", "deployment", "arm", "tenant", "outcome"))
+ATTEMPTS = Metric("sluicegate_upstream_attempts_total", Kind.COUNTER, "Requests sent to upstreams, retries and fallbacks included, by result: ok, a status class, or why no response came.", ("deployment", "arm", "result"))
+COST = Metric("sluicegate_cost_usd_total", Kind.COUNTER, "US dollars, from tokens and the deployment's prices at the time of the request.", ("model", "deployment", "arm", "tenant"))
+FIRST_TOKEN = Metric("sluicegate_time_to_first_token_seconds", Kind.HISTOGRAM, "From the request's arrival to the first byte of a streamed answer on the caller's socket.", ("model", "deployment", "arm"), _FIRST)
+PER_TOKEN = Metric("sluicegate_time_per_output_token_seconds", Kind.HISTOGRAM, "Streams: time between the first and the last piece sent to the caller, per output token after the first.", ("model", "deployment", "arm"), _BETWEEN)
+OVERHEAD = Metric("sluicegate_overhead_seconds", Kind.HISTOGRAM, "The gateway's own time per request and stage, waiting for callers and upstreams taken out; `total` is their sum.", ("stage",), _OVERHEAD)
+IN_FLIGHT = Metric("sluicegate_in_flight", Kind.GAUGE, "Requests that are being served by a deployment right now; adds up over workers.", ("deployment",))
+ENDPOINT_UP = Metric("sluicegate_endpoint_up", Kind.GAUGE, "Workers that hold an endpoint for healthy, by the endpoint's place in the deployment's list; 0 means nobody sends to it.", ("deployment", "endpoint"))
+RETRIES_DENIED = Metric("sluicegate_retries_denied_total", Kind.COUNTER, "Retries that were not made because the retry budget (10 % of traffic) was spent.", ("deployment",))
+CONFIG_RELOADS = Metric("sluicegate_config_reloads_total", Kind.COUNTER, "Reloads of the configuration file, by result: changed, unchanged, refused.", ("result",))
+DROPPED = Metric("sluicegate_dropped_total", Kind.COUNTER, "Work off the request path that was dropped because its bound was reached: log lines, metric series.", ("what",))
+TASKS = Metric("sluicegate_tasks", Kind.GAUGE, "asyncio tasks alive in the workers.")
+UPSTREAM_CONNECTIONS = Metric("sluicegate_upstream_connections", Kind.GAUGE, "Open connections to upstreams, by state: idle or busy.", ("state",))
+RESIDENT_MEMORY = Metric("sluicegate_resident_memory_bytes", Kind.GAUGE, "Resident memory of all workers together.")
+OPEN_FDS = Metric("sluicegate_open_fds", Kind.GAUGE, "Open file descriptors of all workers together.")
+BUILD_INFO = Metric("sluicegate_build_info", Kind.GAUGE, "Workers by version of the gateway.", ("version",))
+TOKEN_USAGE = Metric("gen_ai_client_token_usage", Kind.HISTOGRAM, "Tokens per request by type: input or output.", ("gen_ai_token_type", *_GEN_AI), _TOKENS)
+OPERATION_DURATION = Metric("gen_ai_client_operation_duration_seconds", Kind.HISTOGRAM, "One upstream attempt from its start to its last byte.", (*_GEN_AI, "error_type"), _DURATION)
+FIRST_CHUNK = Metric("gen_ai_client_operation_time_to_first_chunk_seconds", Kind.HISTOGRAM, "Streams: from the start of the upstream attempt to its first chunk.", _GEN_AI, _FIRST)
+PER_CHUNK = Metric("gen_ai_client_operation_time_per_output_chunk_seconds", Kind.HISTOGRAM, "Streams: time between chunks of the upstream.", _GEN_AI, _BETWEEN)
+
+METRICS = (
+    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
+    TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
+)  # fmt: skip
+
+LOG_FIELDS: dict[str, str] = {
+    "ts": "UTC time at which the request ended, RFC 3339.",
+    "event": "`request` for the access line.",
+    "request_id": "The `x-request-id` of the response.",
+    "operation": "OpenTelemetry's `gen_ai.operation.name`.",
+    "model": "The public model name, `-` if no such model is configured.",
+    "deployment": "The deployment that answered last, if any was called.",
+    "arm": "Its role.",
+    "tenant": "Who pays.",
+    "key": "The name of the key that was shown.",
+    "outcome": "How the request ended.",
+    "status": "The HTTP status that the caller got; absent when it left before one was sent.",
+    "code": "The error code, on errors.",
+    "stream": "Whether the answer was streamed.",
+    "attempts": "Upstream attempts made.",
+    "input_tokens": "Input tokens charged.",
+    "output_tokens": "Output tokens charged.",
+    "usage": "How they were counted: exact, at_least, bound, nothing_sent.",
+    "cost_usd": "What the request cost.",
+    "duration_ms": "From arrival to the last byte.",
+    "first_token_ms": "Streams: from arrival to the first byte of the answer.",
+    "overhead_ms": "The gateway's own share of the duration.",
+    "detail": "On upstream failures: what was seen, for operators.",
+}
+"""Every field of the access line. Prompt and completion text never is one."""
+
+
+class Telemetry:
+    """Hands out children of the declared metrics, each made once and kept."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self._children: dict[tuple[str, ...], Counter | Histogram] = {}
+
+    def counter(self, metric: Metric, *labels: str) -> Counter:
+        """The child of a counter with these label values."""
+        child = self._children.get((metric.name, *labels))
+        if child is None:
+            child = Counter(self.cells, self.cells.allocate(metric.name, labels, 1))
+            self._children[(metric.name, *labels)] = child
+        return child  # type: ignore[return-value]  # the key holds the metric's name, so the kind is right
+
+    def gauge(self, metric: Metric, *labels: str) -> Gauge:
+        """The child of a gauge with these label values."""
+        child = self._children.get((metric.name, *labels))
+        if child is None:
+            child = Gauge(self.cells, self.cells.allocate(metric.name, labels, 1))
+            self._children[(metric.name, *labels)] = child
+        return child  # type: ignore[return-value]  # as above
+
+    def histogram(self, metric: Metric, *labels: str) -> Histogram:
+        """The child of a histogram with these label values."""
+        child = self._children.get((metric.name, *labels))
+        if child is None:
+            start = self.cells.allocate(metric.name, labels, len(metric.buckets) + 2)
+            child = Histogram(self.cells, start, metric.buckets)
+            self._children[(metric.name, *labels)] = child
+        return child  # type: ignore[return-value]  # as above
