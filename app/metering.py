@@ -160,7 +160,7 @@ class Allowances:
         return self.budgets[index] if index < count else self.limits[index - count]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Charge:
     """Tokens and nano-USD: a bound before the call, or what was spent after it.
 

@@ -163,7 +163,7 @@ class Reservation:
 
     def sending(self) -> None:
         """Say that an upstream may see the request from now on. Raises GatewayError where it waited too long for that."""
-        if self._clock() > self._send_by:
+        if self._clock() >= self._send_by:
             raise GatewayError(OVERLOADED, "The request waited too long between its reservation and its call.", retry_after=1)
         self.method = _BOUND
         self._now = self._bound

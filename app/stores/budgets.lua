@@ -74,7 +74,8 @@ local function finish(row, state, spent)
 end
 
 -- ARGV: n, then n times kind, takes, name, limit, start, end; then id, sent, lease, tokens, nano-USD.
-local function reserve(forced)
+-- `forced`: it was taken already, whether it fits or not. `moved`: it was taken before, from a slice, in the window that it names.
+local function reserve(forced, moved)
   local n = tonumber(ARGV[3])
   local at = 3 + n * 6
   local id, sent, lease = ARGV[at + 1], ARGV[at + 2] == '1', tonumber(ARGV[at + 3])
@@ -88,7 +89,7 @@ local function reserve(forced)
       local start, ends = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
       local key = space .. ARGV[a + 3]
       if ARGV[a + 1] == 'w' then
-        if not forced and (now < start or now >= ends) then return { ELSEWHEN, time[1], time[2] } end
+        if not (forced or moved) and (now < start or now >= ends) then return { ELSEWHEN, time[1], time[2] } end
         key = key .. ':' .. ARGV[a + 5]
       end
       local expires = ARGV[a + 1] == 'w' and ends < 1099511627776 and ends + 172800 or 0
@@ -204,19 +205,24 @@ local function refill()
   return { DONE }
 end
 
+-- Rebuilding counts its steps, so that an epoch that lost some of them (the server was wiped again meanwhile) never opens.
 local current = redis.call('GET', KEYS[1] .. ':epoch')
 if operation == 'open' then
+  if ARGV[3] ~= (redis.call('GET', space .. 'steps') or '0') then return { REFUSED } end
   return { redis.call('SET', KEYS[1] .. ':epoch', epoch, 'NX') and DONE or REFUSED }
 elseif operation == 'refill' or operation == 'restore' then
   if current then return { REFUSED } end
-  return operation == 'refill' and refill() or reserve(true)
+  redis.call('INCR', space .. 'steps')
+  redis.call('EXPIRE', space .. 'steps', BOUND_S)
+  return operation == 'refill' and refill() or reserve(true, true)
 elseif current ~= epoch then
   return { CLOSED }
 elseif operation == 'close' then
   redis.call('DEL', KEYS[1] .. ':epoch')
   return { DONE }
 end
-if operation == 'reserve' then return reserve(false) end
+if operation == 'reserve' then return reserve(false, false) end
+if operation == 'move' then return reserve(false, true) end
 if operation == 'settle' then return settle() end
 if operation == 'reap' then return reap() end
 if operation == 'draw' then return draw() end

@@ -11,57 +11,62 @@ Nothing here waits or talks to anyone: the store asks what to draw and what to s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from app.metering import Allowances, Budget, Charge, Claim, Limit, Measure, Unit, Window, taken
+from app.metering import Allowances, Budget, Charge, Claim, Limit, Measure, Unit, Window
 
 SHARE = 50
 """All workers' slices of one budget together are at most its limit divided by this."""
 
 
-@dataclass(frozen=True, slots=True)
 class Row:
-    """One allowance in its current window, as the script knows it. `kind` and `takes` are explained there."""
+    """One allowance in its current window, as the script knows it.
 
-    allowance: Budget | Limit
-    kind: str
-    takes: str
-    start: int
-    end: int
+    `kind` and `takes` are explained there; `key` is its counter's, without the epoch.
+    """
 
-    @property
-    def key(self) -> str:
-        """Its counter, without the epoch."""
-        return f"{self.allowance.name}:{self.start}" if self.kind == "w" else self.allowance.name
+    __slots__ = ("allowance", "end", "key", "kind", "limit", "start", "takes")
+
+    def __init__(self, allowance: Budget | Limit, now: float) -> None:
+        self.allowance = allowance
+        self.limit = allowance.limit
+        if isinstance(allowance, Budget):
+            self.kind, self.takes = "w", "t" if allowance.unit is Unit.TOKENS else "m"
+            self.start, self.end = allowance.window.span(now)
+            self.key = f"{allowance.name}:{self.start}"
+        else:
+            self.kind = "g" if allowance.measure is Measure.CONCURRENT else "b"
+            self.takes = "t" if allowance.measure is Measure.TOKENS else "o"
+            self.start, self.end = Window.TOTAL.span(now)
+            self.key = allowance.name
+
+    def need(self, amount: Charge) -> int:
+        """What an amount takes of it."""
+        takes = self.takes
+        return amount.tokens if takes == "t" else amount.nano_usd if takes == "m" else 1
 
 
 def rows(allowances: Allowances, now: float) -> list[Row]:
     """The rows of a set of allowances in the windows that contain `now`, in its order."""
-    found = [
-        Row(one, "w", "t" if one.unit is Unit.TOKENS else "m", *one.window.span(now)) for one in allowances.budgets
-    ]
-    for limit in allowances.limits:
-        kind = "g" if limit.measure is Measure.CONCURRENT else "b"
-        found.append(Row(limit, kind, "t" if limit.measure is Measure.TOKENS else "o", *Window.TOTAL.span(now)))
-    return found
+    return [Row(one, now) for one in (*allowances.budgets, *allowances.limits)]
 
 
 class Slice:
-    """A part of one counter that this worker may spend until `until` (monotonic seconds)."""
+    """A part of one counter. New claims may be taken until `until`, and sent before `send_by` (monotonic seconds)."""
 
-    __slots__ = ("amount", "claims", "epoch", "held", "id", "row", "spent", "until")
+    __slots__ = ("amount", "claims", "epoch", "held", "id", "row", "send_by", "spent", "until")
 
-    def __init__(self, slice_id: str, row: Row, epoch: str, until: float) -> None:
+    def __init__(self, slice_id: str, row: Row, epoch: str, drawn_at: float, seconds: float) -> None:
         self.id = slice_id
         self.row = row
         self.epoch = epoch
-        self.until = until
+        self.until = drawn_at + seconds * 9 / 10
+        self.send_by = drawn_at + seconds
         self.amount = self.held = self.spent = self.claims = 0
 
-    @property
-    def free(self) -> int:
-        """What new claims may take."""
-        return self.amount - self.held - self.spent
+    def useful(self, epoch: str, now: float) -> bool:
+        """Whether new claims may still be taken, and much is left for them."""
+        free = self.amount - self.held - self.spent
+        return self.epoch == epoch and now < self.until and free * 4 > self.amount
 
 
 _Local = list[tuple[Slice, int]]
@@ -75,7 +80,7 @@ class Escrow:
 
     def __init__(self, name: str, workers: int, slice_seconds: float) -> None:
         self._name = name
-        self._workers = workers
+        self._parts = SHARE * workers
         self._seconds = slice_seconds
         self._slices: dict[str, list[Slice]] = {}
         self._open: dict[str, _Local] = {}
@@ -96,9 +101,10 @@ class Escrow:
         """Take a claim from slices; until when it may be sent, or None where they do not cover it."""
         if claim.id in self._open:
             return None
-        needs = [taken(row.allowance, claim.amount) for row in wanted]
-        if any(need > self._cap(row) for row, need in zip(wanted, needs, strict=True)):
-            return None
+        needs = [row.need(claim.amount) for row in wanted]
+        for row, need in zip(wanted, needs, strict=True):
+            if need * self._parts > row.limit:
+                return None
         found: _Local = []
         for row, need in zip(wanted, needs, strict=True):
             one = self._with_room(row, need, epoch, now)
@@ -106,11 +112,17 @@ class Escrow:
                 found.append((one, need))
         if len(found) < len(wanted):
             return None
+        send_by = now + self._seconds
         for one, need in found:
             one.held += need
             one.claims += 1
+            send_by = min(send_by, one.send_by)
         self._open[claim.id] = found
-        return min((one.until for one, _ in found), default=now) + self._seconds / 10
+        return send_by
+
+    def rows_of(self, claim_id: str) -> list[Row]:
+        """The rows that a reservation was taken from, in the windows of then."""
+        return [one.row for one, _ in self._open[claim_id]]
 
     def settle(self, claim_id: str, charge: Charge, epoch: str) -> bool:
         """End a reservation that was taken from slices. False where the slices are of an epoch that is gone."""
@@ -118,8 +130,8 @@ class Escrow:
         for one, need in parts:
             one.held -= need
             one.claims -= 1
-            spent = taken(one.row.allowance, charge)
-            one.spent += 0 if one.row.kind == "g" else spent
+            if one.row.kind != "g":
+                one.spent += one.row.need(charge)
         return all(one.epoch == epoch for one, _ in parts)
 
     def draws(self, epoch: str, now: float) -> list[tuple[Slice, int]]:
@@ -130,7 +142,7 @@ class Escrow:
             if want > 0:
                 self._drawn += 1
                 name = f"{self._name}/{self._drawn}"
-                asked.append((Slice(name, row, epoch, now + self._seconds * 9 / 10), want))
+                asked.append((Slice(name, row, epoch, now, self._seconds), want))
         self._wanted.clear()
         return asked
 
@@ -146,7 +158,7 @@ class Escrow:
     def ended(self, epoch: str, now: float) -> Iterator[tuple[str, Charge]]:
         """Slices that nobody uses any more, with what was spent of them; they are forgotten here."""
         for key, several in list(self._slices.items()):
-            done = [one for one in several if not one.claims and not (usable(one, epoch, now) and one.free * 4 > one.amount)]
+            done = [one for one in several if not one.claims and not one.useful(epoch, now)]
             keep = [one for one in several if one not in done]
             if keep:
                 self._slices[key] = keep
@@ -155,22 +167,18 @@ class Escrow:
             yield from ((one.id, Charge(one.spent, 0)) for one in done if one.epoch == epoch)
 
     def _cap(self, row: Row) -> int:
-        return row.allowance.limit // (SHARE * self._workers)
+        return row.limit // self._parts
 
     def _with_room(self, row: Row, need: int, epoch: str, now: float) -> Slice | None:
-        several = self._slices.get(row.key, ())
         free = 0
         found = None
-        for one in several:
-            if usable(one, epoch, now) and one.row.allowance.limit == row.allowance.limit:
-                free += one.free
-                if one.free >= need:
+        for one in self._slices.get(row.key, ()):
+            # The window is in the key. A changed limit is a new row: what was drawn under the old one is not used.
+            if one.row.limit == row.limit and now < one.until and one.epoch == epoch:
+                room = one.amount - one.held - one.spent
+                free += room
+                if room >= need:
                     found = one
-        if (found is None or free * 2 < self._cap(row)) and self._starved.get(row.key, 0.0) <= now:
+        if (found is None or free * self._parts * 2 < row.limit) and self._starved.get(row.key, 0.0) <= now:
             self._wanted[row.key] = row
         return found
-
-
-def usable(one: Slice, epoch: str, now: float) -> bool:
-    """Whether new claims may still be taken from a slice. Its window is in its counter's key."""
-    return one.epoch == epoch and now < one.until

@@ -111,7 +111,7 @@ class RedisStore:
         """Take the claim from all its allowances or from none."""
         now, up = self._monotonic(), self._line.up
         compiled = self._rows(claim.allowances)
-        if up or claim.on_failure is OnFailure.LOCAL_SLICE:
+        if claim.id not in self._direct and (up or claim.on_failure is OnFailure.LOCAL_SLICE):
             send_by = self._escrow.take(claim, compiled.rows, self._line.epoch, now)
             if self._escrow.hungry:
                 self._wake.set()
@@ -122,8 +122,8 @@ class RedisStore:
         try:
             return await self._ask(claim, compiled, now)
         except (Unanswered, asyncio.CancelledError) as error:
-            if not (isinstance(error, Unanswered) and not error.asked) and not self._holds(claim.id):
-                self._post(claim.id, NOTHING)  # it may have been taken, or will be
+            if claim.id not in self._direct and not (isinstance(error, Unanswered) and not error.asked):
+                self._post(claim.id, NOTHING)  # it may have been taken, or will be; what a slice holds stays there
             raise
 
     def settle(self, claim_id: str, charge: Charge) -> None:
@@ -211,7 +211,7 @@ class RedisStore:
         Call it no sooner than `slice_seconds` after the old epoch was found missing, and read the ledger after that wait:
         until then workers may still send what they reserved. Safe to begin again, with another epoch.
         """
-        known = list(spent)
+        known, steps = list(spent), 0
         for at in range(0, len(known), _BATCH):
             parts: list[bytes] = []
             for budget, start, used in known[at : at + _BATCH]:
@@ -219,23 +219,23 @@ class RedisStore:
                 parts += [f"{budget.name}:{start}".encode(), b"%d" % used, b"%d" % ends]
             if (await self._run(b"refill", b"%d" % (len(parts) // 3), *parts, epoch=epoch))[0] != DONE:
                 return False
+            steps += 1
         for one in unsettled:
             claim = Claim(one.claim_id, one.allowances, one.amount, sent=True)
             encoded = _encode_rows(rows(one.allowances, one.reserved_at)) + self._encode_claim(claim)
             if (await self._line.run(*self._arguments(b"restore", one.allowances, encoded, epoch)))[0] == REFUSED:
                 return False
-        return (await self._run(b"open", epoch=epoch))[0] == DONE
+            steps += 1
+        return (await self._run(b"open", b"%d" % steps, epoch=epoch))[0] == DONE
 
     # --- inside ----------------------------------------------------------------------------------------
 
     async def _ask(self, claim: Claim, compiled: _Compiled, asked: float) -> Verdict:
-        for _ in range(2):
-            encoded = compiled.encoded + self._encode_claim(claim)
-            reply = await self._line.run(*self._arguments(b"reserve", claim.allowances, encoded, self._line.epoch))
-            if reply[0] != ELSEWHEN:
-                break
+        reply = await self._reserve(claim, compiled)
+        if reply[0] == ELSEWHEN:
             self._ahead = reply[1] + reply[2] / 1e6 - self._wall()
             compiled = self._rows(claim.allowances)
+            reply = await self._reserve(claim, compiled)
         limits = len(claim.allowances.budgets) + 1
         if reply[0] == DONE:
             if claim.id in self._escrow:
@@ -247,8 +247,12 @@ class RedisStore:
             return refused(claim.allowances, claim.amount, reply[1:], self._now())
         raise StoreUnavailable("the limit store is closed until its state is rebuilt, or has ended this reservation")
 
-    def _holds(self, claim_id: str) -> bool:
-        return claim_id in self._direct or claim_id in self._escrow
+    async def _reserve(self, claim: Claim, compiled: _Compiled) -> list[int]:
+        operation, encoded = b"reserve", compiled.encoded
+        if claim.id in self._escrow:  # raised beyond a slice: all of it moves to Redis, in the window where it was taken
+            operation, encoded = b"move", _encode_rows(self._escrow.rows_of(claim.id))
+        encoded += self._encode_claim(claim)
+        return await self._line.run(*self._arguments(operation, claim.allowances, encoded, self._line.epoch))
 
     def _post(self, claim_id: str, charge: Charge) -> None:
         if len(self._outbox) >= OUTBOX:
