@@ -141,7 +141,7 @@ def _check_limit(limit: int) -> None:
 class Allowances:
     """All budgets and limits that one kind of request draws on. Built once per routing table; compared by identity.
 
-    Limits are put in order, concurrency first. Every list that runs along an `Allowances` has the budgets, then the limits.
+    Limits are put in order, concurrency first. What runs along an `Allowances` has the budgets, then the limits.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -196,8 +196,8 @@ class Claim:
     id: str
     allowances: Allowances
     amount: Charge
-    sent: bool = False
     on_failure: OnFailure = OnFailure.CLOSED
+    sent: bool = False
 
 
 @dataclass(slots=True)

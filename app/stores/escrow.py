@@ -1,9 +1,9 @@
 """Escrow: a worker holds slices of large budgets and limits, and serves most requests from them without asking Redis.
 
-A slice is a reservation of the worker itself (see budgets.lua `draw`): at most limit / (50 × workers), none when less than a
-tenth of the limit is left. A claim is taken from slices of *all* its allowances or not at all. A slice is used for
-`slice_seconds` only, then settled at what was spent of it; a worker that dies leaves it to its lease, which settles it at
-its bound. So what crashed workers strand in a budget is at most a fiftieth of its limit at a time.
+A slice is a reservation of the worker itself (see budgets.lua `draw`): at most limit / (50 × workers), none when less
+than a tenth of the limit is left. A claim is taken from slices of *all* its allowances or not at all. A slice is used
+for `slice_seconds` only, then settled at what was spent of it; a worker that dies leaves it to its lease, which
+settles it at its bound. So what crashed workers strand in a budget is at most a fiftieth of its limit at a time.
 
 Nothing here waits or talks to anyone: the store asks what to draw and what to settle.
 """
@@ -47,7 +47,8 @@ class Row:
 
 def rows(allowances: Allowances, now: float) -> list[Row]:
     """The rows of a set of allowances in the windows that contain `now`, in its order."""
-    return [Row(one, now) for one in (*allowances.budgets, *allowances.limits)]
+    found = [Row(one, now) for one in allowances.budgets]
+    return found + [Row(one, now) for one in allowances.limits]
 
 
 class Slice:

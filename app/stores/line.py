@@ -84,7 +84,7 @@ class Line:
         try:
             reply = await self._connection.ask(count + 4, self._head + encoded)
         except ReplyError as error:
-            # READONLY, LOADING, NOSCRIPT after a flush, OOM: this server cannot do it now. Begin again from the handshake.
+            # READONLY, LOADING, NOSCRIPT after a flush, OOM: this server cannot do it now. Begin with a new handshake.
             _log.warning("redis refused", extra={"reply": str(error)})
             self._drop()
             raise Unanswered(str(error), asked=True) from error

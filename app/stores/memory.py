@@ -13,14 +13,31 @@ from collections.abc import Callable, Iterable
 from math import floor
 
 from app.metering import (
-    BURST, GRANTED, NOTHING, Allowances, Charge, Claim, Level, Limit, Measure, Spent, Unit, Verdict, Window, refused,
+    BURST,
+    GRANTED,
+    NOTHING,
+    Allowances,
+    Charge,
+    Claim,
+    Level,
+    Limit,
+    Measure,
+    Spent,
+    Unit,
+    Verdict,
+    Window,
+    refused,
 )  # fmt: skip
+from app.pipeline.reserve import StoreUnavailable
 
 KEEP = 2 * 86400
 """Seconds for which a counter outlives its window."""
 
 COMPILED = 10_000
 """How many sets of allowances are kept compiled; past it all are dropped (an old routing table's go this way)."""
+
+ENDED = 10_000
+"""How many reservations are remembered after their lease ended."""
 
 
 class _Counter:
@@ -48,11 +65,10 @@ class _Bucket:
         empty = self.full_at - now
         return floor((BURST - empty if empty > 0 else BURST) / self.interval + _ROUNDING)
 
-
     def take(self, need: int, now: float) -> None:
         """Take so much, or put it back."""
-        if need:
-            self.full_at = (self.full_at if self.full_at > now else now) + need * self.interval
+        if need:  # a conditional, because max() takes 0.15 µs
+            self.full_at = (max(now, self.full_at)) + need * self.interval
 
 
 _ROUNDING = 1e-6
@@ -85,7 +101,11 @@ class MemoryStore:
     """
 
     def __init__(
-        self, *, lease: float = 900.0, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+        self,
+        *,
+        lease: float = 900.0,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lease = lease
         self._wall = wall
@@ -94,6 +114,9 @@ class MemoryStore:
         self._buckets: dict[str, _Bucket] = {}
         self._rows: dict[Allowances, _Rows] = {}
         self._open: dict[str, _Held] = {}  # ordered by the end of the lease
+        self._ended: dict[
+            str, tuple[_Rows, Charge]
+        ] = {}  # the last ones whose lease ended, and what they were settled at
         self._look_at = 0.0
 
     async def reserve(self, claim: Claim) -> Verdict:
@@ -103,6 +126,8 @@ class MemoryStore:
             self.end_leases(now)
         if claim.id in self._open:
             return self._raise(claim, now)
+        if claim.id in self._ended:
+            raise StoreUnavailable("the lease of this reservation is over")
         allowances, amount = claim.allowances, claim.amount
         wall = self._wall()
         rows = self._rows.get(allowances)
@@ -125,10 +150,14 @@ class MemoryStore:
         return refused(claim.allowances, extra, _left(rows, now), self._wall()) if left is None else Verdict(None, left)
 
     def settle(self, claim_id: str, charge: Charge) -> None:
-        """End a reservation: what is beyond `charge` goes back."""
+        """End a reservation: what is beyond `charge` goes back, even when its lease ended before."""
         held = self._open.pop(claim_id, None)
         if held is not None:
             _settle(held, charge)
+        elif claim_id in self._ended:
+            rows, before = self._ended.pop(claim_id)
+            _add(rows.tokens, charge.tokens - before.tokens)
+            _add(rows.money, charge.nano_usd - before.nano_usd)
 
     async def levels(self, allowances: Allowances) -> list[Level]:
         """How full the budgets are in their current windows."""
@@ -149,7 +178,11 @@ class MemoryStore:
         for claim_id, held in ended:
             _, tokens, money, sent, _ = held
             del self._open[claim_id]
-            _settle(held, Charge(tokens, money) if sent else NOTHING)
+            charge = Charge(tokens, money) if sent else NOTHING
+            self._ended[claim_id] = held[0], charge
+            _settle(held, charge)
+        while len(self._ended) > ENDED:
+            del self._ended[next(iter(self._ended))]
 
     def _compile(self, allowances: Allowances, now: float) -> _Rows:
         if len(self._rows) >= COMPILED:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +26,7 @@ CLOSED, GONE, ELSEWHEN, REFUSED, DONE = -1, -2, -3, 0, 1
 """The script's answers."""
 
 OUTBOX = 100_000
-"""Settlements that wait for Redis at most; beyond it the oldest are left to their lease, which settles them at their bound."""
+"""Settlements that wait for Redis at most; beyond it the oldest are left to their lease, which ends at their bound."""
 
 _BATCH = 100
 _TURN_S = 1.0
@@ -72,9 +73,9 @@ class _Compiled:
 class RedisStore:
     """Implements `reserve.Store` over a shared Redis. Run `work` in a background task.
 
-    `name` names this worker's life: no other, earlier or later one has it. `workers` is how many share the store. `lease`
-    is in seconds and longer than any request; `slice_seconds` is how long a slice is used, how long a reservation may wait
-    to be sent, and how long a rebuild must wait before it reads the ledger.
+    `name` names this worker's life: no other, earlier or later one has it. `workers` is how many share the store.
+    `lease` is in seconds and longer than any request; `slice_seconds` is how long a slice is used, how long a
+    reservation may wait to be sent, and how long a rebuild must wait before it reads the ledger.
     """
 
     def __init__(
@@ -150,10 +151,8 @@ class RedisStore:
         """Send settlements, draw slices, end leases. Ends by being cancelled."""
         reap_at = 0.0
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), _TURN_S)
-            except TimeoutError:
-                pass
             self._wake.clear()
             try:
                 await self.flush()
@@ -169,7 +168,9 @@ class RedisStore:
         waiting = list(self._outbox.items()) if self._line.epoch else []
         for at in range(0, len(waiting), _BATCH):
             batch = waiting[at : at + _BATCH]
-            parts = [part for one, spent in batch for part in (one.encode(), b"%d" % spent.tokens, b"%d" % spent.nano_usd)]
+            parts = [
+                part for one, spent in batch for part in (one.encode(), b"%d" % spent.tokens, b"%d" % spent.nano_usd)
+            ]
             reply = await self._run(b"settle", b"%d" % len(batch), *parts)
             if reply[0] != DONE:
                 return
@@ -189,7 +190,12 @@ class RedisStore:
         for one, want in asked:
             row = one.row
             kind, numbers = "e" if row.kind == "w" else row.kind, (row.allowance.limit, want, row.start, row.end)
-            parts += [one.id.encode(), kind.encode(), row.allowance.name.encode(), *[b"%d" % number for number in numbers]]
+            parts += [
+                one.id.encode(),
+                kind.encode(),
+                row.allowance.name.encode(),
+                *[b"%d" % number for number in numbers],
+            ]
         try:
             reply = await self._run(b"draw", *parts)
         except Unanswered:
@@ -206,10 +212,11 @@ class RedisStore:
         return reply[1] if reply[0] == DONE else 0
 
     async def rebuild(self, epoch: str, spent: Iterable[Spent], unsettled: Iterable[Unsettled]) -> bool:
-        """Write what ledger and spools know as the state of a new epoch, and open it. False where another was opened before.
+        """Write what ledger and spools know as the state of a new epoch, and open it.
 
-        Call it no sooner than `slice_seconds` after the old epoch was found missing, and read the ledger after that wait:
-        until then workers may still send what they reserved. Safe to begin again, with another epoch.
+        False where another was opened before. Call it no sooner than `slice_seconds` after the old epoch was found
+        missing, and read the ledger after that wait: until then workers may still send what they reserved. Raises
+        Unanswered; begin again then, with another epoch.
         """
         known, steps = list(spent), 0
         for at in range(0, len(known), _BATCH):
@@ -249,7 +256,9 @@ class RedisStore:
 
     async def _reserve(self, claim: Claim, compiled: _Compiled) -> list[int]:
         operation, encoded = b"reserve", compiled.encoded
-        if claim.id in self._escrow:  # raised beyond a slice: all of it moves to Redis, in the window where it was taken
+        if (
+            claim.id in self._escrow
+        ):  # raised beyond a slice: all of it moves to Redis, in the window where it was taken
             operation, encoded = b"move", _encode_rows(self._escrow.rows_of(claim.id))
         encoded += self._encode_claim(claim)
         return await self._line.run(*self._arguments(operation, claim.allowances, encoded, self._line.epoch))

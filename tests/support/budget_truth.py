@@ -1,7 +1,7 @@
-"""The truth about requests, kept apart from any store: what upstreams could bill, in the window in which each was reserved.
+"""The truth about requests, apart from any store: what upstreams could bill, in the window of each reservation.
 
-A request that was sent and whose end nobody knows counts at its bound. Coroutines stand still at every `Wait`, so whoever
-drives them decides what happens in between.
+A request that was sent and whose end nobody knows counts at its bound. Coroutines stand still at every `Wait`, so
+whoever drives them decides what happens in between.
 """
 
 from __future__ import annotations

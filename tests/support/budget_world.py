@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import socket
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.metering import Allowances
+from app.metering import NOTHING, Allowances
 from app.pipeline.reserve import Bound, Policy, StoreUnavailable
 from app.stores.redis import SCRIPT, RedisStore, Unsettled
 from app.stores.resp import Unanswered, _parse, encode
-from tests.support.budget_truth import BOUNDS, NOTHING, POLICIES, PRICE, Killed, Request, Task, Truth, Wait, allowances, of
+from tests.support.budget_truth import (
+    BOUNDS,
+    POLICIES,
+    PRICE,
+    Killed,
+    Request,
+    Task,
+    Truth,
+    Wait,
+    allowances,
+    of,
+)
 
 TAG = b"{sluicegate}"
 SLICE_S = 10.0
@@ -214,7 +226,9 @@ class World(Truth):
         least = self.spent()
         for (name, start), spent in self.spent(over=True).items():
             key = TAG + b":" + self._epoch() + f":{name}:{start}".encode()
-            used, held, escrow = (int(one or 0) for one in self._server.command(b"HMGET", key, b"used", b"held", b"esc"))
+            used, held, escrow = (
+                int(one or 0) for one in self._server.command(b"HMGET", key, b"used", b"held", b"esc")
+            )
             most = spent + self.strandable[name]  # a crash may lose overage: the ledger has it
             assert (held, escrow) == (0, 0), f"{name}: {held} still held, {escrow} in slices"
             assert least[name, start] <= used <= most, f"{name}: {used}, not {least[name, start]} to {most}"
@@ -266,10 +280,8 @@ class World(Truth):
 
     @staticmethod
     def _throw(task: Task) -> None:
-        try:
+        with suppress(Killed, StopIteration):
             task.coroutine.throw(Killed())
-        except (Killed, StopIteration):
-            pass
 
     def _finish(self, client: Client) -> None:
         while client.tasks:
@@ -290,7 +302,7 @@ PAUSES = (0.5, 2.0, 5.0, 10.0, 30.0, 950.0)
 
 
 def wander(world: World, steps: int) -> None:
-    """A random walk through everything that may happen; checks after every step, and again when all has settled down."""
+    """A random walk through everything that may happen; checks after every step, and after all has settled."""
     random = world.random
     for _ in range(steps):
         client = random.choice(world.clients)

