@@ -141,15 +141,19 @@ def _check_limit(limit: int) -> None:
 class Allowances:
     """All budgets and limits that one kind of request draws on. Built once per routing table; compared by identity.
 
-    Limits are put in order, concurrency first. What runs along an `Allowances` has the budgets, then the limits.
+    Limits are put in order, concurrency first; of two on one counter only the smaller is kept. What runs along an
+    `Allowances` has the budgets, then the limits.
     """
 
     budgets: tuple[Budget, ...] = ()
     limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
-        ordered = sorted(self.limits, key=lambda limit: limit.measure is not Measure.CONCURRENT)
-        object.__setattr__(self, "limits", tuple(ordered))
+        budgets = {one.name: one for one in sorted(self.budgets, key=lambda one: -one.limit)}
+        limits = {one.name: one for one in sorted(self.limits, key=lambda one: -one.limit)}
+        in_order = sorted(limits.values(), key=lambda one: one.measure is not Measure.CONCURRENT)
+        object.__setattr__(self, "budgets", tuple(one for one in self.budgets if budgets.get(one.name) is one))
+        object.__setattr__(self, "limits", tuple(in_order))
 
     def __len__(self) -> int:
         return len(self.budgets) + len(self.limits)
@@ -215,9 +219,6 @@ class Verdict:
     left: tuple[int, ...] = ()
     retry_after: float | None = None
     send_by: float = float("inf")
-
-
-GRANTED = Verdict(None)
 
 
 def taken(allowance: Budget | Limit, amount: Charge) -> int:

@@ -14,7 +14,6 @@ from math import floor
 
 from app.metering import (
     BURST,
-    GRANTED,
     NOTHING,
     Allowances,
     Charge,
@@ -137,7 +136,7 @@ class MemoryStore:
         if left is None:
             return refused(allowances, amount, _left(rows, now), wall)
         self._open[claim.id] = (rows, amount.tokens, amount.nano_usd, claim.sent, now + self._lease)
-        return Verdict(None, left) if left else GRANTED
+        return Verdict(None, left)
 
     def _raise(self, claim: Claim, now: float) -> Verdict:
         """Raise a reservation, and its lease, where it was charged first."""

@@ -42,7 +42,7 @@ class MemoryWorld(Truth):
         super().__init__(seed)
         self.stranded = 0
         self._count = 0
-        self.allowances = [allowances(100), allowances(80), allowances(120)]
+        self.allowances = [allowances(scale, self.tight) for scale in (100, 80, 120)]
         self.store = self._begin()
         self.clients = [Client(self.store) for _ in range(clients)]
         self.tasks: list[tuple[Client, Task, Request]] = []

@@ -18,7 +18,7 @@ from app.pipeline.reserve import Bound, OnOverBudget, Policy, Reservation, Store
 
 START = 4_102_444_800.0 + 86_400 - 130  # two minutes before a midnight in 2100: after any real expiry, and windows roll
 PRICE = Prices(input=1_000_000, output=2_000_000)  # 1000 and 2000 nano-USD a token
-BOUNDS = ((2, 5), (3, 9), (40, 160), (400, 800))  # prompt, output cap
+BOUNDS = ((2, 5), (3, 9), (40, 160), (200, 400))  # prompt, output cap
 POLICIES = (
     Policy(),
     Policy(OnOverBudget.CLAMP, 5, OnFailure.LOCAL_SLICE),
@@ -66,16 +66,17 @@ class Request:
         return self.earlier.plus(self.now)
 
 
-def allowances(scale: int) -> tuple[Allowances, ...]:
-    """Three kinds of request: small budgets that no slice fits into, large ones, and both. `scale` is in percent."""
+def allowances(scale: int, tight: int) -> tuple[Allowances, ...]:
+    """Three kinds of request over four budgets, one of which is tight. `scale` is in percent."""
+    ordinary = iter(3 if index == tight else 1 for index in range(4))
 
     def budget(kind: ScopeKind, name: str, window: Window, unit: Unit, limit: int) -> Budget:
-        return Budget(Scope(kind, name), window, unit, limit * scale // 100)
+        return Budget(Scope(kind, name), window, unit, limit * scale // 100 // next(ordinary))
 
     every = budget(ScopeKind.EVERYTHING, "", Window.TOTAL, Unit.TOKENS, 6000)
-    money = budget(ScopeKind.MODEL, "chat", Window.MONTH, Unit.MONEY, 9_000_000)
+    money = budget(ScopeKind.MODEL, "chat", Window.MONTH, Unit.MONEY, 8_000_000)
     tenant = budget(ScopeKind.TENANT, "t", Window.MINUTE, Unit.TOKENS, 3000)
-    key = budget(ScopeKind.KEY, "t/k", Window.DAY, Unit.TOKENS, 1500)
+    key = budget(ScopeKind.KEY, "t/k", Window.DAY, Unit.TOKENS, 2200)
     return Allowances((every, money, tenant)), Allowances((key, every)), Allowances((every, tenant, key, money))
 
 
@@ -87,6 +88,7 @@ class Truth:
         self.now = START
         self.requests: dict[str, Request] = {}
         self.limits: dict[tuple[str, int], int] = {}
+        self.tight = seed % 4
         self.granted = self.refused = self.crashes = self.rebuilds = 0
         self._fence = fence
 

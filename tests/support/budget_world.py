@@ -29,6 +29,7 @@ from tests.support.budget_truth import (
 )
 
 TAG = b"{sluicegate}"
+_DRAW = encode((b"draw",))
 SLICE_S = 10.0
 LEASE_S = 900.0
 CLOCK = "redis.call('TIME')"
@@ -141,10 +142,10 @@ class World(Truth):
         if command is None:
             self._go(client, task, None)
         elif fate == "done":
-            self._go(client, task, self._server.script(*command))
+            self._go(client, task, self._run(command))
         else:
             if fate == "unheard":
-                self._server.script(*command)
+                self._run(command)
             elif fate == "late":
                 self._late.append(command)
             self._go(client, task, Unanswered("lost", asked=True))
@@ -152,7 +153,7 @@ class World(Truth):
     def arrive(self) -> None:
         """A late command comes at last."""
         if self._late:
-            self._server.script(*self._late.pop(self.random.randrange(len(self._late))))
+            self._run(self._late.pop(self.random.randrange(len(self._late))))
 
     def crash(self, client: Client) -> None:
         """A worker is killed, between any two commands, and another takes its place, perhaps with other limits."""
@@ -164,7 +165,7 @@ class World(Truth):
             self.strandable[one.name] += one.limit // 50
         for task in client.tasks:
             if task.at is not None and task.at.command is not None and self.random.random() < 0.5:
-                self._server.script(*task.at.command)
+                self._run(task.at.command)
             self._throw(task)
         self.clients[self.clients.index(client)] = self._start(self.random.choice((100, 100, 80, 120)))
 
@@ -240,7 +241,7 @@ class World(Truth):
         line = FakeLine()
         times = {"lease": LEASE_S, "slice_seconds": SLICE_S}
         store = RedisStore(line, name=f"w{self._names}", workers=3, wall=self.clock, monotonic=self.clock, **times)
-        client = Client(line, store, allowances(scale))
+        client = Client(line, store, allowances(scale, self.tight))
         self.poll(client)
         return client
 
@@ -282,6 +283,26 @@ class World(Truth):
     def _throw(task: Task) -> None:
         with suppress(Killed, StopIteration):
             task.coroutine.throw(Killed())
+
+    def _run(self, command: tuple[int, bytes]) -> list[int]:
+        reply = self._server.script(*command)
+        if command[1].startswith(_DRAW) and reply[0] == 1:
+            self._check_slices(command[1], reply)
+        return reply
+
+    def _check_slices(self, encoded: bytes, reply: list[int]) -> None:
+        """All slices of a budget are at most a fiftieth of it, and none is drawn from its last tenth."""
+        parts, at = [], 0
+        while at < len(encoded):
+            part, at = _parse(encoded, at)
+            parts.append(part.decode() if isinstance(part, bytes) else "")
+        for index in range(int(parts[4])):
+            _, _, name, limit, _, start, _ = parts[5 + index * 7 : 12 + index * 7]
+            got, rest = reply[1 + index * 2 : 3 + index * 2]
+            key = TAG + f":{parts[1]}:{name}:{start}".encode()
+            slices = int(self._server.command(b"HGET", key, b"esc") or 0)
+            assert got == 0 or slices <= int(limit) // 50, f"{name}: {slices} in slices of {limit}"
+            assert got == 0 or rest * 10 >= int(limit), f"{name}: {got} drawn of {rest} left"
 
     def _finish(self, client: Client) -> None:
         while client.tasks:
