@@ -7,11 +7,11 @@ pico-USD and rounded **up** to the next nano-USD once, so a sum of costs never u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from app.exchange import Usage
 
@@ -137,6 +137,9 @@ def _check_limit(limit: int) -> None:
         raise ValueError(f"a limit is between 0 and {LARGEST}, not {limit}")
 
 
+_Allowance = TypeVar("_Allowance", Budget, Limit)
+
+
 @dataclass(frozen=True, eq=False)
 class Allowances:
     """All budgets and limits that one kind of request draws on. Built once per routing table; compared by identity.
@@ -149,11 +152,9 @@ class Allowances:
     limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
-        budgets = {one.name: one for one in sorted(self.budgets, key=lambda one: -one.limit)}
-        limits = {one.name: one for one in sorted(self.limits, key=lambda one: -one.limit)}
-        in_order = sorted(limits.values(), key=lambda one: one.measure is not Measure.CONCURRENT)
-        object.__setattr__(self, "budgets", tuple(one for one in self.budgets if budgets.get(one.name) is one))
-        object.__setattr__(self, "limits", tuple(in_order))
+        limits = sorted(_smallest(self.limits), key=lambda one: one.measure is not Measure.CONCURRENT)
+        object.__setattr__(self, "budgets", tuple(_smallest(self.budgets)))
+        object.__setattr__(self, "limits", tuple(limits))
 
     def __len__(self) -> int:
         return len(self.budgets) + len(self.limits)
@@ -162,6 +163,14 @@ class Allowances:
         """Budgets first, then limits."""
         count = len(self.budgets)
         return self.budgets[index] if index < count else self.limits[index - count]
+
+
+def _smallest(several: Iterable[_Allowance]) -> list[_Allowance]:
+    found: dict[str, _Allowance] = {}
+    for one in several:
+        if one.name not in found or one.limit < found[one.name].limit:
+            found[one.name] = one
+    return list(found.values())
 
 
 @dataclass(slots=True, unsafe_hash=True)

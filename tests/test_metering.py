@@ -95,7 +95,9 @@ def test_a_cost_is_rounded_up_once() -> None:
 
 def test_every_kind_of_token_has_its_price() -> None:
     """Cached input and cache writes are parts of input, reasoning is a part of output: nothing is counted twice."""
-    prices = Prices(10_000, 100_000, cached_input=1_000, cache_write=20_000, reasoning=200_000, image=7_000, request=5_000)
+    prices = Prices(
+        10_000, 100_000, cached_input=1_000, cache_write=20_000, reasoning=200_000, image=7_000, request=5_000
+    )
     usage = Usage(100, 50, cached_input_tokens=60, cache_write_tokens=10, reasoning_tokens=20)
     assert prices.cost(usage, images=2) == 30 * 10 + 60 * 1 + 10 * 20 + 30 * 100 + 20 * 200 + 2 * 7 + 5
     assert charge(usage, prices, 2) == Charge(150, prices.cost(usage, 2))
@@ -112,7 +114,7 @@ price = st.one_of(st.none(), st.integers(0, 10**9))
 
 
 @given(tokens, tokens, tokens, tokens, tokens, price, price, price)
-def test_no_usage_costs_more_than_its_bound(  # noqa: PLR0917
+def test_no_usage_costs_more_than_its_bound(
     given_in: int,
     given_out: int,
     cached: int,

@@ -102,7 +102,8 @@ class Line:
         pause = _RETRY_S[0]
         while True:
             try:
-                connection = await asyncio.wait_for(self._connect(), _CONNECT_S)
+                async with asyncio.timeout(_CONNECT_S):
+                    connection = await self._connect()
                 pause = _RETRY_S[0]
                 await self._follow(connection)
             except (OSError, TimeoutError, ReplyError, Unanswered) as error:

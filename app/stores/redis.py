@@ -152,7 +152,8 @@ class RedisStore:
         reap_at = 0.0
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _TURN_S)
+                async with asyncio.timeout(_TURN_S):  # wait_for() of Python 3.11 can swallow a cancellation
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self.flush()

@@ -19,7 +19,9 @@ def escrow() -> Escrow:
     return Escrow("w", workers=2, slice_seconds=10)
 
 
-def take(escrow: Escrow, name: str, amount: int, now: float = NOW, epoch: str = "e", several: Allowances = BOTH) -> bool:
+def take(
+    escrow: Escrow, name: str, amount: int, now: float = NOW, epoch: str = "e", several: Allowances = BOTH
+) -> bool:
     """Try to take a claim from slices."""
     claim = Claim(name, several, Charge(amount, amount * 100))
     return escrow.take(claim, rows(several, now), epoch, now) is not None

@@ -74,7 +74,11 @@ class Redis:
         flat = [part for name, value in arguments.items() for part in (f"--{name}", value)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([binary, *flat], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> None:
         """End the server; without `persist` its data is gone."""
@@ -113,7 +117,7 @@ class Redis:
         deadline = time.monotonic() + _READY_S
         while True:
             try:
-                if self.command("PING").startswith(b"+PONG"):
+                if self.command("PING").startswith((b"+PONG", b"-NOAUTH")):
                     return
             except OSError:
                 pass
