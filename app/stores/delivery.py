@@ -59,6 +59,18 @@ class _Worker:
         self.opened: dict[str, tuple[_Segment, bytes]] = {}
         self.closed: dict[str, bytes] = {}
 
+    def open(self, name: str, segment: _Segment, body: bytes) -> None:
+        """Note an open request; the last record counts where another attempt wrote a second one."""
+        self.forget(name)
+        self.opened[name] = segment, body
+        segment.opened.add(name)
+
+    def forget(self, name: str) -> None:
+        """The request is open no more."""
+        segment, _ = self.opened.pop(name, (None, b""))
+        if segment is not None:
+            segment.opened.discard(name)
+
 
 class Delivery:
     """Reads the spools in `folder`. Run `keep_delivering` in a background task of every worker: one of them is let in.
@@ -147,8 +159,7 @@ class Delivery:
                 if record.closed:
                     worker.closed[record.id] = record.body
                 elif record.id not in worker.closed:
-                    worker.opened[record.id] = segment, record.body
-                    segment.opened.add(record.id)
+                    worker.open(record.id, segment, record.body)
             if records:
                 return True
         return False
@@ -160,9 +171,7 @@ class Delivery:
             self.delivered += len(batch)
             for name, _ in batch:
                 del worker.closed[name]
-                if name in worker.opened:
-                    segment, _ = worker.opened.pop(name)
-                    segment.opened.discard(name)
+                worker.forget(name)
 
     def _remove(self, worker: _Worker, *, dead: bool) -> None:
         """Remove the segments that are done with: all of a dead worker, else those behind the one it writes."""

@@ -241,5 +241,3 @@ async def test_a_record_costs_little(tmp_path: Path) -> None:
         rounds.append((time.thread_time() - began) * 1000)
     spool.end()
     assert min(rounds) < 40, f"{min(rounds):.1f} µs"
-
-
