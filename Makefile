@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt test-slow test-vllm demo-vllm bench soak lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak peers lock clean
 export PYTHON
 
 help: ## this list
@@ -10,10 +10,10 @@ setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.
 	@sh scripts/setup.sh
 
 demo: setup ## start the gateway before a fake upstream, send a first request, stay up for yours
-	@.venv/bin/sluicegate demo
+	@.venv/bin/sluicegate demo $(ARGS)
 
 test: setup ## every test that needs neither minutes nor the network, style, types and docs included
-	@.venv/bin/pytest
+	@.venv/bin/pytest $(ARGS)
 
 lint: setup ## style and import contracts alone (they are part of `make test` too)
 	@.venv/bin/ruff check
@@ -27,6 +27,9 @@ fmt: setup ## format the code and fix what ruff can fix by itself
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
+docs: setup ## write the tables of docs/ anew from the declarations in the code
+	@.venv/bin/python scripts/docs.py
+
 test-slow: setup ## the tests that take minutes
 	@.venv/bin/pytest -m slow
 
@@ -36,13 +39,16 @@ test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB 
 
 demo-vllm: setup ## the gateway before a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
-	@sh scripts/vllm/demo.sh
+	@sh scripts/vllm/demo.sh $(ARGS)
 
-bench: setup ## CPU per request and per streamed chunk, beside other gateways that are installed
-	@.venv/bin/python loadtests/bench.py
+bench: setup ## CPU per request and per streamed chunk, beside the gateways that `make peers` installed (ARGS=--quick)
+	@.venv/bin/python -m loadtests.bench $(ARGS)
 
-soak: setup ## a million requests through one worker; memory, sockets and tasks afterwards
-	@.venv/bin/python loadtests/soak.py
+soak: setup ## a million requests through one worker; memory, sockets and tasks afterwards (ARGS="--requests 100000")
+	@.venv/bin/python -m loadtests.soak $(ARGS)
+
+peers: setup ## install the gateways that `make bench` compares with, into .peers
+	@scripts/peers/setup.sh
 
 lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes the newest versions allowed)
 	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev $(if $(UPGRADE),--upgrade) \

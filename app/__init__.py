@@ -1,0 +1,1 @@
+"""Sluicegate: an OpenAI-compatible gateway in front of language models."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import orjson
 
 CAPACITY = 262_144  # doubles: 2 MiB of address space, touched only as far as it is used
+SPARE = 64
 
 
 class Series(NamedTuple):
@@ -32,33 +33,51 @@ class Series(NamedTuple):
 
 
 class Cells:
-    """An array of doubles with a catalogue. `directory` makes it a pair of files, `NAME.cells` and `NAME.series`."""
+    """An array of doubles with a catalogue. `directory` makes it a pair of files, `NAME.cells` and `NAME.series`.
+
+    A process that takes the place of one that died opens the same files and counts on where it stopped.
+    """
 
     def __init__(self, directory: Path | None = None, name: str = "worker") -> None:
         self.catalogue: list[Series] = []
         self.refused = 0
-        self._used = 0
+        self._starts: dict[tuple[str, tuple[str, ...]], int] = {}
         self._names: int | None = None
         if directory is None:
             self.values = memoryview(bytearray(CAPACITY * 8)).cast("d")
             return
-        descriptor = os.open(directory / f"{name}.cells", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(directory / f"{name}.cells", os.O_RDWR | os.O_CREAT, 0o600)
         os.ftruncate(descriptor, CAPACITY * 8)
         self.values = memoryview(mmap.mmap(descriptor, CAPACITY * 8)).cast("d")
         os.close(descriptor)
-        self._names = os.open(directory / f"{name}.series", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        names = directory / f"{name}.series"
+        for series in _read_catalogue(names):
+            self._enter(series)
+        self._names = os.open(names, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.ftruncate(self._names, names.read_bytes().rfind(b"\n") + 1)  # a line that was not finished is not continued
 
     def allocate(self, metric: str, labels: tuple[str, ...], size: int) -> int:
-        """The first of `size` fresh slots. When the array is full the series is counted in `refused` and shares the last slots."""
-        if self._used + size > CAPACITY - 64:
+        """The first of the series' `size` slots; when the array is full it is `refused` and shares the last slots."""
+        known = self._starts.get((metric, labels))
+        if known is not None:
+            return known
+        start = self.catalogue[-1].start + self.catalogue[-1].size if self.catalogue else 0
+        if start + size > CAPACITY - SPARE:
             self.refused += 1
-            return CAPACITY - 64
-        start, self._used = self._used, self._used + size
+            return CAPACITY - SPARE
         series = Series(metric, labels, start, size)
-        self.catalogue.append(series)
+        self._enter(series)
         if self._names is not None:
             os.write(self._names, orjson.dumps(series) + b"\n")
         return start
+
+    def _enter(self, series: Series) -> None:
+        self.catalogue.append(series)
+        self._starts[series.metric, series.labels] = series.start
+
+    def read(self) -> list[tuple[Series, tuple[float, ...]]]:
+        """Every series with its values."""
+        return [(series, tuple(self.values[series.start : series.start + series.size])) for series in self.catalogue]
 
 
 class Counter:
@@ -104,11 +123,20 @@ class Histogram:
 
 
 def read_files(directory: Path) -> list[tuple[Series, tuple[float, ...]]]:
-    """Every series of every process that keeps its cells in `directory`, dead ones included."""
+    """Every series of every process that keeps its cells in `directory`."""
     found: list[tuple[Series, tuple[float, ...]]] = []
     for path in sorted(directory.glob("*.series")):
-        values = memoryview(path.with_suffix(".cells").read_bytes()).cast("d")
-        for line in path.read_bytes().splitlines():
-            metric, labels, start, size = orjson.loads(line)
-            found.append((Series(metric, tuple(labels), start, size), tuple(values[start : start + size])))
+        catalogue = _read_catalogue(path)
+        used = (catalogue[-1].start + catalogue[-1].size) * 8 if catalogue else 0
+        with path.with_suffix(".cells").open("rb") as file:
+            values = memoryview(file.read(used)).cast("d")
+        found.extend((series, tuple(values[series.start : series.start + series.size])) for series in catalogue)
     return found
+
+
+def _read_catalogue(path: Path) -> list[Series]:
+    """The series named in a file, up to a line that its writer did not finish."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [Series(metric, tuple(labels), start, size) for metric, labels, start, size in map(orjson.loads, lines)]

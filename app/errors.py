@@ -39,22 +39,104 @@ class Code:
     meaning: str
 
 
-INVALID_API_KEY = Code("invalid_api_key", 401, "authentication_error", Outcome.REFUSED_AUTH, "No credential, or one that is not known, was revoked, or contradicts another one in the same request.")
-MODEL_NOT_ALLOWED = Code("model_not_allowed", 403, "permission_error", Outcome.REFUSED_AUTH, "The key may not use this model, or may not do this.")
-MODEL_NOT_FOUND = Code("model_not_found", 404, "invalid_request_error", Outcome.REFUSED_INVALID, "No model of this name is configured.")
+INVALID_API_KEY = Code(
+    "invalid_api_key",
+    401,
+    "authentication_error",
+    Outcome.REFUSED_AUTH,
+    "No credential, or one that is not known, was revoked, or contradicts another one in the same request.",
+)
+MODEL_NOT_ALLOWED = Code(
+    "model_not_allowed",
+    403,
+    "permission_error",
+    Outcome.REFUSED_AUTH,
+    "The key may not use this model, or may not do this.",
+)
+MODEL_NOT_FOUND = Code(
+    "model_not_found", 404, "invalid_request_error", Outcome.REFUSED_INVALID, "No model of this name is configured."
+)
 NOT_FOUND = Code("not_found", 404, "invalid_request_error", Outcome.REFUSED_INVALID, "There is nothing at this path.")
-METHOD_NOT_ALLOWED = Code("method_not_allowed", 405, "invalid_request_error", Outcome.REFUSED_INVALID, "The path exists, the method does not; `allow` names the right one.")
-INVALID_REQUEST = Code("invalid_request", 400, "invalid_request_error", Outcome.REFUSED_INVALID, "The request is malformed; `param` names the field where one is to blame.")
-REQUEST_TIMEOUT = Code("request_timeout", 408, "invalid_request_error", Outcome.REFUSED_INVALID, "The request's head or body did not arrive in time.")
-REQUEST_TOO_LARGE = Code("request_too_large", 413, "invalid_request_error", Outcome.REFUSED_INVALID, "The body is over `server.max_body_bytes`, or the head over 64 KiB.")
-CONTEXT_LENGTH_EXCEEDED = Code("context_length_exceeded", 400, "invalid_request_error", Outcome.REFUSED_INVALID, "Prompt and answer do not fit the model's context window.")
-CONTENT_FILTER = Code("content_filter", 400, "invalid_request_error", Outcome.REFUSED_GUARD, "A guard blocked the prompt.")
-RATE_LIMIT_EXCEEDED = Code("rate_limit_exceeded", 429, "rate_limit_error", Outcome.REFUSED_LIMIT, "A limit on requests, tokens or concurrency is reached, here or upstream; `retry-after` says when to come back.")
-BUDGET_EXCEEDED = Code("budget_exceeded", 429, "insufficient_quota", Outcome.REFUSED_BUDGET, "What this request may cost does not fit into a budget.")
-OVERLOADED = Code("overloaded", 503, "server_error", Outcome.OVERLOADED, "The gateway sheds load, is shutting down, or the upstream said that it is overloaded; `retry-after` says when to come back.")
-UPSTREAM_ERROR = Code("upstream_error", 502, "server_error", Outcome.UPSTREAM_ERROR, "The upstream could not be reached, failed, or answered something that is no answer.")
-UPSTREAM_TIMEOUT = Code("upstream_timeout", 504, "server_error", Outcome.UPSTREAM_TIMEOUT, "The upstream did not answer within the deployment's timeouts.")
-INTERNAL_ERROR = Code("internal_error", 500, "server_error", Outcome.INTERNAL_ERROR, "A bug in the gateway; quote the request id when you report it.")
+METHOD_NOT_ALLOWED = Code(
+    "method_not_allowed",
+    405,
+    "invalid_request_error",
+    Outcome.REFUSED_INVALID,
+    "The path exists, the method does not; `allow` names the right one.",
+)
+INVALID_REQUEST = Code(
+    "invalid_request",
+    400,
+    "invalid_request_error",
+    Outcome.REFUSED_INVALID,
+    "The request is malformed; `param` names the field where one is to blame.",
+)
+REQUEST_TIMEOUT = Code(
+    "request_timeout",
+    408,
+    "invalid_request_error",
+    Outcome.REFUSED_INVALID,
+    "The request's head or body did not arrive in time.",
+)
+REQUEST_TOO_LARGE = Code(
+    "request_too_large",
+    413,
+    "invalid_request_error",
+    Outcome.REFUSED_INVALID,
+    "The body is over `server.max_body_bytes`, or the head over 64 KiB.",
+)
+CONTEXT_LENGTH_EXCEEDED = Code(
+    "context_length_exceeded",
+    400,
+    "invalid_request_error",
+    Outcome.REFUSED_INVALID,
+    "Prompt and answer do not fit the model's context window.",
+)
+CONTENT_FILTER = Code(
+    "content_filter", 400, "invalid_request_error", Outcome.REFUSED_GUARD, "A guard blocked the prompt."
+)
+RATE_LIMIT_EXCEEDED = Code(
+    "rate_limit_exceeded",
+    429,
+    "rate_limit_error",
+    Outcome.REFUSED_LIMIT,
+    "A limit on requests, tokens or concurrency is reached, here or upstream; `retry-after` says when to come back.",
+)
+BUDGET_EXCEEDED = Code(
+    "budget_exceeded",
+    429,
+    "insufficient_quota",
+    Outcome.REFUSED_BUDGET,
+    "What this request may cost does not fit into a budget.",
+)
+OVERLOADED = Code(
+    "overloaded",
+    503,
+    "server_error",
+    Outcome.OVERLOADED,
+    "The gateway sheds load, is shutting down, or the upstream said that it is overloaded; `retry-after` says when to come back.",
+)
+UPSTREAM_ERROR = Code(
+    "upstream_error",
+    502,
+    "server_error",
+    Outcome.UPSTREAM_ERROR,
+    "The upstream could not be reached, failed, or answered something that is no answer.",
+)
+UPSTREAM_TIMEOUT = Code(
+    "upstream_timeout",
+    504,
+    "server_error",
+    Outcome.UPSTREAM_TIMEOUT,
+    "The upstream did not answer within the deployment's timeouts.",
+)
+INTERNAL_ERROR = Code(
+    "internal_error",
+    500,
+    "server_error",
+    Outcome.INTERNAL_ERROR,
+    "A bug in the gateway; quote the request id when you report it.",
+)
 
 CODES: dict[str, Code] = {
     code.name: code
@@ -98,7 +180,9 @@ class GatewayError(Exception):
 
     def document(self) -> dict[str, dict[str, str | None]]:
         """The error in OpenAI's shape."""
-        return {"error": {"message": self.message, "type": self.error_type, "param": self.param, "code": self.code_name}}
+        return {
+            "error": {"message": self.message, "type": self.error_type, "param": self.param, "code": self.code_name}
+        }
 
 
 class Failure(StrEnum):
@@ -114,7 +198,9 @@ class Failure(StrEnum):
     PROTOCOL = "protocol"  # what came is not HTTP, or breaks a bound (head size, encoding)
 
 
-TIMEOUTS = frozenset({Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.BETWEEN_BYTES_TIMEOUT, Failure.TOTAL_TIMEOUT})
+TIMEOUTS = frozenset(
+    {Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.BETWEEN_BYTES_TIMEOUT, Failure.TOTAL_TIMEOUT}
+)
 
 
 class UpstreamFailure(Exception):

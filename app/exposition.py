@@ -30,7 +30,11 @@ def render(found: Iterable[tuple[Series, tuple[float, ...]]]) -> Iterator[str]:
     for metric in METRICS:
         yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
         for labels, values in merged.get(metric.name, {}).items():
-            yield _histogram(metric, labels, values) if metric.kind is Kind.HISTOGRAM else _line(metric.name, _pairs(metric, labels), values[0])
+            yield (
+                _histogram(metric, labels, values)
+                if metric.kind is Kind.HISTOGRAM
+                else _line(metric.name, _pairs(metric, labels), values[0])
+            )
 
 
 def _pairs(metric: Metric, labels: tuple[str, ...]) -> str:

@@ -39,26 +39,110 @@ _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304
 _OVERHEAD = (5e-06, 1e-05, 2e-05, 5e-05, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1.0)
 _GEN_AI = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "deployment", "arm")
 
-REQUESTS = Metric("sluicegate_requests_total", Kind.COUNTER, "Data-plane POSTs by how they ended; every request has exactly one outcome.", ("model", "deployment", "arm", "tenant", "outcome"))
-ATTEMPTS = Metric("sluicegate_upstream_attempts_total", Kind.COUNTER, "Requests sent to upstreams, retries and fallbacks included, by result: ok, a status class, or why no response came.", ("deployment", "arm", "result"))
-COST = Metric("sluicegate_cost_usd_total", Kind.COUNTER, "US dollars, from tokens and the deployment's prices at the time of the request.", ("model", "deployment", "arm", "tenant"))
-FIRST_TOKEN = Metric("sluicegate_time_to_first_token_seconds", Kind.HISTOGRAM, "From the request's arrival to the first byte of a streamed answer on the caller's socket.", ("model", "deployment", "arm"), _FIRST)
-PER_TOKEN = Metric("sluicegate_time_per_output_token_seconds", Kind.HISTOGRAM, "Streams: time between the first and the last piece sent to the caller, per output token after the first.", ("model", "deployment", "arm"), _BETWEEN)
-OVERHEAD = Metric("sluicegate_overhead_seconds", Kind.HISTOGRAM, "The gateway's own time per request and stage, waiting for callers and upstreams taken out; `total` is their sum.", ("stage",), _OVERHEAD)
-IN_FLIGHT = Metric("sluicegate_in_flight", Kind.GAUGE, "Requests that are being served by a deployment right now; adds up over workers.", ("deployment",))
-ENDPOINT_UP = Metric("sluicegate_endpoint_up", Kind.GAUGE, "Workers that hold an endpoint for healthy, by the endpoint's place in the deployment's list; 0 means nobody sends to it.", ("deployment", "endpoint"))
-RETRIES_DENIED = Metric("sluicegate_retries_denied_total", Kind.COUNTER, "Retries that were not made because the retry budget (10 % of traffic) was spent.", ("deployment",))
-CONFIG_RELOADS = Metric("sluicegate_config_reloads_total", Kind.COUNTER, "Reloads of the configuration file, by result: changed, unchanged, refused.", ("result",))
-DROPPED = Metric("sluicegate_dropped_total", Kind.COUNTER, "Work off the request path that was dropped because its bound was reached: log lines, metric series.", ("what",))
+REQUESTS = Metric(
+    "sluicegate_requests_total",
+    Kind.COUNTER,
+    "Data-plane POSTs by how they ended; every request has exactly one outcome.",
+    ("model", "deployment", "arm", "tenant", "outcome"),
+)
+ATTEMPTS = Metric(
+    "sluicegate_upstream_attempts_total",
+    Kind.COUNTER,
+    "Requests sent to upstreams, retries and fallbacks included, by result: ok, a status class, or why no response came.",
+    ("deployment", "arm", "result"),
+)
+COST = Metric(
+    "sluicegate_cost_usd_total",
+    Kind.COUNTER,
+    "US dollars, from tokens and the deployment's prices at the time of the request.",
+    ("model", "deployment", "arm", "tenant"),
+)
+FIRST_TOKEN = Metric(
+    "sluicegate_time_to_first_token_seconds",
+    Kind.HISTOGRAM,
+    "From the request's arrival to the first byte of a streamed answer on the caller's socket.",
+    ("model", "deployment", "arm"),
+    _FIRST,
+)
+PER_TOKEN = Metric(
+    "sluicegate_time_per_output_token_seconds",
+    Kind.HISTOGRAM,
+    "Streams: time between the first and the last piece sent to the caller, per output token after the first.",
+    ("model", "deployment", "arm"),
+    _BETWEEN,
+)
+OVERHEAD = Metric(
+    "sluicegate_overhead_seconds",
+    Kind.HISTOGRAM,
+    "The gateway's own time per request and stage, waiting for callers and upstreams taken out; `total` is their sum.",
+    ("stage",),
+    _OVERHEAD,
+)
+IN_FLIGHT = Metric(
+    "sluicegate_in_flight",
+    Kind.GAUGE,
+    "Requests that are being served by a deployment right now; adds up over workers.",
+    ("deployment",),
+)
+ENDPOINT_UP = Metric(
+    "sluicegate_endpoint_up",
+    Kind.GAUGE,
+    "Workers that hold an endpoint for healthy, by the endpoint's place in the deployment's list; 0 means nobody sends to it.",
+    ("deployment", "endpoint"),
+)
+RETRIES_DENIED = Metric(
+    "sluicegate_retries_denied_total",
+    Kind.COUNTER,
+    "Retries that were not made because the retry budget (10 % of traffic) was spent.",
+    ("deployment",),
+)
+CONFIG_RELOADS = Metric(
+    "sluicegate_config_reloads_total",
+    Kind.COUNTER,
+    "Reloads of the configuration file, by result: changed, unchanged, refused.",
+    ("result",),
+)
+DROPPED = Metric(
+    "sluicegate_dropped_total",
+    Kind.COUNTER,
+    "Work off the request path that was dropped because its bound was reached: log lines, metric series.",
+    ("what",),
+)
 TASKS = Metric("sluicegate_tasks", Kind.GAUGE, "asyncio tasks alive in the workers.")
-UPSTREAM_CONNECTIONS = Metric("sluicegate_upstream_connections", Kind.GAUGE, "Open connections to upstreams, by state: idle or busy.", ("state",))
+UPSTREAM_CONNECTIONS = Metric(
+    "sluicegate_upstream_connections", Kind.GAUGE, "Open connections to upstreams, by state: idle or busy.", ("state",)
+)
 RESIDENT_MEMORY = Metric("sluicegate_resident_memory_bytes", Kind.GAUGE, "Resident memory of all workers together.")
 OPEN_FDS = Metric("sluicegate_open_fds", Kind.GAUGE, "Open file descriptors of all workers together.")
 BUILD_INFO = Metric("sluicegate_build_info", Kind.GAUGE, "Workers by version of the gateway.", ("version",))
-TOKEN_USAGE = Metric("gen_ai_client_token_usage", Kind.HISTOGRAM, "Tokens per request by type: input or output.", ("gen_ai_token_type", *_GEN_AI), _TOKENS)
-OPERATION_DURATION = Metric("gen_ai_client_operation_duration_seconds", Kind.HISTOGRAM, "One upstream attempt from its start to its last byte.", (*_GEN_AI, "error_type"), _DURATION)
-FIRST_CHUNK = Metric("gen_ai_client_operation_time_to_first_chunk_seconds", Kind.HISTOGRAM, "Streams: from the start of the upstream attempt to its first chunk.", _GEN_AI, _FIRST)
-PER_CHUNK = Metric("gen_ai_client_operation_time_per_output_chunk_seconds", Kind.HISTOGRAM, "Streams: time between chunks of the upstream.", _GEN_AI, _BETWEEN)
+TOKEN_USAGE = Metric(
+    "gen_ai_client_token_usage",
+    Kind.HISTOGRAM,
+    "Tokens per request by type: input or output.",
+    ("gen_ai_token_type", *_GEN_AI),
+    _TOKENS,
+)
+OPERATION_DURATION = Metric(
+    "gen_ai_client_operation_duration_seconds",
+    Kind.HISTOGRAM,
+    "One upstream attempt from its start to its last byte.",
+    (*_GEN_AI, "error_type"),
+    _DURATION,
+)
+FIRST_CHUNK = Metric(
+    "gen_ai_client_operation_time_to_first_chunk_seconds",
+    Kind.HISTOGRAM,
+    "Streams: from the start of the upstream attempt to its first chunk.",
+    _GEN_AI,
+    _FIRST,
+)
+PER_CHUNK = Metric(
+    "gen_ai_client_operation_time_per_output_chunk_seconds",
+    Kind.HISTOGRAM,
+    "Streams: time between chunks of the upstream.",
+    _GEN_AI,
+    _BETWEEN,
+)
 
 METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
@@ -96,6 +180,10 @@ class Telemetry:
     """Hands out children of the declared metrics, each made once and kept."""
 
     def __init__(self, cells: Cells) -> None:
+        gauges = {metric.name for metric in METRICS if metric.kind is Kind.GAUGE}
+        for series in cells.catalogue:  # a process before this one left them; what it held it holds no more
+            if series.metric in gauges:
+                cells.values[series.start] = 0.0
         self.cells = cells
         self._children: dict[tuple[str, ...], Counter | Histogram] = {}
 

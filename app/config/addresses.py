@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, Validatio
 
 from app.config.problems import wrong
 from app.config.secret import Secret, is_reference, resolve
+from app.config.types import Label
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")
@@ -112,11 +113,17 @@ def _shown(value: Secret | str) -> str:
     return value.reference if isinstance(value, Secret) else value
 
 
-HttpUrl = Annotated[str, BeforeValidator(_http)]
+HttpUrl = Annotated[str, BeforeValidator(_http), Label("URL")]
 """`http[s]://host[:port][/path]`, without a trailing slash."""
-ProxyUrl = Annotated[Secret | str, PlainValidator(_referable(_proxy)), PlainSerializer(_shown)]
+ProxyUrl = Annotated[
+    Secret | str, PlainValidator(_referable(_proxy)), PlainSerializer(_shown), Label("URL or reference")
+]
 """A proxy's address, or a reference to it."""
-DatabaseUrl = Annotated[Secret | str, PlainValidator(_referable(_database)), PlainSerializer(_shown)]
+DatabaseUrl = Annotated[
+    Secret | str, PlainValidator(_referable(_database)), PlainSerializer(_shown), Label("URL or reference")
+]
 """A database's address, or a reference to it."""
-LimitStore = Annotated[Secret | str, PlainValidator(_referable(_limits)), PlainSerializer(_shown)]
+LimitStore = Annotated[
+    Secret | str, PlainValidator(_referable(_limits)), PlainSerializer(_shown), Label("`memory`, URL or reference")
+]
 """`memory`, a Redis address, or a reference to it."""

@@ -10,11 +10,10 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 from app.config.addresses import HttpUrl, ProxyUrl
 from app.config.problems import wrong
 from app.config.secret import Secret, is_reference
-from app.config.types import Name, Settings, Text, Timeout, Tokens, Usd
+from app.config.types import Label, Name, Settings, Text, Timeout, Tokens, Usd
 
 _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,4000}[\x21-\x7e])?")
-_SECRET_FIELD = re.compile(r"authorization|cookie|api-key|apikey|token|secret|password")
 _OWN_FIELDS = frozenset(
     (
         *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
@@ -55,9 +54,11 @@ def _shown(value: Secret | str) -> str:
     return value.reference if isinstance(value, Secret) else value
 
 
-HeaderName = Annotated[str, BeforeValidator(_header_name)]
-HeaderValue = Annotated[Secret | str, PlainValidator(_header_value), PlainSerializer(_shown)]
-UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$")]
+HeaderName = Annotated[str, BeforeValidator(_header_name), Label("header")]
+HeaderValue = Annotated[
+    Secret | str, PlainValidator(_header_value), PlainSerializer(_shown), Label("text or reference")
+]
+UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$"), Label("path")]
 
 
 class Price(Settings):
@@ -99,7 +100,7 @@ class Deployment(Settings):
     """One concrete version of a model behind one provider."""
 
     name: Name
-    """Its name; stands in metrics, logs and `x-sluicegate-deployment`."""
+    """Its name; stands in metrics, logs and the header `x-sluicegate-deployment`."""
     provider: Literal["vllm", "openai", "azure_openai", "anthropic", "gemini"]
     """The dialect that its upstream speaks; `vllm` also suits SGLang, llama.cpp and the like."""
     base_url: HttpUrl | None = None
@@ -113,14 +114,16 @@ class Deployment(Settings):
     context_window: Tokens
     """Tokens that prompt and answer may have together."""
     max_output_tokens: Tokens
-    """Most tokens of one answer; assumed where a caller gives no cap."""
+    """Most tokens of one answer; assumed where a caller gives no cap of its own."""
     price: Price
     """What its tokens cost."""
     catalog: Catalog = Catalog()
     """What people want to know of it."""
     timeouts: Timeouts = Timeouts()
     """How long it may take."""
-    cancel_allowance: Annotated[int | Literal["full"], PlainValidator(_cancel_allowance)] = 16
+    cancel_allowance: Annotated[
+        int | Literal["full"], PlainValidator(_cancel_allowance), Label("whole number or `full`")
+    ] = 16
     """Tokens charged beyond those counted when a stream is cut; `full` where a provider bills on."""
     health: UrlPath | None = None
     """Path that answers 200 while an endpoint is well, from the server's root; null asks nothing.
@@ -130,7 +133,7 @@ class Deployment(Settings):
     http2: bool = False
     """Whether to speak HTTP/2 where the upstream offers it."""
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    """Headers that every request to it carries; credentials by reference."""
+    """Headers that every request to it carries; credentials by reference, for example `authorization: env:NAME`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -37,7 +37,8 @@ _LONGEST = 60
 
 def explain(error: ValidationError, prefix: Loc, document: Document) -> list[Problem]:
     """The errors as problems; `prefix` is the location of what was validated."""
-    return [_problem(dict(detail), prefix, document) for detail in error.errors(include_url=False)]
+    details = [dict(detail) for detail in error.errors(include_url=False)]
+    return [_problem(detail, prefix, document) for detail in details if not _follows(detail, details)]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -45,6 +46,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"Did you mean `{close[0]}`?" if close else f"Known here: {', '.join(f'`{name}`' for name in known)}."
+
+
+def _follows(detail: Mapping[str, Any], details: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a list is called too short only because elements that stand in it are wrong."""
+    loc = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details
+    )
 
 
 def _problem(detail: Mapping[str, Any], prefix: Loc, document: Document) -> Problem:
@@ -63,8 +72,16 @@ def _problem(detail: Mapping[str, Any], prefix: Loc, document: Document) -> Prob
         message, hint = context["message"], context["hint"]
     else:
         template, hint = _MESSAGES.get(kind, (detail["msg"], None))
-        message = template.format(**context) if kind in _MESSAGES else template
+        message = template.format(**_written(context)) if kind in _MESSAGES else template
     return Problem(show(loc), document.line(loc), message, hint)
+
+
+def _written(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds as an operator would write them: 100, not 100.0."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in context.items()
+    }
 
 
 def _meaning(loc: Loc) -> str | None:

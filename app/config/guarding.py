@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.config.types import Name, Settings, Text
+from app.config.types import Label, Name, Settings, Text
 
-Category = Literal[
+_Category = Literal[
     "hate",
     "sexual",
     "violence",
@@ -20,6 +20,7 @@ Category = Literal[
     "ungrounded",
     "blocklist",
 ]
+Category = Annotated[_Category, Label("category")]
 Detector = Literal[
     "rules", "pii", "classifier", "jailbreak", "grounded", "azure_content_safety", "openai_moderation", "guard_model"
 ]
@@ -44,9 +45,9 @@ class Stage(Settings):
     detectors: Annotated[tuple[Detector, ...], Field(min_length=1)]
     """Members of the ensemble; the strictest result wins."""
     block_at: dict[Category, Severity] = Field(default_factory=dict)
-    """Severity (2, 4, 6) from which a category blocks."""
+    """Severity from which a category blocks; a plain hit counts as 6."""
     actions: dict[Category, Action] = Field(default_factory=dict)
-    """What a hit of a category does: block, redact, annotate or log."""
+    """What a hit of a category does."""
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 300
     """How long a detector may take, in milliseconds."""
     on_error: Literal["block", "allow"] = "block"

@@ -54,7 +54,8 @@ def load(
         _override(document.root, path.split("."), value)
     config, problems = _validate(document, environ)
     if not allow_unbuilt:
-        problems += unbuilt(document)
+        wrong = {problem.path for problem in problems}
+        problems += [problem for problem in unbuilt(document) if problem.path not in wrong]
     if problems or config is None:
         raise ConfigError(sorted(set(problems), key=lambda problem: (problem.line or 0, problem.path)))
     return config

@@ -33,14 +33,14 @@ class SlowGate(Gate):
     """Counts answers whose first token came late."""
 
     seconds: Timeout
-    """From when on it is late."""
+    """From when on a first token is late."""
 
 
 class CostGate(Gate):
-    """Counts dear answers."""
+    """Counts answers that cost much."""
 
     over_usd: Usd
-    """From what on it is dear."""
+    """From what cost on an answer is dear."""
 
 
 class Gates(Settings):
@@ -53,7 +53,7 @@ class Gates(Settings):
     harm: Gate | None = None
     """Guard hits in completions."""
     cost: CostGate | None = None
-    """Dear answers."""
+    """Answers that cost much."""
 
 
 class Rollout(Settings):
@@ -64,7 +64,7 @@ class Rollout(Settings):
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     """Chance that a candidate as good as stable is rolled back, over the whole rollout."""
     gates: Gates = Gates(error=Gate())
-    """What it is watched for."""
+    """Bad events that it is watched for."""
     mode: Literal["auto", "manual"] = "auto"
     """Whether a passed step leads to the next by itself."""
     on_failure: Literal["rollback", "pause"] = "rollback"
@@ -94,11 +94,12 @@ class Model(Settings):
     candidate: Name | None = None
     """The deployment that may take over."""
     weight: Percent | None = None
-    """Percent of the traffic that the candidate gets at first."""
+    """Percent of the traffic that the candidate gets at first; while a rollout is active the store owns it."""
     rollout: Rollout | None = None
     """How the candidate takes over."""
     sticky: Literal["user", "key", "none"] = "user"
-    """What stays on one arm."""
+    """What keeps to one arm: `user` (`x-sluicegate-affinity`, `safety_identifier` or `user` of the request), `key`,
+    or `none`: every request is drawn anew."""
     shadow: Shadow | None = None
     """A copy of the traffic to another deployment."""
     fallbacks: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
@@ -106,6 +107,7 @@ class Model(Settings):
     guard: Name | None = None
     """The guard that looks at prompts and completions."""
     token_limit: Literal["reject", "clamp", "truncate", "summarise", "chunk"] = "reject"  # noqa: S105 - no password
-    """What happens to a request that does not fit."""
+    """What happens to a request that does not fit into the context window: refused, its output cap lowered, old turns
+    dropped, old turns summarised, or its text worked through in pieces."""
     budgets: tuple[Budget, ...] = ()
     """What all callers together may use of it."""

@@ -42,10 +42,9 @@ NOT_YET = (
     Unbuilt("telemetry.otlp_endpoint", TRACES),
     Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
     Unbuilt("telemetry.capture_content", TRACES, (False,)),
-    Unbuilt("telemetry.metrics_tenants", "bounded tenant labels", (200,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].candidate", ROLLOUTS),
-    Unbuilt("models[].weight", ROLLOUTS, (0,)),
+    Unbuilt("models[].weight", ROLLOUTS),
     Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].sticky", ROLLOUTS, ("none",)),
     Unbuilt("models[].shadow", SHADOWS),
@@ -69,7 +68,7 @@ _NOTHING: tuple[object, ...] = (None, (), {})
 def unbuilt(document: Document) -> list[Problem]:
     """Every setting of the document that does nothing yet."""
     return [
-        Problem(show(loc), document.line(loc), f"does nothing yet: {entry.capability} is not built", _hint(entry))
+        Problem(show(loc), document.line(loc), f"does nothing yet: it waits for {entry.capability}", _hint(entry))
         for entry in NOT_YET
         for loc, value in _find(document.root, entry.pattern.split("."), ())
         if not _is_off(value, entry)
@@ -84,7 +83,7 @@ def _is_off(value: Any, entry: Unbuilt) -> bool:
 
 def _hint(entry: Unbuilt) -> str:
     values = " or ".join(f"`{str(value).lower()}`" for value in entry.off)
-    return f"Remove it, or write {values}." if values else "Remove it."
+    return f"So far it can be {values}." if values else "Remove it."
 
 
 def _find(node: Any, parts: list[str], loc: Loc) -> Iterator[tuple[Loc, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -11,6 +12,8 @@ from app.config.guarding import Guard
 from app.config.models import Model, Rollout
 from app.config.problems import Loc
 from app.config.tenancy import Budget, Tenant
+
+_CREDENTIAL = re.compile(r"authorization|cookie|api-?key|token|secret|password|credential")
 
 Finding = tuple[Loc, str, str | None]
 """Where, what is wrong, what would be right."""
@@ -39,6 +42,9 @@ def deployment(loc: Loc, one: Deployment) -> Iterator[Finding]:
     if one.max_output_tokens > one.context_window:
         text = f"is more than `context_window` ({one.context_window})"
         yield (*loc, "max_output_tokens"), text, "An answer has to fit into the window."
+    for name, value in one.headers.items():
+        if isinstance(value, str) and _CREDENTIAL.search(name):
+            yield (*loc, "headers", name), "is a credential in plain text", "Write `env:NAME` or `file:/path`."
     if one.api_key is not None and "authorization" in one.headers:
         yield (*loc, "headers", "authorization"), "contradicts `api_key`", "Keep one of them."
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from app.config.addresses import DatabaseUrl, HttpUrl, LimitStore, is_host
 from app.config.problems import wrong
 from app.config.secret import KeySecret
-from app.config.types import Change, Count, Fraction, Name, Settings, Text, Timeout
+from app.config.types import Change, Count, Fraction, Label, Name, Settings, Text, Timeout
 
 _RESTART = Change.RESTART
 
@@ -22,7 +22,7 @@ def _host(value: object) -> object:
     return value
 
 
-Host = Annotated[str, BeforeValidator(_host)]
+Host = Annotated[str, BeforeValidator(_host), Label("host")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -50,7 +50,7 @@ class Server(Settings):
     """Requests that one worker serves at a time; one more is refused with `overloaded`."""
     ops: Annotated[Ops | None, _RESTART] = None
     """Where `/metrics`, `/docs` and `/admin` are served; without it they share the callers' port."""
-    header_timeout: Annotated[Timeout, _RESTART] = 15.0
+    header_timeout: Timeout = 15.0
     """How long a request's head may take to arrive."""
     body_timeout: Timeout = 60.0
     """How long a request's body may take to arrive."""

@@ -14,11 +14,11 @@ class Budget(Settings):
     """Tokens, money, or both that a scope may use in a UTC calendar window."""
 
     window: Literal["minute", "hour", "day", "month", "total"]
-    """The window in which a request is reserved."""
+    """The calendar window (UTC) that is counted; a request belongs to the one in which it was reserved."""
     tokens: Amount | None = None
-    """Tokens allowed."""
+    """Tokens allowed; 0 allows nothing."""
     usd: Usd | None = None
-    """US dollars allowed."""
+    """US dollars allowed; 0 allows nothing."""
 
 
 class Limits(Settings):
@@ -61,6 +61,7 @@ class Tenant(Settings):
     clamp_floor: Count = 64
     """Lowest output cap that `clamp` may set, in tokens."""
     on_store_failure: Literal["closed", "local_slice"] = "closed"
-    """What happens while the limit store cannot be reached."""
+    """What happens while the limit store cannot be reached: requests are refused, or go on within what this process
+    already holds."""
     allow_shadow: bool = True
     """Whether its requests may be copied to a shadow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated
@@ -18,6 +19,13 @@ class Change(Enum):
 
     RELOAD = "reload"
     RESTART = "restart"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What the reference page calls a kind of value; stands in a field's metadata."""
+
+    text: str
 
 
 class Settings(BaseModel):
@@ -79,17 +87,17 @@ def _name(value: object) -> str:
     return value
 
 
-Name = Annotated[str, BeforeValidator(_name)]
+Name = Annotated[str, BeforeValidator(_name), Label("name")]
 """A name that may become a label, a header value or a part of a path."""
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 """Any non-empty text."""
-Duration = Annotated[float, BeforeValidator(_duration)]
+Duration = Annotated[float, BeforeValidator(_duration), Label("duration")]
 """Seconds."""
 Timeout = Annotated[Duration, Field(gt=0, le=86400)]
 """Seconds, more than none and at most a day."""
-Usd = Annotated[Decimal, BeforeValidator(_usd), PlainSerializer(float)]
+Usd = Annotated[Decimal, BeforeValidator(_usd), PlainSerializer(float, when_used="json"), Label("US dollars")]
 """US dollars, exact to a millionth."""
-Percent = Annotated[float, Field(ge=0, le=100)]
+Percent = Annotated[float, Field(ge=0, le=100), Label("percent")]
 """0 to 100."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 """0 to 1."""

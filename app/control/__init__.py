@@ -1,0 +1,1 @@
+"""What changes the routing table over time; it never sees a request."""

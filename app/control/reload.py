@@ -1,8 +1,9 @@
-"""A changed configuration takes effect without a restart: validated first, then one swap; a bad file changes nothing."""
+"""A changed file takes effect without a restart: validated first, then one swap; a bad file changes nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ class Reloader:
     """Keeps the running table equal to the file at `path`.
 
     `running` is the configuration that `state.table` was built from; `overrides` are the command line's settings, as
-    for `load`. `on_reload` is told of every attempt, after the swap. One reload runs at a time.
+    for `load`. `on_reload` is told of every reload that was asked for or found something, after the swap. One runs at
+    a time.
     """
 
     def __init__(
@@ -60,11 +62,7 @@ class Reloader:
 
     async def reload(self) -> ReloadResult:
         """Read the file now. Reading and validating happen in a thread: requests go on meanwhile."""
-        async with self._lock:
-            result = await self._attempt()
-            for listener in self._on_reload:
-                listener(result)
-        return result
+        return await self._reload(asked=True)
 
     def ask(self) -> None:
         """Have `watch` reload at once; for a signal handler."""
@@ -81,33 +79,45 @@ class Reloader:
             asked = await self._pause()
             now = await asyncio.to_thread(_stamps, self._seen)
             if asked or (now != self._seen and now == before):
-                await self.reload()
+                await self._reload(asked=asked)
             before = now
 
+    async def _reload(self, *, asked: bool) -> ReloadResult:
+        async with self._lock:
+            result = await self._attempt()
+            if asked or result.changed or result.problems or result.warnings:
+                for listener in self._on_reload:
+                    listener(result)
+        return result
+
     async def _attempt(self) -> ReloadResult:
+        warnings: list[Problem] = []
         try:
-            wanted, warnings = await asyncio.to_thread(self._load)
+            wanted = await asyncio.to_thread(self._load, warnings)
         except ConfigError as error:
-            return ReloadResult(changed=False, version=self._state.table.version, problems=tuple(error.problems))
+            version = self._state.table.version
+            return ReloadResult(
+                changed=False, version=version, problems=tuple(error.problems), warnings=tuple(warnings)
+            )
         changed = wanted != self.config
         if changed:
             table = build(wanted)
             self.config = wanted
             self._state.table = table
-        return ReloadResult(changed=changed, version=self._state.table.version, warnings=warnings)
+        return ReloadResult(changed=changed, version=self._state.table.version, warnings=tuple(warnings))
 
-    def _load(self) -> tuple[Config, tuple[Problem, ...]]:
+    def _load(self, warnings: list[Problem]) -> Config:
         """The configuration that the file asks for, with what only a restart can change as it runs now.
 
         What is kept is validated again together with the rest: a file may be right for the address that it asks for
-        and wrong for the one that is still bound.
+        and wrong for the one that is still bound. `warnings` gets one problem for each setting that is kept.
         """
         text = self._read()
         wanted = load(text, self._environ, overrides=self._overrides)
         shown, running = redacted(wanted), redacted(self.config)
         kept = {path: _at(running, path) for path in restart_only() if _at(shown, path) != _at(running, path)}
-        warnings = tuple(_waits(path, value) for path, value in kept.items())
-        return (load(text, self._environ, overrides=self._overrides | kept) if kept else wanted), warnings
+        warnings += [_waits(path, value) for path, value in kept.items()]
+        return load(text, self._environ, overrides=self._overrides | kept) if kept else wanted
 
     def _read(self) -> str:
         # Stamps are taken before files are read: what changes in between is seen at the next look.
@@ -148,4 +158,5 @@ def _at(document: Any, path: str) -> Any:
 
 
 def _waits(path: str, value: object) -> Problem:
-    return Problem(path, None, f"needs a restart; `{value}` stays in force", "Restart the gateway to change it.")
+    written = value if isinstance(value, str) else json.dumps(value)
+    return Problem(path, None, f"needs a restart; `{written}` stays in force", "Restart the gateway to change it.")

@@ -14,8 +14,8 @@ from app.providers.failures import Phase, upstream_failure
 
 MAX_PIECE: Final = 256 * 1024
 """The most that one `read` returns, in bytes."""
-BOMB_FLOOR: Final = 1024 * 1024
-BOMB_RATIO: Final = 200
+BOMB_FLOOR: Final = 16 * 1024 * 1024
+BOMB_RATIO: Final = 400
 """Past `BOMB_FLOOR` decoded bytes, more than this many for each that came mean a bomb (deflate reaches 1032)."""
 
 _KNOWN: Final = frozenset({"gzip", "x-gzip", "deflate"})
@@ -25,7 +25,10 @@ class Source(Protocol):
     """A reply whose body may be encoded."""
 
     status: int
-    headers: dict[str, str]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers."""
 
     async def read(self) -> bytes:
         """The next piece; empty at the end."""

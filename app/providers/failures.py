@@ -11,8 +11,10 @@ import zlib
 from enum import IntEnum
 from typing import Final
 
+import h2.exceptions
 import httptools
 import httpx2
+import socksio
 
 from app.errors import Failure, UpstreamFailure
 
@@ -34,9 +36,11 @@ FOREIGN: Final[tuple[type[Exception], ...]] = (
     OverflowError,  # getaddrinfo, on a port beyond a C long
     zlib.error,
     *PARSER_ERRORS,
-    httpx2.RequestError,
+    httpx2.HTTPError,
     httpx2.InvalidURL,
     httpx2.StreamError,
+    h2.exceptions.H2Error,  # httpx2 lets it through while a body is read
+    socksio.SOCKSError,  # and this one while a proxy is greeted
 )
 
 _LOST: Final = (Failure.CONNECT, Failure.CLOSED, Failure.TRUNCATED)
@@ -56,10 +60,12 @@ _ROWS: Final[tuple[tuple[type[Exception], tuple[Failure, Failure, Failure]], ...
     (httpx2.ProxyError, (Failure.CONNECT,) * 3),
     (httpx2.UnsupportedProtocol, (Failure.CONNECT,) * 3),
     (httpx2.InvalidURL, (Failure.CONNECT,) * 3),
+    (socksio.SOCKSError, (Failure.CONNECT,) * 3),
     (httpx2.NetworkError, _LOST),
     (httpx2.RemoteProtocolError, _GARBLED),  # unless its message tells of a lost connection: `_GONE`
-    (httpx2.RequestError, _GARBLED),
+    (httpx2.HTTPError, _GARBLED),
     (httpx2.StreamError, _GARBLED),
+    (h2.exceptions.H2Error, _GARBLED),
     (zlib.error, _GARBLED),
     (httptools.HttpParserError, _GARBLED),
     (httptools.HttpParserUpgrade, _GARBLED),

@@ -1,0 +1,1 @@
+"""Content safety: the detectors, the ensemble, the streaming window."""

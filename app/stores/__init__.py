@@ -1,0 +1,1 @@
+"""What outlives a request: implementations of the protocols that the stages declare."""

@@ -2,7 +2,7 @@
 # A real vLLM server on 127.0.0.1, in the foreground; ready when GET /health answers 200.
 #   scripts/vllm/serve.sh PORT NAME [vLLM options]
 # NAME is what callers put into `model`. From the environment:
-#   VLLM_FOLDER  what scripts/vllm/setup.py made (default: .vllm in the checkout)
+#   VLLM_FOLDER  what scripts/vllm/setup.sh made (default: .vllm in the checkout)
 #   MODEL        a folder name in $VLLM_FOLDER/models (default: smollm2-135m-instruct)
 #   THREADS      CPUs to bind to, such as 0 or 0-1 (default: auto)
 #   MAX_LEN      context window in tokens (default 2048); MAX_SEQS: requests in one batch (16); KV_MB: MiB of KV cache (512)
@@ -14,7 +14,7 @@ folder=${VLLM_FOLDER:-$root/.vllm}
 port=${1:?a port}; name=${2:?a model name}; shift 2
 model=$folder/models/${MODEL:-smollm2-135m-instruct}
 if [[ ! -e $folder/venv/sluicegate-pins || ! -d $model ]]; then
-  echo "$model or its vLLM is not set up: run scripts/vllm/setup.py (--help lists the models)" >&2
+  echo "$model or its vLLM is not set up: run scripts/vllm/setup.sh (--help lists the models)" >&2
   exit 1
 fi
 

@@ -25,15 +25,22 @@ START_SECONDS = 300.0
 STOP_SECONDS = 10.0
 """How long a server may take over ending; vLLM can wait for minutes when streams are open."""
 
+TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+"""vLLM's options for tool calls in the form that SmolLM2 was taught."""
+
 
 class ServerError(Exception):
     """A server that did not come up, with the end of its log."""
 
 
-def free_port() -> int:
-    """A loopback port that nothing listens on now."""
+def free_port(wanted: int = 0) -> int:
+    """A loopback port that nothing listens on now: the wanted one if it is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
         return int(probe.getsockname()[1])
 
 
@@ -122,3 +129,13 @@ def gateway(config: Path, port: int, log: Path, **env: str) -> Server:
     """Start `sluicegate serve` on a config whose `server.port` is `port`. It is not yet ready."""
     command = ROOT / ".venv" / "bin" / "sluicegate"
     return Server([command, "serve", "--config", config], port=port, ready="/livez", log=log, env=env)
+
+
+def engine_pid(server: Server) -> int:
+    """The engine process behind a server."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            if fields["PPid"].strip() == str(server.pid) and "EngineCore" in (status.parent / "cmdline").read_text():
+                return int(status.parent.name)
+    raise LookupError(f"process {server.pid} has no engine")

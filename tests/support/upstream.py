@@ -36,7 +36,15 @@ class Upstream:
         port: int = 0,
         keep: int = 50_000,
     ) -> None:
-        self._arguments = ["--port", str(port), "--keep", str(keep), "--set", orjson.dumps(settings or {}).decode(), "--with-parent"]
+        self._arguments = [
+            "--port",
+            str(port),
+            "--keep",
+            str(keep),
+            "--set",
+            orjson.dumps(settings or {}).decode(),
+            "--with-parent",
+        ]
         for name, spec in (aliases or {}).items():
             self._arguments += ["--alias", f"{name}={spec}"]
         for option, path in (("--log", log), ("--record", record)):
@@ -53,14 +61,17 @@ class Upstream:
     def start(self) -> Self:
         """Start the process; returns when it listens."""
         command = [sys.executable, "-m", "tests.upstream", *self._arguments]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 our own code
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout
         line = self._process.stdout.readline()  # ends with the process if it cannot start
         if not line:
-            message = f"the fake upstream did not start: exit {self._process.wait(_READY_S)}"
-            raise RuntimeError(message)
+            code = self._process.wait(_READY_S)
+            self.stop()
+            raise RuntimeError(f"the fake upstream did not start: exit {code}")
         where = orjson.loads(line)
-        self.host, self.port, self.url, self.base_url, self.pid = (where[name] for name in ("host", "port", "url", "base_url", "pid"))
+        self.host, self.port, self.url, self.base_url, self.pid = (
+            where[name] for name in ("host", "port", "url", "base_url", "pid")
+        )
         return self
 
     def stop(self) -> None:
@@ -88,7 +99,9 @@ class Upstream:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             found = self.violations() if self._process and self._process.poll() is None else []
         finally:
@@ -99,7 +112,9 @@ class Upstream:
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.start)
 
-    async def __aexit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await asyncio.to_thread(self.__exit__, kind, problem, trace)
 
     # --- control -----------------------------------------------------------------------------------------
@@ -174,13 +189,15 @@ class Upstream:
             answer = orjson.loads(response.read())
         finally:
             connection.close()
-        assert response.status == 200, answer  # noqa: PLR2004
+        assert response.status == 200, answer
         return answer
 
 
 def raise_violations(found: list[dict[str, Any]]) -> None:
     """Raise AssertionError that lists them, if there are any."""
     if found:
-        lines = "\n".join(f"  {each['kind']}: {each['detail']}  ({each.get('path', '')} seq {each.get('seq', '-')})" for each in found)
+        lines = "\n".join(
+            f"  {each['kind']}: {each['detail']}  ({each.get('path', '')} seq {each.get('seq', '-')})" for each in found
+        )
         message = f"{len(found)} violation(s) at the fake upstream:\n{lines}"
         raise AssertionError(message)

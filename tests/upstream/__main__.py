@@ -25,17 +25,31 @@ def main() -> None:
     grammar = (behaviour.__doc__ or "").partition("\n\n")[2]
     parser = argparse.ArgumentParser(
         prog="python -m tests.upstream",
-        description="A fake model server that speaks OpenAI's and vLLM's dialect. What a model does is written in its name:\n\n" + grammar,
+        description="A fake model server. What a model does is written in its name:\n\n" + grammar,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one; the first line on stdout is JSON and names it")
+    parser.add_argument(
+        "--port", type=int, default=0, help="0 takes a free one; the first line on stdout is JSON and names it"
+    )
     parser.add_argument("--log", type=Path, help="append one JSON line per finished request")
     parser.add_argument("--record", type=Path, help="append every request as it came, headers and body")
     parser.add_argument("--keep", type=int, default=50_000, help="log lines kept in memory (50000)")
-    parser.add_argument("--alias", action="append", default=[], metavar="NAME=SPEC", help="let a model of this name behave as SPEC; repeatable")
-    parser.add_argument("--set", dest="settings", default="{}", metavar="JSON", help="settings to start with, as for POST /_control/set")
-    parser.add_argument("--with-parent", action="store_true", help="stop when stdin ends, so that no server outlives the test that started it")
+    parser.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        metavar="NAME=SPEC",
+        help="let a model of this name behave as SPEC; repeatable",
+    )
+    parser.add_argument(
+        "--set", dest="settings", default="{}", metavar="JSON", help="settings to start with, as for POST /_control/set"
+    )
+    parser.add_argument(
+        "--with-parent",
+        action="store_true",
+        help="stop when stdin ends, so that no server outlives the test that started it",
+    )
     uvloop.run(_run(parser.parse_args()))
 
 
@@ -43,7 +57,9 @@ async def _run(options: argparse.Namespace) -> None:
     with ExitStack() as files:
         log = _appending(options.log, files)
         record = _appending(options.record, files)
-        settings = Settings(aliases=dict(alias.split("=", 1) for alias in options.alias), **orjson.loads(options.settings))
+        settings = Settings(
+            aliases=dict(alias.split("=", 1) for alias in options.alias), **orjson.loads(options.settings)
+        )
         server = Server(State(settings, keep=options.keep, log=log, record=record))
         port = await server.start(options.host, options.port)
         stop = asyncio.Event()
@@ -55,7 +71,13 @@ async def _run(options: argparse.Namespace) -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         host = f"[{options.host}]" if ":" in options.host else options.host
-        where = {"host": options.host, "port": port, "url": f"http://{host}:{port}", "base_url": f"http://{host}:{port}/v1", "pid": os.getpid()}
+        where = {
+            "host": options.host,
+            "port": port,
+            "url": f"http://{host}:{port}",
+            "base_url": f"http://{host}:{port}/v1",
+            "pid": os.getpid(),
+        }
         sys.stdout.write(orjson.dumps(where).decode() + "\n")
         sys.stdout.flush()
         await stop.wait()

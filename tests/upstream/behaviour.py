@@ -30,11 +30,13 @@ A name that does not parse is an unknown model (404), unless it was made an alia
     flaky-N[-S]                 every Nth request gets S (500)
     rate-limited[-N]            429 with `retry-after: N` (1)
     rate-limited-first-K[-N]    the first K requests get that
+    retry-after-N               whatever fails does so with `retry-after: N`
     hangs                       takes the request and never answers
     hangs-after-N               head and N chunks, then silence
     dies, dies-after-N          resets the connection before the head, or after N chunks
     dies-mid-stream             dies-after-3
     closes, closes-after-N      the same, but closes it politely
+    stale                       closes without an answer if the connection has served before; answers on a fresh one
     truncated                   promises more bytes than come, then closes (a stream: no last chunk)
     error-event-first[-S]       HTTP 200, first event is error S (503), as an overloaded vLLM does
     error-event-after-N[-S]     N chunks, error S (500), `[DONE]`, as vLLM with a dead engine does
@@ -92,6 +94,8 @@ class Behaviour:
     flaky: tuple[int, int] | None = None
     rate_limited: int | None = None
     rate_limited_first: tuple[int, int] | None = None
+    retry_after: int | None = None
+    stale: bool = False
     cut: str | None = None  # hangs | dies | closes | truncated
     cut_after: int | None = None  # chunks; None: before the head
     error_event: tuple[int, int] | None = None  # after how many chunks, status
@@ -118,7 +122,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One item: the kinds of its arguments (P: N above 0; in lower case: may be left out), their defaults, and the fields that they set."""
+    """One item: kinds of its arguments (P: N above 0; lower case: may be left out), their defaults, what they set."""
 
     kinds: str = ""
     defaults: tuple[int, ...] = ()
@@ -155,6 +159,8 @@ RULES: dict[str, Rule] = {
     "flaky": Rule("Ps", (500,), field="flaky"),
     "rate-limited": Rule("n", (1,), field="rate_limited"),
     "rate-limited-first": Rule("Nn", (1,), field="rate_limited_first"),
+    "retry-after": Rule("N", field="retry_after"),
+    "stale": _flag(stale=True),
     "hangs": _flag(cut="hangs"),
     "hangs-after": Rule("N", field="cut_after", fixed=(("cut", "hangs"),)),
     "dies": _flag(cut="dies"),

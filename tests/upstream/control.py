@@ -1,12 +1,12 @@
 """`/_control/*`: how a test steers a running server and reads what it saw.
 
-    GET  /_control/log[?since=SEQ]     requests that are over, oldest first (`state.Record`)
-    GET  /_control/requests            the last 100 requests as they came: headers and body
-    GET  /_control/stats               counters
-    GET  /_control/violations          what must not have happened
-    GET  /_control/settings            `state.Settings`
-    POST /_control/set                 a JSON object of settings to change
-    POST /_control/reset               settings of the start; counters, log and violations empty; open answers broken off
+GET  /_control/log[?since=SEQ]     requests that are over, oldest first (`state.Record`)
+GET  /_control/requests            the last 100 requests as they came: headers and body
+GET  /_control/stats               counters
+GET  /_control/violations          what must not have happened
+GET  /_control/settings            `state.Settings`
+POST /_control/set                 a JSON object of settings to change
+POST /_control/reset               settings of the start; counters, log and violations empty; open answers broken off
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def control(exchange: Exchange, service: Service) -> None:
         exchange.reply(200, orjson.dumps(asdict(state.settings)))
     elif (exchange.method, path) == ("POST", "reset"):
         for player in list(service.players):
-            player.exchange.reset()
             player.abandon()
+            player.exchange.reset()
         state.reset()
         exchange.reply(200, b"{}")
     elif (exchange.method, path) == ("POST", "set"):

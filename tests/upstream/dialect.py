@@ -16,7 +16,15 @@ from tests.upstream.wire import Exchange
 class Refused(Exception):
     """The request is answered with an error, in the words of whoever would refuse it."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, kind: str | None = None, violation: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        kind: str | None = None,
+        violation: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -74,7 +82,8 @@ class Choice:
     @property
     def tokens(self) -> int:
         """Tokens made; a tool's name is one."""
-        return len(self.reasoning) + len(self.content) + len(self.refusal) + sum(1 + len(tool.parts) for tool in self.tools)
+        made = len(self.reasoning) + len(self.content) + len(self.refusal)
+        return made + sum([1 + len(tool.parts) for tool in self.tools]) if self.tools else made
 
 
 @dataclass(slots=True)
@@ -82,7 +91,8 @@ class Answer:
     """What the engine makes of an `Ask`. `usage` is (prompt, completion) as reported; None: not reported."""
 
     choices: list[Choice]
-    made: int
+    made: int  # tokens of all choices
+    longest: int  # tokens of the longest choice: how long it takes
     usage: tuple[int, int] | None
 
 
@@ -105,6 +115,9 @@ class Dialect(Protocol):
 
     def read(self, exchange: Exchange, settings: Settings, now: float) -> Ask:
         """The request's meaning. Raises Refused."""
+
+    def identify(self, ask: Ask, exchange: Exchange, now: float) -> None:
+        """Give a request that was read before a new answer's id and time."""
 
     def whole(self, ask: Ask, answer: Answer) -> bytes:
         """The body of a non-streamed answer."""

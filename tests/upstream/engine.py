@@ -12,16 +12,25 @@ import orjson
 from tests.upstream.dialect import Answer, Ask, Choice, Tool
 from tests.upstream.words import generated, pieces
 
-WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 _ARGUMENT_PIECE = 4  # characters of a tool's arguments per token
 
 
 def answer(ask: Ask) -> Answer:
-    """The answer, complete; the stream is cut from it."""
-    choices = [_choice(ask, prompt, index) for index, prompt in enumerate(p for p in ask.prompts for _ in range(ask.choices))]
-    made = sum(choice.tokens for choice in choices)
-    factor = ask.behaviour.usage_factor
-    return Answer(choices, made, (ask.prompt_tokens * factor, made * factor) if factor else None)
+    """The answer, complete; the stream is cut from it. An embedding has no tokens of its own."""
+    each, factor = ask.choices, ask.behaviour.usage_factor
+    if ask.operation == "embeddings":
+        return Answer([], 0, 0, (ask.prompt_tokens * factor, 0) if factor else None)
+    choices = [_choice(ask, ask.prompts[index // each], index) for index in range(len(ask.prompts) * each)]
+    sizes = [choice.tokens for choice in choices]
+    made = sum(sizes)
+    return Answer(choices, made, max(sizes), (ask.prompt_tokens * factor, made * factor) if factor else None)
 
 
 def _choice(ask: Ask, prompt: str, index: int) -> Choice:
@@ -30,8 +39,7 @@ def _choice(ask: Ask, prompt: str, index: int) -> Choice:
     if behaviour.reasoning:
         choice.reasoning = generated(behaviour.reasoning, 7, unicode=False)
     if ask.tools:
-        choice.tools = tuple(_tool(ask, number, offered) for number, offered in enumerate(ask.tools))
-        choice.finish = "tool_calls"
+        _call_tools(ask, choice)
         return choice
     tokens = _text(ask, prompt, index)
     if ask.stop:
@@ -58,7 +66,11 @@ def _text(ask: Ask, prompt: str, index: int) -> tuple[str, ...]:
         return ("x" * behaviour.big,)
     form = ask.doc.get("response_format")
     if isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"}:
-        schema = form.get("json_schema", {}).get("schema", {}) if form["type"] == "json_schema" else {"properties": {"answer": {"type": "string"}}}
+        schema = (
+            form.get("json_schema", {}).get("schema", {})
+            if form["type"] == "json_schema"
+            else {"properties": {"answer": {"type": "string"}}}
+        )
         return tuple(_cut(orjson.dumps(instance(schema, schema)).decode()))
     if wanted is not None:
         return generated(wanted, (ask.seed + index) % 997, unicode=behaviour.unicode)
@@ -80,10 +92,32 @@ def _stopped(tokens: tuple[str, ...], stops: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def _call_tools(ask: Ask, choice: Choice) -> None:
+    """Call what is wanted, as far as the cap reaches; a call that was cut is no valid JSON, as with a real model."""
+    choice.finish = "tool_calls"
+    left = ask.cap if ask.cap is not None else 1 << 30
+    choice.reasoning = choice.reasoning[:left]
+    left -= len(choice.reasoning)
+    calls = []
+    for number, offered in enumerate(ask.tools):
+        tool = _tool(ask, number, offered)
+        if left <= len(tool.parts):
+            choice.finish = "length"
+            calls += [Tool(tool.id, tool.name, tool.parts[: left - 1])] if left > 0 else []
+            break
+        calls.append(tool)
+        left -= 1 + len(tool.parts)
+    choice.tools = tuple(calls)
+
+
 def _tool(ask: Ask, number: int, offered: dict[str, Any]) -> Tool:
     function = offered.get("function", offered)
     arguments = orjson.dumps(instance(function.get("parameters") or {}, function.get("parameters") or {})).decode()
-    return Tool(f"chatcmpl-tool-{zlib.crc32(f'{ask.answer_id}{number}'.encode()):08x}", str(function.get("name")), tuple(_cut(arguments)))
+    return Tool(
+        f"chatcmpl-tool-{zlib.crc32(f'{ask.answer_id}{number}'.encode()):08x}",
+        str(function.get("name")),
+        tuple(_cut(arguments)),
+    )
 
 
 def _cut(text: str) -> list[str]:
@@ -92,7 +126,7 @@ def _cut(text: str) -> list[str]:
 
 def instance(schema: Any, root: Any, depth: int = 0) -> Any:
     """The plainest value that a JSON schema allows (local `$ref`s are followed, eight levels deep)."""
-    if not isinstance(schema, dict) or depth > 8:  # noqa: PLR2004
+    if not isinstance(schema, dict) or depth > 8:
         return None
     if "$ref" in schema:
         return instance(_resolved(str(schema["$ref"]), root), root, depth + 1)
@@ -109,7 +143,12 @@ def instance(schema: Any, root: Any, depth: int = 0) -> Any:
         return {name: instance(inner, root, depth + 1) for name, inner in schema.get("properties", {}).items()}
     if kind == "array":
         return [instance(schema.get("items", {}), root, depth + 1) for _ in range(max(1, schema.get("minItems", 1)))]
-    return {"string": "Paris", "integer": schema.get("minimum", 1), "number": schema.get("minimum", 1.5), "boolean": True}.get(kind)
+    return {
+        "string": "Paris",
+        "integer": schema.get("minimum", 1),
+        "number": schema.get("minimum", 1.5),
+        "boolean": True,
+    }.get(kind)
 
 
 def _resolved(reference: str, root: Any) -> Any:
@@ -121,7 +160,7 @@ def _resolved(reference: str, root: Any) -> Any:
 
 def embedding(text: str, dims: int) -> list[float]:
     """A unit vector that depends on the text alone."""
-    source = random.Random(zlib.crc32(text.encode()))  # noqa: S311 not a secret: the same text must give the same vector
+    source = random.Random(zlib.crc32(text.encode()))
     vector = [source.uniform(-1, 1) for _ in range(dims)]
     length = sum(x * x for x in vector) ** 0.5
     return [x / length for x in vector]

@@ -24,6 +24,10 @@ class OpenAI:
         """Parse and validate."""
         return openai_read.read(exchange, settings, now)
 
+    def identify(self, ask: Ask, exchange: Exchange, now: float) -> None:
+        """New id, new time."""
+        openai_read.identify(ask, exchange, now)
+
     def whole(self, ask: Ask, answer: Answer) -> bytes:
         """One JSON object."""
         return openai_whole.body(ask, answer)

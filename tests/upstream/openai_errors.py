@@ -11,7 +11,13 @@ BUSY = "The engine is currently busy and cannot accept new requests. Please try 
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 RATE = "Rate limit reached for requests. Please try again later."
 
-_VLLM_TYPES = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerError", 501: "NotImplementedError", 503: "Service Unavailable"}
+_VLLM_TYPES = {
+    400: "BadRequestError",
+    404: "NotFoundError",
+    500: "InternalServerError",
+    501: "NotImplementedError",
+    503: "Service Unavailable",
+}
 _OPENAI = {
     400: ("invalid_request_error", None),
     401: ("invalid_request_error", "invalid_api_key"),
@@ -22,18 +28,22 @@ _OPENAI = {
 _DEFAULT = {401: "Unauthorized", 429: RATE, 500: DEAD, 503: BUSY}
 
 
+def _reason(status: int) -> str:
+    return REASONS.get(status, b"Unknown").decode()
+
+
 def default_message(status: int) -> str:
     """What an upstream says to a status when nothing more is known."""
-    return _DEFAULT.get(status) or REASONS.get(status, "Unknown error")
+    return _DEFAULT.get(status) or _reason(status)
 
 
 def vllm(status: int, message: str, param: str | None = None, kind: str | None = None) -> bytes:
-    """vLLM's body: `code` is the status, 401 a bare string, 413 comes from what stands in front."""
-    if status == 401:  # noqa: PLR2004
+    """VLLM's body: `code` is the status, 401 a bare string, 413 comes from what stands in front."""
+    if status == 401:
         return b'{"error":"Unauthorized"}'
     if status in {405, 413}:
-        return orjson.dumps({"detail": REASONS[status]})
-    kind = kind or _VLLM_TYPES.get(status) or REASONS.get(status, "Error")
+        return orjson.dumps({"detail": _reason(status)})
+    kind = kind or _VLLM_TYPES.get(status) or _reason(status)
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": status}})
 
 
@@ -54,5 +64,9 @@ def event(status: int, message: str, *, as_openai: bool) -> bytes:
     """The error as an event's data. vLLM writes this one with Python's json, so with spaces."""
     if as_openai:
         return openai(status, message)
-    kind = _VLLM_TYPES.get(status) or REASONS.get(status, "Error")
-    return b'{"error": {"message": %b, "type": %b, "param": null, "code": %d}}' % (orjson.dumps(message), orjson.dumps(kind), status)
+    kind = _VLLM_TYPES.get(status) or _reason(status)
+    return b'{"error": {"message": %b, "type": %b, "param": null, "code": %d}}' % (
+        orjson.dumps(message),
+        orjson.dumps(kind),
+        status,
+    )

@@ -17,7 +17,7 @@ from tests.upstream.words import quoted
 
 
 class Delta(NamedTuple):
-    """What one chunk adds: the JSON of `delta` (chat) or `text` (completions), the tokens in it that have logprobs, and how many were made."""
+    """What one chunk adds: the JSON of `delta` (chat) or `text` (completions), its tokens, how many were made."""
 
     data: bytes
     tokens: tuple[str, ...]
@@ -34,12 +34,23 @@ class Chunks:
         self._chat = ask.operation == "chat"
         self._fingerprint = orjson.dumps(ask.fingerprint)
         kind = b"chat.completion.chunk" if self._chat else b"text_completion"
-        opening = b'{"id":%b,"object":"%b","created":%d,"model":%b,' % (orjson.dumps(ask.answer_id), kind, ask.created, orjson.dumps(ask.model))
+        opening = b'{"id":%b,"object":"%b","created":%d,"model":%b,' % (
+            orjson.dumps(ask.answer_id),
+            kind,
+            ask.created,
+            orjson.dumps(ask.model),
+        )
         if self._openai:
             opening += b'"service_tier":"default","system_fingerprint":%b,' % self._fingerprint
         self.opening = opening + b'"choices":['
         self._key = b"delta" if self._chat else b"text"
-        self._extras = b"" if self._openai else b',"token_ids":null' if self._chat else b',"stop_reason":null,"prompt_token_ids":null,"token_ids":null'
+        self._extras = (
+            b""
+            if self._openai
+            else b',"token_ids":null'
+            if self._chat
+            else b',"stop_reason":null,"prompt_token_ids":null,"token_ids":null'
+        )
         self._made = 0
 
     def before(self, index: int) -> bytes:
@@ -58,13 +69,28 @@ class Chunks:
             reason = b'"%b"' % finish.encode()
             extras = b',"stop_reason":null' + extras if self._chat and not self._openai else extras
             last = b"" if self._openai or self._ask.include_usage else b',"system_fingerprint":%b' % self._fingerprint
-        return b',"logprobs":%b,"finish_reason":%b%b}]%b%b}' % (logprobs, reason, extras, self.usage_so_far(count), last)
+        return b',"logprobs":%b,"finish_reason":%b%b}]%b%b}' % (
+            logprobs,
+            reason,
+            extras,
+            self.usage_so_far(count),
+            last,
+        )
 
     def role(self, index: int) -> bytes:
         """Chat's first chunk of a choice."""
-        delta = b'{"role":"assistant","content":"","refusal":null}' if self._openai else b'{"role":"assistant","content":""}'
+        delta = (
+            b'{"role":"assistant","content":"","refusal":null}'
+            if self._openai
+            else b'{"role":"assistant","content":""}'
+        )
         rest = b"" if self._openai else b',"prompt_token_ids":null,"prompt_text":null'
-        return b'%b%b,"logprobs":null,"finish_reason":null}]%b%b}' % (self.before(index), delta, self.usage_so_far(0), rest)
+        return b'%b%b,"logprobs":null,"finish_reason":null}]%b%b}' % (
+            self.before(index),
+            delta,
+            self.usage_so_far(0),
+            rest,
+        )
 
     def usage_so_far(self, count: int) -> bytes:
         """`continuous_usage_stats`; OpenAI writes null where usage was asked for."""
@@ -74,7 +100,10 @@ class Chunks:
         if not self._ask.continuous_usage or not self._ask.behaviour.usage_factor:
             return b""
         prompt, made = self._ask.prompt_tokens, self._made
-        return b',"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d,"completion_tokens_details":null}' % (prompt, prompt + made, made)
+        return (
+            b',"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d,"completion_tokens_details":null}'
+            % (prompt, prompt + made, made)
+        )
 
     def usage(self, answer: Answer) -> bytes:
         """The usage chunk, with no choices."""
@@ -87,13 +116,13 @@ class Chunks:
 def steps(ask: Ask, answer: Answer) -> list[Step]:
     """The whole stream."""
     chunks = Chunks(ask)
+    roles = [chunks.role(choice.index) for choice in answer.choices] if ask.operation == "chat" else []
     made: list[Step] = []
     if len(answer.choices) == 1 and ask.logprobs is None and not ask.continuous_usage:
         _one_choice(ask, chunks, answer.choices[0], made)
     else:
         _any_choices(ask, chunks, answer.choices, made)
-    if ask.operation == "chat":
-        made[0].events[:0] = [chunks.role(choice.index) for choice in answer.choices]
+    made[0].events[:0] = roles
     if ask.include_usage and answer.usage:
         made[-1].events.append(chunks.usage(answer))
     if ask.behaviour.done:
@@ -104,13 +133,17 @@ def steps(ask: Ask, answer: Answer) -> list[Step]:
 def _one_choice(ask: Ask, chunks: Chunks, choice: Choice, made: list[Step]) -> None:
     """The common case, fast."""
     before, end = chunks.before(choice.index), chunks.plain_end()
-    made.extend(Step([before + delta.data + end], delta.made) for delta in _deltas(ask, choice))
+    if ask.behaviour.multi == 1 and choice.content and choice.tokens == len(choice.content) and not ask.echo:
+        form = before + (b'{"content":%b}' if ask.operation == "chat" else b"%b") + end
+        made.extend([Step([form % text], 1) for text in quoted(choice.content)])
+    else:
+        made.extend([Step([before + delta.data + end], delta.made) for delta in _deltas(ask, choice)])
     if not ask.behaviour.finish:
         made.extend([] if made else [Step([], 0)])
     elif choice.finish == "length" and made and not is_openai(ask):
         made[-1].events[-1] = made[-1].events[-1].removesuffix(end) + chunks.end(finish=choice.finish)
     else:
-        last = before + _empty(ask, choice) + chunks.end(finish=choice.finish)
+        last = before + _nothing(ask) + chunks.end(finish=choice.finish)
         if made:
             made[-1].events.append(last)
         else:
@@ -144,7 +177,7 @@ def _turn(ask: Ask, chunks: Chunks, choice: Choice, deltas: list[Delta], turn: i
         finish = choice.finish if last and rides and ask.behaviour.finish else None
         yield before + delta.data + chunks.end(logprobs=logprobs, finish=finish, count=delta.made)
     if last and not rides and ask.behaviour.finish:
-        yield before + _empty(ask, choice) + chunks.end(finish=choice.finish)
+        yield before + _nothing(ask) + chunks.end(finish=choice.finish)
 
 
 def _logprobs(ask: Ask, tokens: tuple[str, ...], position: int) -> object:
@@ -154,10 +187,8 @@ def _logprobs(ask: Ask, tokens: tuple[str, ...], position: int) -> object:
     return completion_logprobs(tokens, top, position, 0)
 
 
-def _empty(ask: Ask, choice: Choice) -> bytes:
-    if ask.operation != "chat":
-        return b'""'
-    return b"{}" if choice.tools or is_openai(ask) else b'{"content":""}'
+def _nothing(ask: Ask) -> bytes:
+    return b"{}" if ask.operation == "chat" else b'""'
 
 
 def _deltas(ask: Ask, choice: Choice) -> Iterator[Delta]:
@@ -184,7 +215,10 @@ def _texts(form: bytes, tokens: tuple[str, ...], multi: int, *, plain: bool) -> 
 
 
 def _tool_deltas(position: int, tool: Tool) -> Iterator[Delta]:
-    first = {"content": None, "tool_calls": [{"id": tool.id, "type": "function", "index": position, "function": {"name": tool.name}}]}
+    first = {
+        "content": None,
+        "tool_calls": [{"id": tool.id, "type": "function", "index": position, "function": {"name": tool.name}}],
+    }
     yield Delta(orjson.dumps(first), (), 1, plain=False)
     for part in tool.parts:
         more = {"content": None, "tool_calls": [{"index": position, "function": {"arguments": part}}]}

@@ -55,11 +55,22 @@ def usage(ask: Ask, answer: Answer, numbers: tuple[int, int], *, streamed: bool 
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
             "prompt_tokens_details": {"cached_tokens": cached or 0, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": reasoning, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": reasoning,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
         }
-    doc: dict[str, Any] = {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
+    doc: dict[str, Any] = {
+        "prompt_tokens": prompt,
+        "total_tokens": prompt + completion,
+        "completion_tokens": completion,
+    }
     if cached is not None:
-        doc["prompt_tokens_details"] = {"cached_tokens": cached, "created_cache_tokens": 0} | ({} if streamed else {"multimodal_tokens": None})
+        doc["prompt_tokens_details"] = {"cached_tokens": cached, "created_cache_tokens": 0} | (
+            {} if streamed else {"multimodal_tokens": None}
+        )
     elif not streamed:
         doc["prompt_tokens_details"] = None
     if reasoning:
@@ -71,15 +82,30 @@ def usage(ask: Ask, answer: Answer, numbers: tuple[int, int], *, streamed: bool 
 
 def _chat_choice(ask: Ask, choice: Choice) -> dict[str, Any]:
     text = "".join(choice.content)
-    calls = [{"id": t.id, "type": "function", "function": {"name": t.name, "arguments": "".join(t.parts)}} for t in choice.tools]
+    calls = [
+        {"id": t.id, "type": "function", "function": {"name": t.name, "arguments": "".join(t.parts)}}
+        for t in choice.tools
+    ]
     refusal = "".join(choice.refusal) or None
     finish = choice.finish if ask.behaviour.finish else None
     logprobs = None if ask.logprobs is None else {"content": chat_logprobs(choice.content, ask.logprobs, 0)}
     if is_openai(ask):
-        message: dict[str, Any] = {"role": "assistant", "content": None if calls or refusal else text, "refusal": refusal, "annotations": []}
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if calls or refusal else text,
+            "refusal": refusal,
+            "annotations": [],
+        }
         message |= {"tool_calls": calls} if calls else {}
         return {"index": choice.index, "message": message, "logprobs": logprobs, "finish_reason": finish}
-    message = {"role": "assistant", "content": text, "refusal": refusal, "annotations": None, "audio": None, "function_call": None}
+    message = {
+        "role": "assistant",
+        "content": text,
+        "refusal": refusal,
+        "annotations": None,
+        "audio": None,
+        "function_call": None,
+    }
     message |= {"tool_calls": calls} if calls else {}
     message["reasoning"] = "".join(choice.reasoning) or None
     extras = {"stop_reason": None, "token_ids": None, "routed_experts": None}
@@ -95,7 +121,17 @@ def _completion_choice(ask: Ask, choice: Choice) -> dict[str, Any]:
         "logprobs": None if ask.logprobs is None else completion_logprobs(tokens, ask.logprobs, 0, 0),
         "finish_reason": choice.finish if ask.behaviour.finish else None,
     }
-    extras = {} if is_openai(ask) else {"stop_reason": None, "token_ids": None, "prompt_logprobs": None, "prompt_token_ids": None, "routed_experts": None}
+    extras = (
+        {}
+        if is_openai(ask)
+        else {
+            "stop_reason": None,
+            "token_ids": None,
+            "prompt_logprobs": None,
+            "prompt_token_ids": None,
+            "routed_experts": None,
+        }
+    )
     return doc | extras
 
 
@@ -105,7 +141,9 @@ def chat_logprobs(tokens: tuple[str, ...], top: int, position: int) -> list[dict
     for k, token in enumerate(tokens):
         value = logprob(token, position + k)
         entry = {"token": token, "logprob": value, "bytes": list(token.encode())}
-        others = [{"token": f" alt{j}", "logprob": value - j, "bytes": list(f" alt{j}".encode())} for j in range(1, top)]
+        others = [
+            {"token": f" alt{j}", "logprob": value - j, "bytes": list(f" alt{j}".encode())} for j in range(1, top)
+        ]
         found.append(entry | {"top_logprobs": ([dict(entry), *others] if top else [])})
     return found
 
@@ -117,7 +155,10 @@ def completion_logprobs(tokens: tuple[str, ...], top: int, position: int, offset
     for token in tokens:
         offsets.append(offset)
         offset += len(token)
-    alternatives = [{token: value} | {f" alt{j}": value - j for j in range(1, top)} for token, value in zip(tokens, values, strict=True)]
+    alternatives = [
+        {token: value} | {f" alt{j}": value - j for j in range(1, top)}
+        for token, value in zip(tokens, values, strict=True)
+    ]
     return {"text_offset": offsets, "token_logprobs": values, "tokens": list(tokens), "top_logprobs": alternatives}
 
 
@@ -127,11 +168,27 @@ def _embeddings(ask: Ask) -> dict[str, Any]:
     data = []
     for index, text in enumerate(ask.prompts):
         vector: Any = embedding(text, dims)
-        data.append({"index": index, "object": "embedding", "embedding": base64.b64encode(array("f", vector).tobytes()).decode() if packed else vector})
+        data.append(
+            {
+                "index": index,
+                "object": "embedding",
+                "embedding": base64.b64encode(array("f", vector).tobytes()).decode() if packed else vector,
+            }
+        )
     factor = ask.behaviour.usage_factor
-    doc: dict[str, Any] = {"id": ask.answer_id, "object": "list", "created": ask.created, "model": ask.model, "data": data}
+    doc: dict[str, Any] = {
+        "id": ask.answer_id,
+        "object": "list",
+        "created": ask.created,
+        "model": ask.model,
+        "data": data,
+    }
     if factor:
         numbers = ask.prompt_tokens * factor
         doc["usage"] = {"prompt_tokens": numbers, "total_tokens": numbers}
-        doc["usage"] |= {} if is_openai(ask) else {"completion_tokens": 0, "prompt_tokens_details": None}
+        doc["usage"] |= (
+            {}
+            if is_openai(ask)
+            else {"completion_tokens": 0, "prompt_tokens_details": None, "completion_tokens_details": None}
+        )
     return doc

@@ -23,7 +23,9 @@ def page(exchange: Exchange, path: str, state: State) -> None:
     if known is None:
         exchange.reply(404, b'{"detail":"Not Found"}', finish="error")
     elif known[0] != exchange.method:
-        exchange.reply(405, b'{"detail":"Method Not Allowed"}', extra=b"allow: %b\r\n" % known[0].encode(), finish="error")
+        exchange.reply(
+            405, b'{"detail":"Method Not Allowed"}', extra=b"allow: %b\r\n" % known[0].encode(), finish="error"
+        )
     else:
         try:
             known[1](exchange, state)
@@ -50,7 +52,12 @@ def _models(exchange: Exchange, state: State) -> None:
 
 def _model(name: str, state: State) -> dict[str, Any]:
     window = behaviour_of(name, state.settings).context
-    permission = {"id": "modelperm-fake", "object": "model_permission", "created": 1795396705, "allow_create_engine": False}
+    permission = {
+        "id": "modelperm-fake",
+        "object": "model_permission",
+        "created": 1795396705,
+        "allow_create_engine": False,
+    }
     permission |= {"allow_sampling": True, "allow_logprobs": True, "allow_search_indices": False, "allow_view": True}
     permission |= {"allow_fine_tuning": False, "organization": "*", "group": None, "is_blocking": False}
     model = {"id": name, "object": "model", "created": 1795396705, "owned_by": "vllm", "root": name, "parent": None}
@@ -72,7 +79,9 @@ def _tokenize(exchange: Exchange, state: State) -> None:
         message = "2 validation errors:\n  {'type': 'missing', 'loc': 'body.prompt', 'msg': 'Field required'}"
         raise Refused(400, message, param="body.prompt", kind="Bad Request")
     strings = pieces(text) if doc.get("return_token_strs") else None
-    exchange.reply(200, orjson.dumps({"count": len(ids), "max_model_len": behaviour.context, "tokens": ids, "token_strs": strings}))
+    exchange.reply(
+        200, orjson.dumps({"count": len(ids), "max_model_len": behaviour.context, "tokens": ids, "token_strs": strings})
+    )
 
 
 def _detokenize(exchange: Exchange, state: State) -> None:
@@ -90,12 +99,24 @@ def _metrics(exchange: Exchange, state: State) -> None:
         lines.extend(f"{name}{{{labels}}} {float(value)}" for labels, value in samples.items())
 
     totals = state.totals
-    metric("vllm:num_requests_running", "gauge", "Number of requests in model execution batches.", {label: state.running})
+    metric(
+        "vllm:num_requests_running", "gauge", "Number of requests in model execution batches.", {label: state.running}
+    )
     metric("vllm:num_requests_waiting", "gauge", "Number of requests waiting to be processed.", {label: 0})
-    metric("vllm:kv_cache_usage_perc", "gauge", "KV-cache usage. 1 means 100 percent usage.", {label: min(1.0, state.running / 256)})
-    metric("vllm:prompt_tokens_total", "counter", "Number of prefill tokens processed.", {label: totals["prompt_tokens"]})
+    metric(
+        "vllm:kv_cache_usage_perc",
+        "gauge",
+        "KV-cache usage. 1 means 100 percent usage.",
+        {label: min(1.0, state.running / 256)},
+    )
+    metric(
+        "vllm:prompt_tokens_total", "counter", "Number of prefill tokens processed.", {label: totals["prompt_tokens"]}
+    )
     metric("vllm:generation_tokens_total", "counter", "Number of generation tokens processed.", {label: totals["made"]})
-    finished = {f'engine="0",finished_reason="{reason}",model_name="fake"': state.finished[reason] for reason in ("stop", "length", "abort", "error", "repetition")}
+    finished = {
+        f'engine="0",finished_reason="{reason}",model_name="fake"': state.finished[reason]
+        for reason in ("stop", "length", "abort", "error", "repetition")
+    }
     metric("vllm:request_success_total", "counter", "Count of successfully processed requests.", finished)
     exchange.reply(200, ("\n".join(lines) + "\n").encode(), kind=b"text/plain; version=1.0.0; charset=utf-8")
 

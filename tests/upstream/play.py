@@ -57,20 +57,19 @@ class Player:
         self.state.open_streams += self._exchange.record.stream
         self._owner.add(self)
         self._exchange.on_gone = self._gone
-        self._exchange.connection.on_resume = self._tick
+        self._exchange.connection.on_resume = self._resume
         self._tick()
 
     def freeze(self) -> None:
-        """Not a byte more, but the connection stays."""
+        """Not a byte more, and not a token, but the connection stays."""
+        self._halt()
         self._frozen = True
-        self._stop()
 
     def break_with(self, last: bytes) -> None:
         """Write `last` and end; a stream's head is out already."""
-        self._stop()
-        if self._head_sent:
-            self._exchange.write(last)
-            self._over("error")
+        self._halt()
+        self._exchange.write(last)
+        self._over("error")
 
     @property
     def exchange(self) -> Exchange:
@@ -83,9 +82,14 @@ class Player:
         return self._head_sent
 
     def abandon(self) -> None:
-        """Forget the answer: somebody else answers."""
-        self._stop()
+        """Forget the answer: somebody else answers, or nobody."""
+        self._halt()
         self._leave()
+
+    def _resume(self) -> None:
+        """The caller reads again; a sleep that has not ended yet goes on."""
+        if self._handle is None:
+            self._tick()
 
     def _tick(self) -> None:
         """Write what is due, then sleep until the next step is."""
@@ -129,10 +133,22 @@ class Player:
     def _sleep(self, seconds: float) -> None:
         self._handle = self._loop.call_later(max(seconds, 0), self._tick)
 
-    def _stop(self) -> None:
+    def _halt(self) -> None:
+        """Stop at once, and say what had been made by then."""
         if self._handle:
             self._handle.cancel()
             self._handle = None
+        if not self._frozen:
+            self._exchange.record.made = self._made(time.monotonic() - self._start)
+
+    def _made(self, now: float) -> int:
+        """Tokens made by the engine's clock."""
+        plan = self.plan
+        if plan.token_pace > 0:
+            total = sum([tokens for _, tokens in plan.timed])
+            since = now - plan.token_first_at
+            return min(total, int(since / plan.token_pace) + 1) if since >= 0 else 0
+        return sum([tokens for _, tokens in plan.timed[: max(self._due(now), self._next)]])
 
     def _end(self) -> None:
         record, plan = self._exchange.record, self.plan
@@ -162,16 +178,6 @@ class Player:
         self._exchange.on_gone = None
 
     def _gone(self) -> None:
-        """The caller left: stop at once, and say what had been made by then."""
-        self._stop()
-        record, plan = self._exchange.record, self.plan
-        now = time.monotonic() - self._start
-        if plan.token_pace > 0:
-            total = sum(tokens for _, tokens in plan.timed)
-            since = now - plan.token_first_at
-            record.made = min(total, int(since / plan.token_pace) + 1) if since >= 0 else 0
-        elif not self._frozen:
-            record.made = sum(tokens for _, tokens in plan.timed[: max(self._due(now), self._next)])
-        else:
-            record.made = record.written
+        """The caller left."""
+        self._halt()
         self._leave()

@@ -1,4 +1,4 @@
-"""Turns steps of events into the bytes of the response's body: event style, compression, chunks of the transfer encoding."""
+"""Turns steps of events into the bytes of the body: event style, compression, chunks of the transfer encoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from tests.upstream.behaviour import Behaviour
 from tests.upstream.dialect import Step
 
 LAST_CHUNK = b"0\r\n\r\n"
-_FORMS = {None: b"data: %b\n\n", "crlf": b"data: %b\r\n\r\n", "nospace": b"data:%b\n\n", "comments": b": still here\n\nid: 1\ndata: %b\n\n"}
+_PLAIN = b"data: %b\n\n"
+_FORMS = {
+    None: _PLAIN,
+    "crlf": b"data: %b\r\n\r\n",
+    "nospace": b"data:%b\n\n",
+    "comments": b": still here\n\nid: 1\ndata: %b\n\n",
+}
 
 Timed = tuple[bytes, int]
 """Bytes that leave together, and the tokens in them."""
@@ -46,14 +52,17 @@ def event(data: bytes, behaviour: Behaviour) -> bytes:
 
 
 def _chunks(events: list[bytes], form: bytes) -> bytes:
-    if len(events) == 1:
-        return chunk(form % events[0])
+    if len(events) == 1 and form is _PLAIN:
+        text = events[0]
+        return b"%x\r\ndata: %b\n\n\r\n" % (len(text) + 8, text)
     return b"".join([chunk(form % each) for each in events])
 
 
 def _joined(steps: list[Step], size: int) -> list[Step]:
     groups = [steps[k : k + size] for k in range(0, len(steps), size)]
-    return [Step([each for step in group for each in step.events], sum(step.tokens for step in group)) for group in groups]
+    return [
+        Step([each for step in group for each in step.events], sum(step.tokens for step in group)) for group in groups
+    ]
 
 
 def _unusual(steps: list[Step], behaviour: Behaviour, form: bytes) -> list[Timed]:

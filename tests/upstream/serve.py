@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
-from tests.upstream import checks, engine, render
+from tests.upstream import checks, plan
 from tests.upstream.behaviour import Behaviour
-from tests.upstream.dialect import Answer, Ask, Dialect, Refused, Step
+from tests.upstream.dialect import Ask, Dialect, Refused
 from tests.upstream.openai_errors import BUSY, DEAD, RATE, default_message
+from tests.upstream.plan import OPENAI_HEADERS
 from tests.upstream.play import Plan, Player
+from tests.upstream.recall import Known, Recall
 from tests.upstream.render import LAST_CHUNK, chunk
 from tests.upstream.state import State
 from tests.upstream.wire import EVENTS, Exchange, head
 
-OPENAI_HEADERS = (
-    b"openai-organization: org-fake\r\nopenai-processing-ms: 7\r\nopenai-version: 2020-10-01\r\n"
-    b"x-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\nx-ratelimit-reset-requests: 6ms\r\n"
-    b"set-cookie: __cf_bm=fake; path=/; HttpOnly\r\n"
-)
 HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
-BROKEN = b'{"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"cut off he'
 
 
 class Service:
@@ -29,6 +24,7 @@ class Service:
     def __init__(self, state: State) -> None:
         self.state = state
         self.players: set[Player] = set()
+        self._recall = Recall(state)
 
     def serve(self, exchange: Exchange, dialect: Dialect) -> None:
         """Answer one request."""
@@ -37,16 +33,22 @@ class Service:
         behaviour: Behaviour | None = None
         try:
             self._open(exchange)
-            ask = dialect.read(exchange, state.settings, time.time())
-            checks.asked(ask, exchange, state)
+            known = self._recall.read(exchange, dialect)
+            ask = known.ask
             behaviour = ask.behaviour
+            checks.asked(ask, exchange, state)
             self._note(exchange, ask)
+            if behaviour.stale and exchange.record.nth > 1:
+                exchange.record.fault = "stale"
+                exchange.hang_up()
+                return
             if behaviour.cut and behaviour.cut_after is None:
-                Player(exchange, Plan(b"", [], behaviour.first, behaviour.first, 0, end=behaviour.cut), state, self.players).begin()
+                exchange.record.fault = behaviour.cut
+                self._play(exchange, plan.silence(behaviour))
                 return
             self._admit(ask)
             _fail(behaviour, state.per_model, ask.model)
-            self._answer(exchange, ask, dialect)
+            self._answer(exchange, known, dialect)
         except Refused as refused:
             if refused.violation:
                 state.violation(refused.violation, refused.message, exchange.record)
@@ -89,13 +91,18 @@ class Service:
         record.fault = record.fault or str(refused.status)
         if isinstance(refused, Overloaded) and refused.ask.stream and settings.overload == "event":
             record.status = 200
-            exchange.write(head(200, kind=EVENTS, chunked=True) + self._error_events(dialect, 503, BUSY, as_openai=as_openai))
+            exchange.write(
+                head(200, kind=EVENTS, chunked=True) + self._error_events(dialect, 503, BUSY, as_openai=as_openai)
+            )
             exchange.finish("error")
             return
         extra = OPENAI_HEADERS if as_openai else b""
-        if isinstance(refused, Limited):
-            extra += b"retry-after: %d\r\n" % refused.retry_after
-        exchange.reply(refused.status, dialect.error(refused.status, refused, openai=as_openai), extra=extra, finish="error")
+        usual = behaviour.retry_after if behaviour else None
+        wait = refused.retry_after if isinstance(refused, Limited) else usual
+        if wait is not None:
+            extra += b"retry-after: %d\r\n" % wait
+        body = dialect.error(refused.status, refused, openai=as_openai)
+        exchange.reply(refused.status, body, extra=extra, finish="error")
 
     def _error_events(self, dialect: Dialect, status: int, message: str, *, as_openai: bool) -> bytes:
         """An error in a stream, and the end of it."""
@@ -103,79 +110,35 @@ class Service:
         events = [dialect.error_event(status, message, openai=as_openai)] + ([done] if done else [])
         return b"".join([chunk(b"data: %b\n\n" % each) for each in events]) + LAST_CHUNK
 
-    def _answer(self, exchange: Exchange, ask: Ask, dialect: Dialect) -> None:
+    def _answer(self, exchange: Exchange, known: Known, dialect: Dialect) -> None:
         """The good case, and every fault that begins like one."""
-        behaviour, record = ask.behaviour, exchange.record
+        behaviour, record = known.ask.behaviour, exchange.record
         record.status = 200
-        if ask.operation == "embeddings":
-            made = Answer([], 0, (ask.prompt_tokens * behaviour.usage_factor, 0) if behaviour.usage_factor else None)
-        else:
-            made = engine.answer(ask)
-        finish = made.choices[0].finish if made.choices else "stop"
-        if self.state.settings.engine == "silent":
-            Player(exchange, Plan(b"", [], 0, 0, 0, end="hangs"), self.state, self.players).begin()
+        if known.at_once and self.state.settings.engine == "ok":
+            self._at_once(exchange, known)
+        elif self.state.settings.engine == "silent":
+            self._play(exchange, plan.silence())
         elif behaviour.html:
             record.fault = "html"
             exchange.reply(200, HTML, kind=b"text/html; charset=utf-8", finish="error")
-        elif ask.stream:
-            record.reported = made.usage if ask.include_usage else None
-            Player(exchange, self._stream(exchange, ask, made, dialect, finish), self.state, self.players).begin()
+        elif known.ask.stream:
+            self._play(exchange, plan.stream(exchange, known, dialect))
         else:
-            record.reported = made.usage
-            self._whole(exchange, ask, made, dialect.whole(ask, made), finish)
+            self._play(exchange, plan.whole(exchange, known))
 
-    def _stream(self, exchange: Exchange, ask: Ask, made: Answer, dialect: Dialect, finish: str) -> Plan:
-        """How a stream goes out."""
-        behaviour, record = ask.behaviour, exchange.record
-        steps = [] if behaviour.empty else dialect.steps(ask, made)
-        end = "done"
-        if behaviour.error_event is not None:
-            after, status = behaviour.error_event
-            record.fault, finish = "error-event", "error"
-            error = dialect.error_event(status, default_message(status), openai=behaviour.openai)
-            done = dialect.last_event() if behaviour.done else None
-            steps = [*steps[:after], Step([error] + ([done] if done else []), 0)]
-        if behaviour.bad_json is not None:
-            record.fault = "bad-json"
-            steps.insert(min(behaviour.bad_json, len(steps) - 1), Step([BROKEN], 0))
-        if behaviour.cut is not None:
-            record.fault = behaviour.cut
-            steps = steps[: behaviour.cut_after]
-            end = "closes" if behaviour.cut == "truncated" else behaviour.cut
-        if record.fault:
-            record.reported = None
-        timed = render.stream(steps, behaviour, ends=end == "done")
-        start = head(200, kind=EVENTS, chunked=not behaviour.until_close, extra=_extra(behaviour, closing=exchange.close))
-        pace = behaviour.pace * behaviour.multi * behaviour.joined
-        return Plan(start, timed, behaviour.head, behaviour.head + behaviour.first, pace, end, finish)
+    def _at_once(self, exchange: Exchange, known: Known) -> None:
+        """The case that a benchmark is made of."""
+        record, made = exchange.record, known.made
+        record.made = record.written = made.made
+        record.reported = made.usage
+        record.complete = True
+        body = known.body()
+        extra = plan.extra_headers(known.ask.behaviour, closing=exchange.close)
+        exchange.write(head(200, length=len(body), extra=extra) + body)
+        exchange.finish(known.finish)
 
-    def _whole(self, exchange: Exchange, ask: Ask, made: Answer, body: bytes, finish: str) -> None:
-        """How a JSON answer goes out."""
-        behaviour, record = ask.behaviour, exchange.record
-        if behaviour.bad_json is not None or behaviour.empty == "body":
-            record.fault, record.reported = "bad-json", None
-            body = body[: len(body) // 2] if behaviour.bad_json is not None else b""
-        body = render.whole(body, behaviour)
-        length, end = len(body), "done"
-        if behaviour.cut is not None:
-            record.fault, record.reported = behaviour.cut, None
-            end = "closes" if behaviour.cut == "truncated" else behaviour.cut
-            length += 7 if behaviour.cut == "truncated" else 0
-            body = body if behaviour.cut == "truncated" else body[: length // 2]
-        extra = _extra(behaviour, closing=exchange.close)
-        start = head(200, length=None if behaviour.until_close else length, extra=extra)
-        longest = max((choice.tokens for choice in made.choices), default=0)
-        wait = behaviour.head + behaviour.first + behaviour.pace * max(longest - 1, 0)
-        if not wait and end == "done":
-            record.made = record.written = made.made
-            record.complete = True
-            exchange.write(start + body)
-            exchange.finish(finish)
-            return
-        plan = Plan(start, [(body, made.made)], wait, wait, 0, end, finish)
-        plan.token_first_at = behaviour.head + behaviour.first
-        plan.token_pace = behaviour.pace / max(len(made.choices), 1)
-        Player(exchange, plan, self.state, self.players).begin()
+    def _play(self, exchange: Exchange, how: Plan) -> None:
+        Player(exchange, how, self.state, self.players).begin()
 
     def engine_died(self, dialect: Dialect) -> None:
         """Every open answer ends as vLLM's do when its engine is killed."""
@@ -208,20 +171,12 @@ class Limited(Refused):
         self.retry_after = retry_after
 
 
-def _extra(behaviour: Behaviour, *, closing: bool) -> bytes:
-    """Header lines that the behaviour adds."""
-    lines = OPENAI_HEADERS if behaviour.openai else b""
-    if behaviour.gzip:
-        lines += b"content-encoding: gzip\r\n"
-    return lines + b"connection: close\r\n" if closing else lines
-
-
 def _fail(behaviour: Behaviour, counts: Counter[str], model: str) -> None:
     """Raise what the behaviour wants to fail with, if it is this request's turn."""
     if behaviour.early_413:
         raise Refused(413, default_message(413))
     if behaviour.fail is not None:
-        raise Limited(1) if behaviour.fail == 429 else Refused(behaviour.fail, default_message(behaviour.fail))  # noqa: PLR2004
+        raise Limited(1) if behaviour.fail == 429 else Refused(behaviour.fail, default_message(behaviour.fail))
     if behaviour.rate_limited is not None:
         raise Limited(behaviour.rate_limited)
     number = counts[model]

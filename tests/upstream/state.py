@@ -32,6 +32,13 @@ class Settings:
     forbid: list[str] = field(default_factory=list)  # strings that may stand nowhere in a request (a caller's secret)
     allow: list[str] = field(default_factory=list)  # kinds of violation that are not recorded
 
+    @property
+    def expects(self) -> bool:
+        """Whether anything is said about the values of headers or the strings in a request."""
+        return bool(
+            self.forbid or self.expect_headers or self.expect_request_id or self.expect_authorization is not None
+        )
+
 
 @dataclass(slots=True, eq=False)
 class Record:
@@ -68,7 +75,7 @@ class Record:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Received:
     """A request as it came, for `GET /_control/requests` and `--record`."""
 
@@ -96,17 +103,19 @@ _KEPT_BODY_BYTES = 1 << 20
 class State:
     """All of the server's memory. Bounded: the oldest log lines and request bodies leave first."""
 
-    def __init__(self, settings: Settings, *, keep: int = 50_000, log: TextIO | None = None, record: TextIO | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, keep: int = 50_000, log: TextIO | None = None, record: TextIO | None = None
+    ) -> None:
         self._initial = orjson.dumps(asdict(settings))
         self._log_file = log
         self._record_file = record
         self.settings = settings
+        self.generation = 0  # grows with every change of the settings
         self.log: deque[Record] = deque(maxlen=keep)
         self.requests: deque[Received] = deque(maxlen=_KEPT_BODIES)
         self.vocabulary = Vocabulary()
         self.seq = 0
         self.accepted = 0
-        self.connections = 0  # those that control requests come on are not counted
         self.open_connections = 0
         self.running = 0
         self.open_streams = 0
@@ -119,6 +128,7 @@ class State:
         self.statuses: Counter[int] = Counter()
         self.finished: Counter[str] = Counter()
         self.totals: Counter[str] = Counter()
+        self.connections = 0  # since the last reset; those that control requests come on are not counted
         self.log.clear()
         self.requests.clear()
 
@@ -126,6 +136,7 @@ class State:
         """`clear`, and the settings of the start."""
         self.clear()
         self.settings = Settings(**orjson.loads(self._initial))
+        self.generation += 1
 
     def change(self, wanted: dict[str, Any]) -> None:
         """Set some settings. Raises KeyError for a name that is none, ValueError for a value that is none."""
@@ -133,12 +144,17 @@ class State:
         for name, value in wanted.items():
             if name not in names:
                 raise KeyError(name)
-            allowed = {"engine": ("ok", "dead", "draining", "silent"), "flavour": ("vllm", "openai"), "overload": ("status", "event")}.get(name)
+            allowed = {
+                "engine": ("ok", "dead", "draining", "silent"),
+                "flavour": ("vllm", "openai"),
+                "overload": ("status", "event"),
+            }.get(name)
             if allowed and value not in allowed:
                 message = f"{name} is one of {', '.join(allowed)}"
                 raise ValueError(message)
         for name, value in wanted.items():
             setattr(self.settings, name, value)
+        self.generation += 1
 
     def violation(self, kind: str, detail: str, record: Record | None = None) -> None:
         """Something that must not happen did. A test's teardown finds it."""
@@ -146,7 +162,7 @@ class State:
             return
         self.totals["violations"] += 1
         where = {"seq": record.seq, "id": record.id, "path": record.path, "model": record.model} if record else {}
-        if len(self.violations) < 1000:  # noqa: PLR2004
+        if len(self.violations) < 1000:
             self.violations.append({"kind": kind, "detail": detail[:4000], **where})
 
     def began(self, received: Received) -> None:

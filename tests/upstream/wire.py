@@ -19,7 +19,7 @@ import httptools
 
 from tests.upstream.state import Received, Record, State
 
-REASONS = {status.value: status.phrase for status in HTTPStatus}
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
 
@@ -58,37 +58,46 @@ class Clock:
 CLOCK = Clock()
 
 
-def head(status: int, *, kind: bytes = JSON, length: int | None = None, chunked: bool = False, extra: bytes = b"", version: bytes = b"1.1") -> bytes:
+def head(
+    status: int,
+    *,
+    kind: bytes = JSON,
+    length: int | None = None,
+    chunked: bool = False,
+    extra: bytes = b"",
+) -> bytes:
     """A response head. `extra` is whole header lines."""
-    framing = b"content-length: %d\r\n" % length if length is not None else b"transfer-encoding: chunked\r\n" if chunked else b""
-    typed = b"content-type: %b\r\n" % kind if kind else b""
+    framing = b""
+    if length is not None:
+        framing = b"content-length: %d\r\n" % length
+    elif chunked:
+        framing = b"transfer-encoding: chunked\r\n"
     date = CLOCK.line(int(time.time()))
-    reason = REASONS.get(status, "Unknown").encode()
-    return b"HTTP/%b %d %b\r\n%bserver: uvicorn\r\n%b%bvary: Origin\r\n%b\r\n" % (version, status, reason, date, framing, typed, extra)
+    typed = b"content-type: " + kind + b"\r\n" if kind else b""
+    line = b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown"))
+    return b"".join((line, date, b"server: uvicorn\r\n", framing, typed, b"vary: Origin\r\n", extra, b"\r\n"))
 
 
 class Exchange:
     """One request and the answer to it. `on_gone` is called when the caller leaves before the answer is complete."""
 
-    __slots__ = ("body", "close", "connection", "headers", "logged", "method", "on_gone", "path", "record")
+    __slots__ = ("body", "close", "connection", "headers", "logged", "method", "on_gone", "path", "record", "values")
 
     def __init__(self, connection: Connection, record: Record) -> None:
         self.connection = connection
         self.record = record
         self.method = ""
         self.path = ""
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: list[tuple[bytes, bytes]] = []  # as they came, names in lower case
+        self.values: dict[bytes, bytes] = {}  # by name; a violation has been recorded if one came twice
         self.body = b""
         self.close = False  # the connection ends with this answer
         self.logged = True  # control requests are not
         self.on_gone: Callable[[], None] | None = None
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of that (lower-case) name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        """The header of that (lower-case) name."""
+        return self.values.get(name)
 
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -130,6 +139,7 @@ class Connection(asyncio.Protocol):
         self.waiting: deque[Exchange] = deque()  # came before the answer to the last one
         self.reading: Exchange | None = None
         self.fragments: list[bytes] = []
+        self.pairs: list[tuple[bytes, bytes]] = []
         self.served = 0
         self.idle_since = time.monotonic()
         self.paused = False
@@ -155,6 +165,8 @@ class Connection(asyncio.Protocol):
             return
         try:
             self.parser.feed_data(data)
+            if self.reading is not None and self.fragments:
+                self._consider_early(self.reading)
         except httptools.HttpParserUpgrade:
             self.state.violation("upgrade", "a request asked for another protocol")
             self.transport.abort()
@@ -166,6 +178,13 @@ class Connection(asyncio.Protocol):
                 self.state.violation("not_http", f"{problem!r}: {data[:200]!r}")
             self.transport.write(head(400, kind=b"text/plain", length=0, extra=b"connection: close\r\n"))
             self.transport.close()
+
+    def _consider_early(self, exchange: Exchange) -> None:
+        """A part of a body is here, and more is to come: some requests are answered now."""
+        exchange.headers, exchange.values = self.pairs, dict(self.pairs)
+        length = exchange.header(b"content-length")
+        if length and self.handler.early(exchange, int(length), self.fragments[0]):
+            self.early_answer = True
 
     def eof_received(self) -> bool:
         """The other side has ended its half; no HTTP client does so while it waits for an answer."""
@@ -200,6 +219,7 @@ class Connection(asyncio.Protocol):
         self.served += 1
         self.reading = Exchange(self, Record(self.state.seq, self.number, self.served, time.monotonic()))
         self.fragments = []
+        self.pairs = []
 
     def on_url(self, url: bytes) -> None:
         """The request's target, possibly in parts."""
@@ -208,15 +228,10 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        assert self.reading
-        self.reading.headers.append((name.lower(), value))
+        self.pairs.append((name.lower(), value))
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
-        if not self.fragments and self.reading:
-            length = self.reading.header(b"content-length")
-            if length and len(data) < int(length) and self.handler.early(self.reading, int(length), data):
-                self.early_answer = True
         self.fragments.append(data)
 
     def on_message_complete(self) -> None:
@@ -226,6 +241,8 @@ class Connection(asyncio.Protocol):
             return
         self.reading = None
         fragments = self.fragments
+        exchange.headers = self.pairs
+        exchange.values = dict(self.pairs)
         exchange.body = fragments[0] if len(fragments) == 1 else b"".join(fragments)
         record = exchange.record
         record.method = exchange.method = self.parser.get_method().decode()
@@ -282,7 +299,9 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             self.state.ended(exchange.record, "error")
         if reset:
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
             self.transport.abort()
         else:
             self.transport.close()

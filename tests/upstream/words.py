@@ -17,11 +17,13 @@ PER_ATTACHMENT = 85
 PER_TOOL = 8
 VOCABULARY_LIMIT = 1_000_000
 
-_PLAIN = (
+_PLAIN_TEXT = (
     "the river rises behind the gate and the keeper opens it by a hand and measures what flows until the water "
     "below stands level with what the millers asked for and not one bucket more than they paid for this season"
-).split()
-_UNICODE = "Ωmega naïve 水門 шлюз ворота 🌊 Schleuse ورد écluse 수문 ½ 👩‍🔧 ß łódź".split()
+)
+_PLAIN = _PLAIN_TEXT.split(" ")
+_UNICODE_TEXT = "Ωmega naïve 水門 шлюз ворота 🌊 Schleuse écluse 수문 ½ 👩‍🔧 ß łódź"
+_UNICODE = _UNICODE_TEXT.split(" ")
 
 
 def pieces(text: str) -> list[str]:
@@ -58,7 +60,9 @@ def content_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return " ".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+        return " ".join(
+            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
     return ""
 
 
@@ -72,7 +76,9 @@ def message_tokens(messages: list[Any]) -> int:
             total += content.count(" ") + (1 if content and content[0] != " " else 0)
         elif isinstance(content, list):
             total += count(content_text(content))
-            total += PER_ATTACHMENT * sum(1 for part in content if isinstance(part, dict) and part.get("type") not in {"text", "refusal"})
+            total += PER_ATTACHMENT * sum(
+                1 for part in content if isinstance(part, dict) and part.get("type") not in {"text", "refusal"}
+            )
     return total
 
 

@@ -1,6 +1,6 @@
 """Budgets hold under every interleaving: hypothesis and seeded walks, against memory and against a real server.
 
-`pytest -m slow tests/stores/test_budget_semantics.py` runs the full count: 100 000 walks against each store. A walk
+`pytest -m slow tests/budgets/test_semantics.py` runs the full count: 100 000 walks against each store. A walk
 that fails names its seed; `wander(World(server, seed), STEPS)` repeats it.
 """
 

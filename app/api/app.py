@@ -1,0 +1,93 @@
+"""The callers' application: a FastAPI application that serves the data plane itself, before its own machinery."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Coroutine
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from app.api.answers import Send
+from app.api.hot import OPERATIONS, Hot, Receive, Scope
+from app.api.openapi import describe
+from app.errors import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, GatewayError
+
+_BY_STATUS = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}
+
+
+class GatewayApp(FastAPI):
+    """FastAPI, but for the paths in `hot.OPERATIONS`."""
+
+    def __init__(self, hot: Hot, version: str) -> None:
+        super().__init__(
+            title="Sluicegate", version=version, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None
+        )
+        self._hot = hot
+        add_error_handlers(self)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """The hot path for the data plane's paths, FastAPI for everything else."""
+        operation = OPERATIONS.get(scope.get("path", ""))
+        if operation is not None:
+            return self._hot(operation, scope, receive, send)
+        return super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """One page for everything: FastAPI's own routes, and the data plane's."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(super().openapi())
+        return self.openapi_schema
+
+
+def ops_app(version: str, callers: GatewayApp) -> FastAPI:
+    """The operators' application; its page describes the callers' API too."""
+
+    class OpsApp(FastAPI):
+        def openapi(self) -> dict[str, Any]:
+            if self.openapi_schema is None:
+                own, theirs = super().openapi(), callers.openapi()
+                theirs_schemas = theirs["components"]["schemas"]
+                own["paths"] = {**theirs["paths"], **own["paths"]}
+                own["components"] = {
+                    **theirs["components"],
+                    "schemas": {**theirs_schemas, **own["components"].get("schemas", {})},
+                }
+                self.openapi_schema = own
+            return self.openapi_schema
+
+    app = OpsApp(title="Sluicegate", version=version, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
+    add_error_handlers(app)
+    return app
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error in OpenAI's shape, FastAPI's own included."""
+    for kind in (GatewayError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _respond)
+
+
+def _respond(request: Request, error: Exception) -> Response:
+    meant, headers = _meaning(request, error)
+    if meant.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(meant.retry_after))
+    return JSONResponse(meant.document(), status_code=meant.status, headers=headers)
+
+
+def _meaning(request: Request, error: Exception) -> tuple[GatewayError, dict[str, str]]:
+    """What an exception means to whoever asked, and the headers that go with it."""
+    if isinstance(error, GatewayError):
+        return error, {}
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        return GatewayError(INVALID_REQUEST, f"`{place}`: {first['msg']}.", param=place or None), {}
+    if isinstance(error, HTTPException):
+        code = _BY_STATUS.get(error.status_code, INVALID_REQUEST)
+        known = code is not INVALID_REQUEST
+        message = f"There is no {request.method} {request.url.path} here." if known else str(error.detail)
+        return GatewayError(code, message, status=error.status_code), dict(error.headers or {})
+    return GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning), {}

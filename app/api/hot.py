@@ -1,0 +1,169 @@
+"""The data plane as bare ASGI: the handler behind every `POST /v1/...` that reaches a model.
+
+FastAPI's routing, dependencies and responses cost 79 µs where this costs 8, read a stranger's body before they
+authenticate, and never close a generator (`docs/decisions/0002-hot-path.md`). What is served here is documented by
+`api/openapi.py`, and a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
+from functools import lru_cache
+from os import urandom
+from typing import Any
+
+from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
+from app.api.cycle import BODY_FAULT
+from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
+from app.exchange import Batch, Operation
+from app.pipeline.progress import LEFT, Progress
+from app.pipeline.serve import Arrival, Services, serve
+
+_log = logging.getLogger("sluicegate")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+OPERATIONS: dict[str, Operation] = {
+    "/v1/chat/completions": Operation.CHAT,
+    "/v1/completions": Operation.COMPLETION,
+    "/v1/embeddings": Operation.EMBEDDINGS,
+}
+"""The hot dispatch table: path to operation."""
+
+
+class Hot:
+    """Serves the data plane."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def __call__(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens to it."""
+        if scope["method"] != "POST":
+            error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
+            await send_error(send, error, [(b"allow", b"POST")])
+            return
+        progress = Progress(f"req_{urandom(16).hex()}", operation)
+        credentials, length = read_headers(scope["headers"])
+
+        async def read_body(limit: int) -> bytes:
+            return await _read_body(scope, receive, length, limit)
+
+        try:
+            async with aclosing(serve(Arrival(credentials, read_body), progress, self._services)) as flow:
+                try:
+                    await _relay(flow, progress, send)
+                except asyncio.CancelledError as cancellation:
+                    progress.cut(cancellation)
+                    raise
+        except asyncio.CancelledError:
+            if progress.shut_down:
+                await _say_goodbye(progress, send)
+
+
+def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:
+    """The credentials that the request shows, without their scheme, and the body's stated length (-1 when unknown)."""
+    credentials: tuple[bytes, ...] = ()
+    length = -1
+    for name, value in headers:
+        if name == b"authorization":
+            credentials += (value[7:].strip() if value[:7].lower() == b"bearer " else value,)
+        elif name in (b"x-api-key", b"api-key"):
+            credentials += (value,)
+        elif name == b"content-length":
+            length = int(value)
+    return credentials, length
+
+
+async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) -> bytes:
+    """The whole body: refused unread when its stated length is over the limit, else as soon as it grows over it."""
+    pieces: list[bytes] = []
+    size = 0
+    more = length <= limit
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise scope.get(BODY_FAULT) or asyncio.CancelledError(LEFT)
+        body: bytes = message["body"]
+        more = message.get("more_body", False)
+        if not more and not pieces:
+            return body
+        pieces.append(body)
+        size += len(body)
+        if size > limit:
+            break
+    else:
+        if length <= limit:
+            return b"".join(pieces)
+    raise GatewayError(
+        REQUEST_TOO_LARGE, f"The body is larger than {limit} bytes, the most that is taken here.", param=None
+    )
+
+
+async def _relay(flow: AsyncGenerator[Batch, None], progress: Progress, send: Send) -> None:
+    """Send what the path yields; an error before its first batch is a status, after it an event of the stream."""
+    try:
+        batch = await anext(flow)
+    except GatewayError as error:
+        await send_error(send, error, _headers(progress))
+        return
+    except Exception:
+        _log.exception("a request failed inside the gateway", extra={"request_id": progress.request_id})
+        await send_error(send, GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning), _headers(progress))
+        return
+    progress.status = 200
+    if progress.call is not None and progress.call.stream:
+        await _stream(flow, batch, progress, send)
+        return
+    await send_json(send, 200, batch[0].data, _headers(progress))
+    async for _ in flow:
+        raise AssertionError("an answer that is not streamed has one event")
+
+
+async def _say_goodbye(progress: Progress, send: Send) -> None:
+    """The gateway is shutting down, and this request took longer than it may."""
+    error = GatewayError(OVERLOADED, "The gateway is shutting down.", retry_after=1.0)
+    if not progress.status:
+        await send_error(send, error, _headers(progress))
+    elif progress.call is not None and progress.call.stream:
+        await send({"type": "http.response.body", "body": error_event(error)})
+
+
+async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Progress, send: Send) -> None:
+    await start_stream(send, _headers(progress))
+    try:
+        await send({"type": "http.response.body", "body": events(batch), "more_body": True})
+        progress.sent()
+        progress.first_at = progress.last_at
+        async for more in flow:
+            body = events(more)
+            if body:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                progress.sent()
+        last = DONE
+    except GatewayError as error:
+        last = error_event(error)
+    except Exception:
+        _log.exception("a stream failed inside the gateway", extra={"request_id": progress.request_id})
+        last = error_event(GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning))
+    await send({"type": "http.response.body", "body": last})
+
+
+def _headers(progress: Progress) -> Headers:
+    """What every answer of the data plane says about itself; `server-timing` is the gateway's time so far, in ms."""
+    headers = [
+        (b"x-request-id", progress.request_id.encode()),
+        (b"server-timing", b"gateway;dur=%.3f" % (sum(progress.own) * 1000)),
+    ]
+    if progress.deployment is not None and progress.arm is not None:
+        headers += _served_by(progress.deployment.name, progress.arm)
+    return headers
+
+
+@lru_cache(maxsize=4096)
+def _served_by(deployment: str, arm: str) -> Headers:
+    return [(b"x-sluicegate-deployment", deployment.encode()), (b"x-sluicegate-arm", arm.encode())]

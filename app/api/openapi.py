@@ -1,0 +1,77 @@
+"""The OpenAPI page of the data plane, which FastAPI does not route: made from `hot.OPERATIONS` and `api/schemas.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.api.hot import OPERATIONS
+from app.api.schemas import (
+    ChatRequest,
+    ChatResponse,
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingsRequest,
+    EmbeddingsResponse,
+    ErrorResponse,
+)
+from app.errors import CODES
+from app.exchange import Operation
+
+SHAPES: dict[Operation, tuple[str, type[BaseModel], type[BaseModel]]] = {
+    Operation.CHAT: ("Create a chat completion", ChatRequest, ChatResponse),
+    Operation.COMPLETION: ("Create a text completion", CompletionRequest, CompletionResponse),
+    Operation.EMBEDDINGS: ("Create embeddings", EmbeddingsRequest, EmbeddingsResponse),
+}
+_REFERENCE = "#/components/schemas/{model}"
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
+}
+
+
+def describe(page: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI's page with the data plane's paths, schemas and credentials added."""
+    models = {model for _, request, response in SHAPES.values() for model in (request, response)} | {ErrorResponse}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=_REFERENCE)[1]["$defs"]
+    components = page.setdefault("components", {})
+    components.setdefault("schemas", {}).update(schemas)
+    components["securitySchemes"] = _SECURITY
+    for path, operation in OPERATIONS.items():
+        page["paths"][path] = {"post": _operation(path, *SHAPES[operation])}
+    page["paths"] = dict(sorted(page["paths"].items()))
+    return page
+
+
+def _operation(path: str, summary: str, request: type[BaseModel], response: type[BaseModel]) -> dict[str, Any]:
+    answer = {"application/json": {"schema": _reference(response)}}
+    if path != "/v1/embeddings":
+        answer["text/event-stream"] = {
+            "schema": {"type": "string", "description": "With `stream: true`: server-sent events."}
+        }
+    statuses: dict[int, list[str]] = {}
+    for code in CODES.values():
+        statuses.setdefault(code.status, []).append(code.name)
+    errors = {
+        str(status): {
+            "description": ", ".join(f"`{name}`" for name in names),
+            "content": {"application/json": {"schema": _reference(ErrorResponse)}},
+        }
+        for status, names in sorted(statuses.items())
+    }
+    return {
+        "summary": summary,
+        "tags": ["data plane"],
+        "operationId": path.removeprefix("/v1/").replace("/", "_"),
+        "security": [{name: []} for name in _SECURITY],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _reference(request)}}},
+        "responses": {"200": {"description": "The answer.", "content": answer}, **errors},
+    }
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(model=model.__name__)}

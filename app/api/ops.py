@@ -1,0 +1,91 @@
+"""What operators ask: metrics, the API's page, and the running configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from app.api.hot import read_headers
+from app.cells import Series
+from app.errors import INVALID_API_KEY, MODEL_NOT_ALLOWED, GatewayError
+from app.exchange import JsonObject
+from app.exposition import CONTENT_TYPE, render
+from app.table import Admin, State
+
+_audit = logging.getLogger("sluicegate.audit")
+_PIECE = 32
+
+Read = Callable[[], Iterable[tuple[Series, tuple[float, ...]]]]
+Reload = Callable[[], Awaitable[JsonObject]]
+
+
+class Operators:
+    """Checks operators' credentials against the running table."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def viewer(self, request: Request) -> Admin:
+        """Whoever may read. Raises `GatewayError` `invalid_api_key`."""
+        credentials, _ = read_headers(request.scope["headers"])
+        admin = self._state.table.admin(credentials[0]) if credentials else None
+        if admin is None:
+            raise GatewayError(INVALID_API_KEY, "This needs an admin key (`admin.keys` in the configuration).")
+        return admin
+
+    def admin(self, request: Request) -> Admin:
+        """Whoever may change things. Raises `GatewayError` also for viewers."""
+        admin = self.viewer(request)
+        if admin.role != "admin":
+            raise GatewayError(
+                MODEL_NOT_ALLOWED, f"The key `{admin.name}` may look, not change.", code_name="permission_denied"
+            )
+        return admin
+
+
+def metrics(read: Read, guard: Callable[[Request], Admin] | None) -> APIRouter:
+    """`GET /metrics`. `guard` is given where strangers could reach it."""
+    router = APIRouter(tags=["operators"], dependencies=[Depends(guard)] if guard is not None else [])
+
+    @router.get("/metrics", summary="Prometheus metrics of all workers", response_class=Response)
+    async def scrape() -> Response:
+        return StreamingResponse(_in_turns(render(read())), media_type=CONTENT_TYPE)
+
+    return router
+
+
+async def _in_turns(pieces: Iterator[str]) -> AsyncIterator[str]:
+    """The exposition in small pieces, between which requests get their turn."""
+    held: list[str] = []
+    for piece in pieces:
+        held.append(piece)
+        if len(held) >= _PIECE:
+            yield "".join(held)
+            held.clear()
+            await asyncio.sleep(0)
+    yield "".join(held)
+
+
+def config_admin(operators: Operators, shown: Callable[[], JsonObject], reload: Reload) -> APIRouter:
+    """`GET /admin/v1/config` and `POST /admin/v1/config/reload`."""
+    router = APIRouter(prefix="/admin/v1", tags=["operators"])
+
+    @router.get("/config", summary="The running configuration, without secrets")
+    async def show(request: Request) -> JSONResponse:
+        operators.viewer(request)
+        return JSONResponse(shown())
+
+    @router.post("/config/reload", summary="Read the configuration file again")
+    async def again(request: Request) -> JSONResponse:
+        admin = operators.admin(request)
+        result = await reload()
+        _audit.info(
+            "config reload", extra={"who": admin.name, "result": result["result"], "version": result["version"]}
+        )
+        return JSONResponse(result, status_code=200 if result["result"] != "refused" else 400)
+
+    return router

@@ -1,0 +1,124 @@
+"""The data plane's documented shapes. Requests: what the gateway checks; every other field goes through untouched.
+
+A test holds these schemas and `pipeline.validate` equal: what one accepts or rejects, the other does.
+Source: platform.openai.com/docs/api-reference.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+Name = Annotated[StrictStr, Field(min_length=1, description="A public model name, as `GET /v1/models` lists it.")]
+Choices = Annotated[StrictInt, Field(ge=1, le=128, description="How many answers to make.")]
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class StreamOptions(_Open):
+    """Only together with `stream: true`."""
+
+    include_usage: StrictBool | None = Field(None, description="Send a last chunk with the usage of the whole request.")
+
+
+class Message(_Open):
+    """One turn; tool calls, names and whatever else it has go through."""
+
+    role: StrictStr
+    content: StrictStr | list[Any] | None = None
+
+
+class Request(_Open):
+    """What all requests share."""
+
+    model: Name
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    n: Choices | None = None
+
+
+class ChatRequest(Request):
+    """`POST /v1/chat/completions`: tools, vision parts, `response_format`, `logprobs` and vLLM's extras go through."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="Output tokens per answer, at most.")
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        None, description="The newer name of `max_tokens`."
+    )
+
+
+class CompletionRequest(Request):
+    """`POST /v1/completions`."""
+
+    prompt: StrictStr | Annotated[list[Any], Field(min_length=1)]
+    max_tokens: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="Output tokens per answer, at most.")
+
+
+class EmbeddingsRequest(Request):
+    """`POST /v1/embeddings`. Not streamed."""
+
+    input: StrictStr | Annotated[list[Any], Field(min_length=1)]
+
+
+class UsageBody(_Open):
+    """Tokens of the request, as the provider reports them."""
+
+    prompt_tokens: int
+    completion_tokens: int | None = None
+    total_tokens: int
+
+
+class Choice(_Open):
+    """One answer, or one piece of one."""
+
+    index: int
+    finish_reason: str | None = None
+
+
+class ChatResponse(_Open):
+    """A chat completion; with `stream: true` a series of `chat.completion.chunk` events and `[DONE]`."""
+
+    id: str
+    object: Literal["chat.completion", "chat.completion.chunk"]
+    created: int
+    model: str = Field(description="The upstream's own name of the model that answered.")
+    choices: list[Choice]
+    usage: UsageBody | None = None
+
+
+class CompletionResponse(_Open):
+    """A text completion; with `stream: true` a series of events and `[DONE]`."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: UsageBody | None = None
+
+
+class EmbeddingsResponse(_Open):
+    """One vector per input."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    model: str
+    usage: UsageBody | None = None
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong; `code` is stable (docs/errors.md)."""
+
+    message: str
+    type: str | None
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    """Every error, in OpenAI's shape."""
+
+    error: ErrorDetail

@@ -1,0 +1,153 @@
+"""Log lines leave through one thread with a bounded queue: no request waits for a terminal, a pipe or a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import queue
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from app.cells import Counter
+from app.exchange import JsonObject
+
+FLUSH_EVERY = 0.1
+MOST_QUEUED = 20_000
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+class LineLog:
+    """The access log. Lines gather for `FLUSH_EVERY` seconds, then go to a writer thread.
+
+    What comes over `MOST_QUEUED` is dropped and counted. `shared` is for a descriptor to which several processes
+    write: then lines leave in pieces that a pipe takes whole.
+    """
+
+    def __init__(self, form: str, dropped: Counter, descriptor: int = 1, *, shared: bool = False) -> None:
+        self._render = _json if form == "json" else _text
+        self._dropped = dropped
+        self._descriptor = descriptor
+        self._lines: list[JsonObject] = []
+        self._most = select.PIPE_BUF if shared else sys.maxsize
+        # Each of these three numbers is changed by one thread only: `+=` is no atomic operation.
+        self._queued = 0
+        self._done = 0
+        self._failed = 0
+        self._told = 0
+        self._flush_due = False
+        self._queue: queue.SimpleQueue[list[JsonObject] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="access-log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: JsonObject) -> None:
+        """Queue a line."""
+        if len(self._lines) + self._queued - self._done >= MOST_QUEUED:
+            self._dropped.inc()
+            return
+        self._lines.append(line)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_later(FLUSH_EVERY, self._flush)
+
+    def close(self) -> None:
+        """Write what is queued, and end the thread; waits two seconds at most."""
+        self._flush()
+        self._queue.put(None)
+        self._thread.join(2.0)
+        self._tell()
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._tell()
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._queued += len(lines)
+            self._queue.put(lines)
+
+    def _tell(self) -> None:
+        """Count what the thread could not write: metrics belong to the event loop."""
+        failed = self._failed
+        self._dropped.inc(failed - self._told)
+        self._told = failed
+
+    def _write_all(self) -> None:
+        while (lines := self._queue.get()) is not None:
+            for count, data in self._pieces([self._render(line) for line in lines]):
+                try:
+                    self._write(data)
+                except OSError:
+                    self._failed += count
+            self._done += len(lines)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def _pieces(self, rendered: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Lines put together to writes, with how many each holds."""
+        held: list[bytes] = []
+        size = 0
+        for line in rendered:
+            if held and size + len(line) > self._most:
+                yield len(held), b"".join(held)
+                held, size = [], 0
+            held.append(line)
+            size += len(line)
+        yield len(held), b"".join(held)
+
+
+def _json(line: JsonObject) -> bytes:
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+    except TypeError:  # a number beyond 64 bits: a caller may ask for as many tokens
+        return json.dumps(line, default=datetime.isoformat).encode() + b"\n"
+
+
+def _text(line: JsonObject) -> bytes:
+    head = f"{line['ts']:%H:%M:%S} {line['outcome']:<18} {line['model']}"
+    rest = " ".join(
+        f"{name}={value}" for name, value in line.items() if name not in {"ts", "event", "outcome", "model"}
+    )
+    return " ".join(f"{head} {rest}".splitlines()).encode(errors="backslashreplace") + b"\n"
+
+
+class JsonFormatter(logging.Formatter):
+    """The gateway's own messages, in the same form as the access log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One JSON object on one line."""
+        line: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        line.update({name: value for name, value in vars(record).items() if name not in _STANDARD})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
+
+
+def set_up(form: str, level: int = logging.INFO) -> None:
+    """Send every logger's messages to standard error, as JSON or as text for a terminal."""
+    handler = logging.StreamHandler(sys.stderr)
+    maker: Callable[[], logging.Formatter] = (
+        JsonFormatter
+        if form == "json"
+        else lambda: logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    )
+    handler.setFormatter(maker())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("httpcore2").setLevel(logging.WARNING)

@@ -1,0 +1,260 @@
+"""The composition root: makes everything that one serving process is made of, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from app import table as tables
+from app.api.app import GatewayApp, ops_app
+from app.api.catalogue import catalogue, probes
+from app.api.hot import Hot
+from app.api.ops import Operators, config_admin, metrics
+from app.api.server import Bounds, Protocol
+from app.cells import Cells, Series, read_files
+from app.config import Config, as_json, is_loopback, redacted
+from app.control.reload import Reloader, ReloadResult
+from app.exchange import JsonObject
+from app.logs import LineLog
+from app.pipeline.admit import Admission
+from app.pipeline.attempts import Attempts
+from app.pipeline.call import Caller
+from app.pipeline.endpoints import Endpoints
+from app.pipeline.record import Recorder
+from app.pipeline.retries import RetryBudgets
+from app.pipeline.serve import Services
+from app.process import watch_process
+from app.providers.health import Prober, describe
+from app.providers.registry import DIALECTS
+from app.providers.transport import HttpTransport
+from app.tasks import TaskGroup
+from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, Telemetry
+from app.version import VERSION
+
+_log = logging.getLogger("sluicegate")
+_CUT_WITHIN = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets of one gateway: callers' and, where there is one, operators'. Workers share them."""
+
+    callers: socket.socket
+    ops: socket.socket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a process needs to serve. `metrics_dir` is where workers keep their cells when there are several."""
+
+    config: Config
+    path: Path
+    listeners: Listeners
+    overrides: dict[str, object]
+    """Settings of the command line, by path; they win over the file on every reload too."""
+    worker: int = 0
+    metrics_dir: Path | None = None
+
+    def for_worker(self, number: int, metrics_dir: Path) -> Launch:
+        """The same for one worker of several."""
+        return replace(self, worker=number, metrics_dir=metrics_dir)
+
+
+def listen(config: Config) -> Listeners:
+    """Bind what the configuration names. Raises `OSError`, its text naming the address."""
+    server = config.server
+    return Listeners(
+        _bind(server.host, server.port), _bind(server.ops.host, server.ops.port) if server.ops is not None else None
+    )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    bound.listen(2048)
+    bound.settimeout(0)
+    return bound
+
+
+class Process:
+    """One serving process."""
+
+    def __init__(self, launch: Launch) -> None:
+        config = launch.config
+        self._launch = launch
+        self._loop = asyncio.get_running_loop()
+        self._tasks = TaskGroup("main")
+        self._stopping = False
+        self._supervisor = os.getppid() if launch.metrics_dir is not None else None
+        self._cells = Cells(launch.metrics_dir, f"worker-{launch.worker}")
+        self._successor = bool(self._cells.catalogue)
+        """Whether it takes the place of a worker that died: then the supervisor's configuration may be out of date."""
+        self._telemetry = telemetry = Telemetry(self._cells)
+        shared = launch.metrics_dir is not None
+        self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._state = tables.State(tables.build(config))
+        self._reloader = Reloader(
+            launch.path, self._state, config, os.environ, overrides=launch.overrides, on_reload=[self._reloaded]
+        )
+        self._endpoints = Endpoints(self._loop.time)
+        self._transport = HttpTransport()
+        self._admission = Admission(self._state)
+        caller = Caller(
+            self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), Attempts(telemetry, self._loop.time)
+        )
+        recorder = Recorder(telemetry, self._log, config.telemetry.metrics_tenants)
+        self._services = Services(self._state, self._admission, caller, recorder)
+        self._servers = self._make_servers(config)
+        telemetry.gauge(BUILD_INFO, VERSION).set(1)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; then let what runs end, within `server.shutdown_timeout`."""
+        for number in (signal.SIGTERM, signal.SIGINT) if self._supervisor is None else (signal.SIGTERM,):
+            self._loop.add_signal_handler(number, self.stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
+        if self._successor:
+            await self._reloader.reload()
+        prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
+        self._tasks.spawn("health", prober.run())
+        self._tasks.spawn("config", self._reloader.watch())
+        self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
+        # Every async generator of the path is closed by `aclosing`: the loop need not keep track of them (1 µs each).
+        sys.set_asyncgen_hooks(None, None)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+        self._announce()
+        try:
+            await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
+        finally:
+            await self._cut()
+            await self._tasks.aclose()
+            await self._transport.aclose()
+            self._log.close()
+
+    def stop(self) -> None:
+        """Stop taking requests; a second call stops waiting for those that run."""
+        for server, _ in self._servers:
+            server.force_exit = self._stopping
+            server.should_exit = True
+        self._stopping = True
+
+    async def _cut(self) -> None:
+        """End the requests that still run: each is settled and recorded before the log is closed."""
+        running = [task for server, _ in self._servers for task in server.server_state.tasks]
+        for task in running:
+            if not task.cancelling():
+                task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_CUT_WITHIN)
+
+    async def reload(self) -> JsonObject:
+        """Read the configuration again, here and, through the supervisor, in the other workers."""
+        result = await self._reloader.reload()
+        if self._supervisor is not None and self._supervisor == os.getppid() and not result.problems:
+            os.kill(self._supervisor, signal.SIGHUP)
+        return _document(result)
+
+    def _reloaded(self, result: ReloadResult) -> None:
+        document = _document(result)
+        Protocol.bounds = _bounds(self._reloader.config)
+        self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
+        if result.changed or result.problems:
+            _log.log(logging.ERROR if result.problems else logging.INFO, "config reload", extra=document)
+
+    def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
+        Protocol.bounds = _bounds(config)
+        operators = Operators(self._state)
+        callers = GatewayApp(Hot(self._services), VERSION)
+        callers.include_router(catalogue(self._state))
+        callers.include_router(probes(self._readiness))
+        ops_socket = self._launch.listeners.ops
+        open_to_strangers = ops_socket is None and not is_loopback(config.server.host)
+        ops = callers if ops_socket is None else ops_app(VERSION, callers)
+        ops.include_router(metrics(self._read_cells, operators.viewer if open_to_strangers else None))
+        ops.include_router(config_admin(operators, lambda: redacted(self._reloader.config), self.reload))
+        servers = [(self._server(callers, config), self._launch.listeners.callers)]
+        if ops_socket is not None:
+            ops.include_router(probes(self._readiness))
+            servers.append((self._server(ops, config), ops_socket))
+        return servers
+
+    def _server(self, app: Any, config: Config) -> uvicorn.Server:
+        settings = uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            interface="asgi3",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=math.ceil(config.server.shutdown_timeout),
+            backlog=2048,
+        )
+        return _Server(settings)
+
+    def _read_cells(self) -> Iterable[tuple[Series, tuple[float, ...]]]:
+        if self._launch.metrics_dir is not None:
+            return read_files(self._launch.metrics_dir)
+        return self._cells.read()
+
+    def _readiness(self) -> dict[str, str]:
+        deployments = self._state.table.deployments.values()
+        checks = {f"deployment {one.name}": describe(one, self._endpoints) for one in deployments}
+        served = any(self._endpoints.state(endpoint).up for one in deployments for endpoint in one.endpoints)
+        gateway = "shutting down" if self._stopping else "ok" if served else "no deployment has an endpoint that is up"
+        return {"gateway": gateway, **checks}
+
+    def _announce(self) -> None:
+        listeners = self._launch.listeners
+        where = {"url": _url(listeners.callers), "worker": self._launch.worker, "pid": os.getpid()}
+        if listeners.ops is not None:
+            where["ops_url"] = _url(listeners.ops)
+        _log.info("listening", extra=where)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: two of them share one process."""
+
+    def capture_signals(self) -> Any:
+        return nullcontext()
+
+
+def _bounds(config: Config) -> Bounds:
+    server = config.server
+    return Bounds(head=server.header_timeout, body=server.body_timeout, idle=server.keep_alive)
+
+
+def _document(result: ReloadResult) -> JsonObject:
+    return {
+        "result": "refused" if result.problems else "changed" if result.changed else "unchanged",
+        "version": result.version,
+        "problems": as_json(result.problems),
+        "warnings": as_json(result.warnings),
+    }
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

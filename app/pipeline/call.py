@@ -1,0 +1,309 @@
+"""Stage 8: call the upstream. Deadlines, retry and fallback, all before the first event; after it, never again.
+
+A retry goes to the same deployment after a failed connection, a 429, a 503, or a stream whose first event is an error:
+to another endpoint at once where there is one, else after the upstream's `retry-after`. It costs from a budget of 10 %
+of the deployment's traffic. What cannot be retried, and is not the caller's own fault, goes to the next deployment of
+the plan. Everything lies inside the first deployment's `timeouts.total`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, GatewayError, Outcome, UpstreamFailure
+from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts
+from app.pipeline.attempts import Attempt, Attempts
+from app.pipeline.endpoints import Endpoints
+from app.pipeline.plan import Plan
+from app.pipeline.progress import CALL, RELAY, Progress
+from app.pipeline.retries import RetryBudgets
+from app.table import Deployment
+
+MAX_BODY = 64 * 1024 * 1024
+MAX_ERROR_BODY = 64 * 1024
+DEFAULT_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+"""Seconds. A `retry-after` up to here is waited for; a longer one is the caller's to wait for."""
+MOST_ATTEMPTS = 3
+"""At one deployment, for one request."""
+
+
+class Reply(Protocol):
+    """An upstream's response whose head has come."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names; repeated ones are joined with a comma."""
+
+    async def read(self) -> bytes:
+        """The next piece of the body, everything that is here; empty at the end. Raises `UpstreamFailure`."""
+
+    async def read_all(self, limit: int) -> bytes:
+        """The whole body. Raises `UpstreamFailure`, also when it is longer than `limit` bytes."""
+
+    def close(self) -> None:
+        """Give the connection back when the body is complete, else abort it, so that the upstream notices at once."""
+
+
+class Transport(Protocol):
+    """Sends one HTTP request to one endpoint."""
+
+    async def send(self, endpoint: Endpoint, request: Outbound, timeouts: Timeouts, deadline: float) -> Reply:
+        """The reply, as soon as its head is here. `deadline` is loop time. Raises `UpstreamFailure`."""
+
+
+class Decoder(Protocol):
+    """Turns one answer into events. Raises `ValueError` on what is no answer in its dialect."""
+
+    finished: bool
+    """Whether the answer has come to its own end."""
+    failure: Event | None
+    """The error that ended the answer from inside, with `error` set; events before it were handed out."""
+
+    def feed(self, piece: bytes) -> Batch:
+        """The events of a stream that this piece of its body completes; an empty piece is the body's end."""
+
+    def body(self, data: bytes) -> Batch:
+        """The one event that a whole JSON body is; none when it is an error."""
+
+
+class Dialect(Protocol):
+    """Speaks one provider's API. Pure: no I/O."""
+
+    def encode(self, call: Call, deployment: Deployment, request_id: str) -> Outbound:
+        """The request for the upstream. Raises `GatewayError` where the provider cannot do what is asked."""
+
+    def decoder(self, call: Call) -> Decoder:
+        """A fresh decoder for this call's answer."""
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> GatewayError:
+        """What an upstream's refusal means to the caller. Names neither addresses nor credentials."""
+
+
+class Answer:
+    """An upstream's answer whose first events are here. A context manager: leaving it lets go of the connection."""
+
+    __slots__ = ("_attempt", "_decoder", "_dialect", "_progress", "_reply", "first")
+
+    def __init__(
+        self, first: Batch, reply: Reply, decoder: Decoder, dialect: Dialect, attempt: Attempt, progress: Progress
+    ) -> None:
+        self._reply = reply
+        self._decoder = decoder
+        self._dialect = dialect
+        self._attempt = attempt
+        self._progress = progress
+        self.first = first
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.finished = self._decoder.finished
+        self._reply.close()
+        self._attempt.end("ok" if self._decoder.finished else "cut")
+
+    async def more(self) -> Batch:
+        """The next events; empty at the end. Raises `GatewayError` when the stream breaks or carries an error."""
+        progress = self._progress
+        decoder = self._decoder
+        try:
+            while not decoder.finished and decoder.failure is None:
+                progress.mark(RELAY)
+                piece = await self._reply.read()
+                progress.resume()
+                batch = decoder.feed(piece)
+                if batch:
+                    self._attempt.chunk(progress.resumed)
+                    return batch
+        except UpstreamFailure as failure:
+            self._attempt.failed(failure)
+            raise failed(failure, progress) from failure
+        except ValueError as error:
+            self._attempt.end("malformed")
+            raise malformed(error, progress) from error
+        if decoder.failure is not None:
+            raise self._broken(decoder.failure)
+        return []
+
+    def _broken(self, event: Event) -> GatewayError:
+        self._attempt.end("error_event")
+        self._progress.detail = event.data[:500].decode("utf-8", "replace")
+        return self._dialect.error(max(event.error, 500), {}, event.data, self._attempt.deployment)
+
+
+class Caller:
+    """Makes attempts until one has begun to answer."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        dialects: Mapping[str, Dialect],
+        endpoints: Endpoints,
+        retries: RetryBudgets,
+        attempts: Attempts,
+    ) -> None:
+        self._transport = transport
+        self._dialects = dialects
+        self._endpoints = endpoints
+        self._retries = retries
+        self._attempts = attempts
+
+    async def call(self, call: Call, plan: Plan, progress: Progress) -> Answer:
+        """The answer of the first deployment of the plan that gives one. Raises `GatewayError` when none does."""
+        deadline = asyncio.get_running_loop().time() + plan.choices[0][1].timeouts.total
+        last = len(plan.choices) - 1
+        for place, (arm, deployment) in enumerate(plan.choices):
+            progress.arm, progress.deployment = arm, deployment
+            try:
+                return await self._deployment(call, arm, deployment, progress, deadline, final=place == last)
+            except GatewayError as error:
+                if place == last or not _may_fall_back(error) or asyncio.get_running_loop().time() >= deadline:
+                    raise
+        raise AssertionError("a plan is never empty")
+
+    async def _deployment(
+        self, call: Call, arm: Arm, deployment: Deployment, progress: Progress, deadline: float, *, final: bool
+    ) -> Answer:
+        """Attempts at one deployment, retries included."""
+        tried: set[Endpoint] = set()
+        self._retries.earn(deployment.name)
+        for attempts_left in range(MOST_ATTEMPTS - 1, -1, -1):
+            state = self._endpoints.choose(deployment, tried, last_resort=final)
+            if state is None:
+                raise GatewayError(
+                    UPSTREAM_ERROR, f"No endpoint of `{deployment.name}` is reachable at present.", retry_after=1.0
+                )
+            attempt = self._attempts.begin(call, arm, deployment, state)
+            progress.attempts += 1
+            try:
+                return await self._attempt(call, deployment, attempt, progress, deadline)
+            except GatewayError as error:
+                if not attempt.retryable or not attempts_left:
+                    raise
+                tried.add(state.endpoint)
+                if not await self._may_retry(deployment, tried, error, deadline, progress, final=final):
+                    raise
+            finally:
+                attempt.end_unless_answering()
+        raise AssertionError("the last attempt answers or raises")
+
+    async def _may_retry(
+        self,
+        deployment: Deployment,
+        tried: set[Endpoint],
+        error: GatewayError,
+        deadline: float,
+        progress: Progress,
+        *,
+        final: bool,
+    ) -> bool:
+        """Whether, after the wait that is due, another attempt at this deployment is in order."""
+        pause = 0.0
+        if not any(self._endpoints.state(endpoint).up for endpoint in deployment.endpoints if endpoint not in tried):
+            pause = DEFAULT_PAUSE if error.retry_after is None else error.retry_after
+            if pause > (LONGEST_PAUSE if final else DEFAULT_PAUSE):
+                return False
+            tried.clear()
+        if asyncio.get_running_loop().time() + pause >= deadline or not self._retries.spend(deployment.name):
+            return False
+        if pause:
+            progress.mark(CALL)
+            await asyncio.sleep(pause)
+            progress.resume()
+        return True
+
+    async def _attempt(
+        self, call: Call, deployment: Deployment, attempt: Attempt, progress: Progress, deadline: float
+    ) -> Answer:
+        """One request to one endpoint, up to its first event."""
+        dialect = self._dialects[deployment.provider]
+        request = dialect.encode(call, deployment, progress.request_id)
+        billed_before = progress.reached
+        progress.reached = True
+        progress.mark(CALL)
+        reply: Reply | None = None
+        try:
+            reply = await self._transport.send(attempt.endpoint, request, deployment.timeouts, deadline)
+            if reply.status != 200:
+                progress.reached = billed_before
+                raise await self._refused(reply, dialect, attempt)
+            decoder = dialect.decoder(call)
+            first = await self._first(call, reply, decoder, progress)
+            if not first:
+                progress.reached = billed_before
+                raise self._bad_start(decoder.failure, dialect, attempt, progress)
+            attempt.answering(progress.resumed)
+            answer, reply = Answer(first, reply, decoder, dialect, attempt, progress), None
+            return answer
+        except UpstreamFailure as failure:
+            attempt.failed(failure)
+            progress.reached = failure.sent or billed_before
+            raise failed(failure, progress) from failure
+        except ValueError as error:
+            attempt.end("malformed")
+            raise malformed(error, progress) from error
+        finally:
+            if reply is not None:
+                reply.close()
+
+    async def _first(self, call: Call, reply: Reply, decoder: Decoder, progress: Progress) -> Batch:
+        """The first events: the whole answer of a call that is not streamed."""
+        if not call.stream:
+            data = await reply.read_all(MAX_BODY)
+            progress.resume()
+            return decoder.body(data)
+        if "event-stream" not in reply.headers.get("content-type", ""):
+            raise ValueError("a stream was asked for, something else came")
+        batch: Batch = []
+        while not batch and not decoder.finished and decoder.failure is None:
+            batch = decoder.feed(await reply.read())
+        progress.resume()
+        return batch
+
+    async def _refused(self, reply: Reply, dialect: Dialect, attempt: Attempt) -> GatewayError:
+        """The answer to a status that is not 200: nothing was made, nothing is billed."""
+        body = await reply.read_all(MAX_ERROR_BODY)
+        attempt.refused(reply.status)
+        return dialect.error(reply.status, reply.headers, body, attempt.deployment)
+
+    def _bad_start(self, failure: Event | None, dialect: Dialect, attempt: Attempt, progress: Progress) -> GatewayError:
+        """The answer to a 200 that is empty or begins with an error."""
+        if failure is None:
+            attempt.refused_in_stream(500)
+            progress.detail = "an empty stream"
+            return GatewayError(UPSTREAM_ERROR, "The upstream's stream held no answer.")
+        attempt.refused_in_stream(failure.error)
+        return dialect.error(failure.error, {}, failure.data, attempt.deployment)
+
+
+def _may_fall_back(error: GatewayError) -> bool:
+    """Whether another deployment may do better: not where the request itself was at fault."""
+    return error.outcome in (Outcome.UPSTREAM_ERROR, Outcome.UPSTREAM_TIMEOUT)
+
+
+def failed(failure: UpstreamFailure, progress: Progress) -> GatewayError:
+    """What a failure of the transport means to the caller; the detail stays with the operator."""
+    progress.detail = failure.detail
+    progress.resume()
+    if failure.failure in TIMEOUTS:
+        return GatewayError(UPSTREAM_TIMEOUT, "The upstream did not answer in time.")
+    if failure.failure is Failure.CONNECT:
+        return GatewayError(UPSTREAM_ERROR, "The upstream could not be reached.")
+    return GatewayError(UPSTREAM_ERROR, "The upstream's answer broke off.")
+
+
+def malformed(error: ValueError, progress: Progress) -> GatewayError:
+    """What an answer that is none means to the caller."""
+    progress.detail = str(error)
+    progress.resume()
+    return GatewayError(UPSTREAM_ERROR, "The upstream's answer is malformed.")

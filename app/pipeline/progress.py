@@ -1,0 +1,115 @@
+"""What is known so far about one request: filled in by the stages, read by `settle` and `record` at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Final
+
+from app.errors import GatewayError, Outcome
+from app.exchange import Arm, Batch, Call, Operation, Principal, Usage
+from app.table import Deployment
+
+AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
+STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
+
+LEFT: Final = "the caller left"
+"""The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
+FULL_SOCKET: Final = 0.005
+"""Seconds. A write that takes longer was waiting for its caller."""
+
+
+class Progress:
+    """One request's facts and its own time per stage.
+
+    Times are `perf_counter` seconds. `own[stage]` is what the gateway itself spent; a wait for the caller or the
+    upstream lies between `mark` (which closes a stretch of own time) and `resume` (which begins the next).
+    """
+
+    __slots__ = (
+        "arm",
+        "attempts",
+        "began",
+        "call",
+        "cost",
+        "counted",
+        "deployment",
+        "detail",
+        "error",
+        "finished",
+        "first_at",
+        "last_at",
+        "operation",
+        "outcome",
+        "own",
+        "principal",
+        "reached",
+        "reported",
+        "request_id",
+        "resumed",
+        "shut_down",
+        "status",
+        "usage",
+    )  # fmt: skip
+
+    def __init__(self, request_id: str, operation: Operation) -> None:
+        self.request_id = request_id
+        self.operation = operation
+        self.principal: Principal | None = None
+        self.call: Call | None = None
+        self.deployment: Deployment | None = None
+        self.arm: Arm | None = None
+        self.attempts = 0
+        self.reached = False
+        """Whether an upstream may bill for this request: bytes were sent, and no refusal came back."""
+        self.reported: Usage | None = None
+        self.counted = 0
+        self.finished = False
+        """Whether the answer came to its own end."""
+        self.usage: Usage | None = None
+        self.cost = 0
+        self.outcome = Outcome.INTERNAL_ERROR
+        self.error: GatewayError | None = None
+        self.detail: str | None = None
+        self.status = 0
+        self.shut_down = False
+        self.first_at = 0.0
+        self.last_at = 0.0
+        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        self.began = self.resumed = perf_counter()
+
+    def mark(self, stage: int) -> None:
+        """What was spent since the last mark or resume belongs to `stage`."""
+        now = perf_counter()
+        self.own[stage] += now - self.resumed
+        self.resumed = now
+
+    def resume(self) -> None:
+        """A wait is over."""
+        self.resumed = perf_counter()
+
+    def sent(self) -> None:
+        """A piece has gone to the caller. Writing is own time; waiting until a full socket is read is not."""
+        self.last_at = now = perf_counter()
+        if now - self.resumed > FULL_SOCKET:
+            self.resumed = now
+
+    def see(self, batch: Batch) -> None:
+        """Take in what an upstream has sent."""
+        for event in batch:
+            self.counted += event.tokens
+            if event.usage is not None:
+                self.reported = event.usage
+
+    def cut(self, cancellation: BaseException) -> None:
+        """The request ends in a wait: its caller has left, or the gateway is shutting down."""
+        self.resume()
+        if isinstance(cancellation, asyncio.CancelledError) and cancellation.args != (LEFT,):
+            self.shut_down = True
+        self.outcome = Outcome.OVERLOADED if self.shut_down else Outcome.CLIENT_CLOSED
+
+    def fail(self, error: GatewayError) -> None:
+        """The request ends with this error."""
+        self.error = error
+        self.outcome = error.outcome
+        self.status = self.status or error.status

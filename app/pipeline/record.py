@@ -1,0 +1,156 @@
+"""Stage 11: what is known of a request once it has ended goes to the metrics and the access log, exactly once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Protocol
+
+from app.cells import Counter
+from app.errors import Outcome
+from app.exchange import JsonObject, Usage
+from app.pipeline.progress import STAGES, Progress
+from app.telemetry import COST, FIRST_TOKEN, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE, Telemetry
+
+
+class AccessLog(Protocol):
+    """Takes one line per request, without waiting."""
+
+    def write(self, line: JsonObject) -> None:
+        """Queue a line; a full queue drops it and counts the drop."""
+
+
+class Series:
+    """The metrics of requests that share model, deployment, arm and tenant, each looked up once."""
+
+    __slots__ = ("_labels", "_outcomes", "_telemetry", "cost", "first_token", "input", "output", "per_token")
+
+    def __init__(self, telemetry: Telemetry, progress: Progress, labels: tuple[str, str, str, str]) -> None:
+        self._telemetry = telemetry
+        self._labels = labels
+        self._outcomes: dict[Outcome, Counter] = {}
+        model, deployment, arm, _ = labels
+        provider = progress.deployment.provider if progress.deployment is not None else "-"
+        gen_ai = (progress.operation, provider, model, deployment, arm)
+        self.input = telemetry.histogram(TOKEN_USAGE, "input", *gen_ai)
+        self.output = telemetry.histogram(TOKEN_USAGE, "output", *gen_ai)
+        self.cost = telemetry.counter(COST, *labels)
+        self.first_token = telemetry.histogram(FIRST_TOKEN, model, deployment, arm)
+        self.per_token = telemetry.histogram(PER_TOKEN, model, deployment, arm)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A request has ended so."""
+        counter = self._outcomes.get(outcome)
+        if counter is None:
+            counter = self._outcomes[outcome] = self._telemetry.counter(REQUESTS, *self._labels, outcome)
+        counter.inc()
+
+    def charged(self, progress: Progress, usage: Usage) -> None:
+        """A request that reached an upstream was charged."""
+        self.input.observe(usage.input_tokens)
+        self.output.observe(usage.output_tokens)
+        self.cost.inc(progress.cost / 1e9)
+        if progress.first_at:
+            self.first_token.observe(progress.first_at - progress.began)
+            if usage.output_tokens > 1 and progress.last_at > progress.first_at:
+                self.per_token.observe((progress.last_at - progress.first_at) / (usage.output_tokens - 1))
+
+
+class Recorder:
+    """Writes the record of each request. `tenants` bounds the tenant label: the rest is `other`."""
+
+    def __init__(self, telemetry: Telemetry, log: AccessLog, tenants: int) -> None:
+        self._telemetry = telemetry
+        self._log = log
+        self._room = tenants
+        self._tenants: dict[str, str] = {}
+        self._series: dict[tuple[str, ...], Series] = {}
+        self._refused: dict[tuple[str, Outcome], Counter] = {}
+        self._stages = tuple(telemetry.histogram(OVERHEAD, stage) for stage in STAGES)
+        self._total = telemetry.histogram(OVERHEAD, "total")
+
+    def record(self, progress: Progress) -> None:
+        """The request has ended: one outcome, its tokens and cost, its times, one line."""
+        tenant = self._tenant(progress.principal.tenant) if progress.principal is not None else "-"
+        if progress.deployment is None:
+            self._count_refused(tenant, progress.outcome)
+        else:
+            self._count_called(tenant, progress)
+        total = 0.0
+        for stage, own in zip(self._stages, progress.own, strict=True):
+            if own:
+                total += own
+                stage.observe(own)
+        self._total.observe(total)
+        self._log.write(_line(progress, total))
+
+    def _count_called(self, tenant: str, progress: Progress) -> None:
+        """A request that got as far as a deployment: its model's name is one that the table knows."""
+        call, deployment, arm = progress.call, progress.deployment, progress.arm
+        if call is None or deployment is None or arm is None:
+            raise AssertionError("a deployment is chosen for a call, with a role")
+        key = (call.model, deployment.name, arm, tenant, progress.operation)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series(self._telemetry, progress, key[:4])
+        series.ended(progress.outcome)
+        if progress.reached and progress.usage is not None:
+            series.charged(progress, progress.usage)
+
+    def _count_refused(self, tenant: str, outcome: Outcome) -> None:
+        """A request that was refused before a deployment was chosen; the model may be a name that nobody knows."""
+        counter = self._refused.get((tenant, outcome))
+        if counter is None:
+            counter = self._telemetry.counter(REQUESTS, "-", "-", "-", tenant, outcome)
+            self._refused[tenant, outcome] = counter
+        counter.inc()
+
+    def _tenant(self, name: str) -> str:
+        label = self._tenants.get(name)
+        if label is None:
+            label = name if len(self._tenants) < self._room else "other"
+            if label == name:
+                self._tenants[name] = label
+        return label
+
+
+def _line(progress: Progress, own: float) -> JsonObject:
+    """The access line; its fields are declared in `telemetry.LOG_FIELDS`. What does not apply is left out."""
+    call, usage, principal, deployment = progress.call, progress.usage, progress.principal, progress.deployment
+    line: JsonObject = {
+        "ts": datetime.now(UTC),
+        "event": "request",
+        "request_id": progress.request_id,
+        "operation": progress.operation,
+        "model": call.model if call is not None and deployment is not None else "-",
+        "outcome": progress.outcome,
+        "duration_ms": _ms(perf_counter() - progress.began),
+        "overhead_ms": _ms(own),
+        "attempts": progress.attempts,
+    }
+    if progress.status:
+        line["status"] = progress.status
+    if principal is not None:
+        line["tenant"] = principal.tenant
+        line["key"] = principal.key
+    if deployment is not None:
+        line["deployment"] = deployment.name
+        line["arm"] = progress.arm
+    if call is not None:
+        line["stream"] = call.stream
+    if usage is not None:
+        line["input_tokens"] = usage.input_tokens
+        line["output_tokens"] = usage.output_tokens
+        line["usage"] = usage.method
+        line["cost_usd"] = progress.cost / 1e9
+    if progress.first_at:
+        line["first_token_ms"] = _ms(progress.first_at - progress.began)
+    if progress.error is not None:
+        line["code"] = progress.error.code_name
+    if progress.detail is not None:
+        line["detail"] = progress.detail[:500]
+    return line
+
+
+def _ms(seconds: float) -> float:
+    return int(seconds * 1e6) / 1000

@@ -1,0 +1,95 @@
+"""Asks endpoints with a health path how they are, each in a task of its own, so that a slow one delays no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from app.errors import UpstreamFailure
+from app.exchange import Endpoint, Outbound, Timeouts
+from app.pipeline.call import Transport
+from app.pipeline.endpoints import Endpoints, EndpointState
+from app.table import Deployment, State
+from app.tasks import TaskGroup
+from app.telemetry import ENDPOINT_UP, Telemetry
+
+INTERVAL_UP = 5.0
+INTERVAL_DOWN = 1.0
+TIMEOUTS = Timeouts(connect=2.0, first_token=3.0, between_tokens=3.0, total=3.0)
+_MOST = 4096
+
+
+class Prober:
+    """Keeps one probing task per endpoint of the current table."""
+
+    def __init__(
+        self, state: State, endpoints: Endpoints, transport: Transport, telemetry: Telemetry, clock: Callable[[], float]
+    ) -> None:
+        self._state = state
+        self._endpoints = endpoints
+        self._transport = transport
+        self._telemetry = telemetry
+        self._clock = clock
+        self._tasks = TaskGroup("health")
+        self._probing: dict[Endpoint, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Follow the table until cancelled."""
+        try:
+            while True:
+                self._follow()
+                await asyncio.sleep(1.0)
+        finally:
+            await self._tasks.aclose()
+
+    def _follow(self) -> None:
+        deployments = self._state.table.deployments.values()
+        wanted = {
+            endpoint: deployment
+            for deployment in deployments
+            if deployment.health is not None
+            for endpoint in deployment.endpoints
+        }
+        for endpoint in self._probing.keys() - wanted.keys():
+            self._probing.pop(endpoint).cancel()
+        for endpoint, deployment in wanted.items():
+            if endpoint not in self._probing:
+                self._probing[endpoint] = self._tasks.spawn(endpoint.url, self._probe(endpoint, str(deployment.health)))
+        for deployment in deployments:
+            for place, endpoint in enumerate(deployment.endpoints):
+                up = self._endpoints.state(endpoint).up
+                self._telemetry.gauge(ENDPOINT_UP, deployment.name, str(place)).set(float(up))
+        self._endpoints.retain({endpoint for deployment in deployments for endpoint in deployment.endpoints})
+
+    async def _probe(self, endpoint: Endpoint, path: str) -> None:
+        request = Outbound("GET", path, (("accept", "*/*"),), b"", stream=False, from_root=True)
+        while True:
+            state = self._endpoints.state(endpoint)
+            self._judge(state, healthy=await self._ask(endpoint, request))
+            await asyncio.sleep(INTERVAL_UP if state.up else INTERVAL_DOWN)
+
+    async def _ask(self, endpoint: Endpoint, request: Outbound) -> bool:
+        deadline = asyncio.get_running_loop().time() + TIMEOUTS.total
+        try:
+            reply = await self._transport.send(endpoint, request, TIMEOUTS, deadline)
+            try:
+                await reply.read_all(_MOST)
+            finally:
+                reply.close()
+        except UpstreamFailure:
+            return False
+        return reply.status == 200
+
+    def _judge(self, state: EndpointState, *, healthy: bool) -> None:
+        """A failed probe takes an endpoint out; a good one lets the next request try it, once its pause is over."""
+        now = self._clock()
+        if not healthy:
+            state.failed(now, hard=True)
+        elif not state.up and now >= state.retry_at:
+            state.on_trial = True
+
+
+def describe(deployment: Deployment, endpoints: Endpoints) -> str:
+    """A deployment's state in words: `ok`, or how many of its endpoints are down."""
+    down = sum(1 for endpoint in deployment.endpoints if not endpoints.state(endpoint).up)
+    return "ok" if down == 0 else f"{down} of {len(deployment.endpoints)} endpoints down"

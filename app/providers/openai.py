@@ -1,0 +1,158 @@
+"""The OpenAI dialect: OpenAI itself, and everything that speaks its API (vLLM, SGLang, llama.cpp, ...).
+
+The gateway's own vocabulary is OpenAI's, so this dialect changes little: the model's name, and in streams the wish for
+usage. Sources: platform.openai.com/docs/api-reference (chat, completions, embeddings, streaming, errors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
+
+from app.errors import GatewayError
+from app.exchange import Batch, Call, Event, JsonObject, Operation, Outbound, Usage
+from app.providers.refusals import refusal
+from app.providers.sse import SSEParser
+from app.table import Deployment
+
+PATHS = {Operation.CHAT: "/chat/completions", Operation.COMPLETION: "/completions", Operation.EMBEDDINGS: "/embeddings"}
+_SAYS_SOMETHING = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
+
+
+class OpenAI:
+    """Encodes calls for, and decodes answers of, an OpenAI-compatible API."""
+
+    stream_options: Mapping[str, bool] = MappingProxyType({"include_usage": True})
+    """What is asked for in every stream; callers who did not ask do not see what comes of it."""
+
+    def encode(self, call: Call, deployment: Deployment, request_id: str) -> Outbound:
+        """The caller's body with the upstream's model name in it, and usage asked for in streams."""
+        body = {**call.body, "model": deployment.model}
+        if call.stream:
+            body["stream_options"] = {**(call.body.get("stream_options") or {}), **self.stream_options}
+        return Outbound(
+            "POST", PATHS[call.operation], self.headers(deployment, request_id), orjson.dumps(body), call.stream
+        )
+
+    def headers(self, deployment: Deployment, request_id: str) -> tuple[tuple[str, str], ...]:
+        """The deployment's own headers, its key as a bearer token, and our id for the request."""
+        fixed = (("content-type", "application/json"), ("x-request-id", request_id), *deployment.headers)
+        if deployment.api_key is None:
+            return fixed
+        return (("authorization", f"Bearer {deployment.api_key.reveal()}"), *fixed)
+
+    def decoder(self, call: Call) -> OpenAIDecoder:
+        """A decoder for this call."""
+        return OpenAIDecoder(call)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> GatewayError:
+        """The refusal in the contract's codes."""
+        return refusal(status, headers, body, deployment)
+
+
+class OpenAIDecoder:
+    """Reads one answer. An error inside it becomes its `failure`, and it is over."""
+
+    __slots__ = ("_call", "_open", "_sse", "failure", "finished")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._sse = SSEParser()
+        self._open = call.choices
+        self.finished = False
+        self.failure: Event | None = None
+
+    def feed(self, piece: bytes) -> Batch:
+        """The events of this piece. Raises `ValueError` on an event that is too large and an end that comes too soon.
+
+        A stream may end without `[DONE]` once every choice has its `finish_reason`.
+        """
+        batch: Batch = []
+        if not piece:
+            if self._open > 0:
+                raise ValueError("the stream ended before its answer did")
+            self.finished = True
+        for data in self._sse.feed(piece):
+            if data == b"[DONE]":
+                self.finished = True
+                break
+            event = self._event(data)
+            if event.error:
+                self.failure = event
+                break
+            batch.append(event)
+        return batch
+
+    def _event(self, data: bytes) -> Event:
+        try:
+            doc = orjson.loads(data)
+            choices = doc.get("choices")
+            event = Event(data, doc)
+            if choices:
+                self._take(event, choices)
+            elif "error" in doc:
+                event.error = error_status(doc)
+                return event
+            reported = doc.get("usage")
+            if reported is not None:
+                event.usage = read_usage(reported)
+                event.hidden = not choices and not self._call.include_usage
+        except (ValueError, TypeError, AttributeError):
+            return Event(data, {}, error=502)
+        return event
+
+    def _take(self, event: Event, choices: list[JsonObject]) -> None:
+        """Count what a chunk says: at least one output token for each choice that says something."""
+        for choice in choices:
+            delta = choice.get("delta")
+            if delta is None:
+                event.tokens += 1 if choice.get("text") else 0
+            else:
+                for name in _SAYS_SOMETHING:
+                    if delta.get(name):
+                        event.tokens += 1
+                        break
+            if choice.get("finish_reason") is not None:
+                self._open -= 1
+
+    def body(self, data: bytes) -> Batch:
+        """A whole answer, or none when it is an error. Raises `ValueError` when it is neither."""
+        doc = orjson.loads(data)
+        if type(doc) is not dict:
+            raise ValueError("the answer is not a JSON object")
+        if "error" in doc and "choices" not in doc and "data" not in doc:
+            self.failure = Event(data, doc, error=error_status(doc))
+            return []
+        if type(doc.get("choices", doc.get("data"))) is not list:
+            raise ValueError("the answer holds neither `choices` nor `data`")
+        self.finished = True
+        reported = doc.get("usage")
+        return [Event(data, doc, usage=read_usage(reported))]
+
+
+def read_usage(reported: object) -> Usage | None:
+    """OpenAI's usage object; None when it is no such thing: then our own count holds."""
+    if type(reported) is not dict:
+        return None
+    made = reported.get("completion_tokens", 0)
+    usage = Usage(reported.get("prompt_tokens"), 0 if made is None else made)  # type: ignore[arg-type]  # judged below
+    cached, reasoning = reported.get("prompt_tokens_details"), reported.get("completion_tokens_details")
+    if cached or reasoning:
+        usage = usage._replace(
+            cached_input_tokens=(cached or {}).get("cached_tokens") or 0,
+            reasoning_tokens=(reasoning or {}).get("reasoning_tokens") or 0,
+        )
+    sound = (
+        all(type(count) is int and count >= 0 for count in usage[:-1])
+        and usage.cached_input_tokens <= usage.input_tokens
+    )
+    return usage if sound else None
+
+
+def error_status(doc: JsonObject) -> int:
+    """The HTTP status that an error document means: vLLM's `code` is one; without one it is a 500."""
+    error = doc["error"]
+    code = error.get("code") if type(error) is dict else None
+    return code if type(code) is int and 400 <= code < 600 else 500

@@ -1,0 +1,12 @@
+"""Which dialect speaks for which provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.exchange import Provider
+from app.pipeline.call import Dialect
+from app.providers.openai import OpenAI
+from app.providers.vllm import Vllm
+
+DIALECTS: Mapping[str, Dialect] = {Provider.OPENAI: OpenAI(), Provider.VLLM: Vllm()}

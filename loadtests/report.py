@@ -1,0 +1,122 @@
+"""The benchmark's result as a table for people (Markdown, so that it can be pasted into the docs)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loadtests.stats import paired_ratio, quartiles
+
+BASE = "vllm-router"
+"""What the others are set in relation to: a router in Rust that routes and does nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure: its label, where it is found in a round, how it is printed, and whether its ratio is told."""
+
+    label: str
+    figure: str
+    form: str = "{:.1f}"
+    scale: float = 1.0
+    ratio: bool = False
+    added: bool = False
+
+    def text(self, value: float) -> str:
+        """A value of this figure."""
+        return self.form.format(value * self.scale)
+
+
+ROWS = (
+    Row("CPU per small request, µs", "cpu_request_us", ratio=True),
+    Row("CPU per streamed chunk, µs (all of the stream's CPU / 64)", "cpu_chunk_us", ratio=True),
+    Row("… of that per chunk alone, µs", "cpu_chunk_only_us"),
+    Row("… and per stream, µs", "cpu_stream_us", "{:.0f}"),
+    Row("requests/s at full load", "per_second", "{:.0f}"),
+    Row("gateway's core busy at full load, %", "busy", "{:.0f}", 100),
+    Row("latency at full load p50, ms", "loaded_p50_ms", "{:.2f}"),
+    Row("latency at full load p99, ms", "loaded_p99_ms", "{:.2f}"),
+    Row("latency alone p50, ms", "alone_p50_ms", "{:.3f}", added=True),
+    Row("latency alone p99, ms", "alone_p99_ms", "{:.3f}", added=True),
+    Row("first event alone p50, ms", "first_p50_ms", "{:.3f}", added=True),
+    Row("first event alone p99, ms", "first_p99_ms", "{:.3f}", added=True),
+    Row("a 64-chunk stream takes p50, ms", "stream_ms", "{:.0f}"),
+    Row("memory after load (PSS), MiB", "memory", "{:.0f}", 1 / 2**20),
+    Row("generator's own CPU per request, µs", "generator_us"),
+    Row("CPU of strangers on the machine, %", "foreign", "{:.0f}", 100),
+)
+
+Rounds = dict[str, list[dict[str, float]]]
+
+
+def values(rounds: Rounds, name: str, figure: str) -> list[float]:
+    """One figure of one gateway, round by round."""
+    return [one[figure] for one in rounds[name]]
+
+
+def table(result: dict[str, Any]) -> str:
+    """The whole report."""
+    rounds: Rounds = result["rounds"]
+    names = list(rounds)
+    parts = [_head(result), _grid(["", *names], _lines(rounds, names)), *_ratios(rounds, names), _foot(result)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _head(result: dict[str, Any]) -> str:
+    machine, plan = result["machine"], result["plan"]
+    repeat = max((len(many) for many in result["rounds"].values()), default=0)
+    return (
+        f"{result['date']}; {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, "
+        f"Python {machine['python']}, {machine['stolen_seconds']:.0f} s stolen by the host; {repeat} rounds. "
+        f"The gateway has one core, upstream and generator share another.\n"
+        f"Full load: {plan['requests']} requests (200 tokens in, 64 out) over {plan['connections']} connections; "
+        f"streams: {plan['streams']} of 64 chunks 2 ms apart, {plan['open_streams']} at a time; a phase ends after "
+        f"{plan['seconds']:.0f} s at the latest. Median [quartiles] over rounds; + is what is added to direct."
+    )
+
+
+def _lines(rounds: Rounds, names: Sequence[str]) -> list[list[str]]:
+    return [[row.label, *(_cell(rounds, name, row) for name in names)] for row in ROWS]
+
+
+def _cell(rounds: Rounds, name: str, row: Row) -> str:
+    many = values(rounds, name, row.figure)
+    if not many or (name == "direct" and row.figure.startswith(("cpu_", "busy", "memory"))):
+        return "-"
+    spread = quartiles(many)
+    cell = f"{row.text(spread.median)} [{row.text(spread.low)}–{row.text(spread.high)}]"
+    if row.added and name != "direct" and "direct" in rounds:
+        more = [one - zero for one, zero in zip(many, values(rounds, "direct", row.figure), strict=True)]
+        cell += f" +{row.text(quartiles(more).median)}"
+    return cell
+
+
+def _grid(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+
+    def row(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    return "\n".join([row(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(row, lines)])
+
+
+def _ratios(rounds: Rounds, names: Sequence[str]) -> list[str]:
+    if BASE not in rounds:
+        return [f"No ratios: {BASE} did not take part."]
+    others = [name for name in names if name not in {"direct", BASE}]
+    if not others:
+        return []
+    lines = [[row.label, *(_ratio(rounds, name, row.figure) for name in others)] for row in ROWS if row.ratio]
+    return [_grid([f"times {BASE}, median of rounds [95 % interval]", *others], lines)]
+
+
+def _ratio(rounds: Rounds, name: str, figure: str) -> str:
+    spread = paired_ratio(values(rounds, name, figure), values(rounds, BASE, figure))
+    return f"{spread.median:.2f} [{spread.low:.2f}–{spread.high:.2f}]"
+
+
+def _foot(result: dict[str, Any]) -> str:
+    present = [f"- {name} {result['versions'][name]}: {note}" for name, note in result["notes"].items()]
+    absent = [f"- {name} is absent: {reason}" for name, reason in result["absent"].items()]
+    return "\n".join([*present, *absent])

@@ -1,0 +1,136 @@
+"""Servers under test: started on chosen cores, waited for, stopped, and nothing of them left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from loadtests import cpu
+
+
+class NotReadyError(Exception):
+    """A server ended, or did not answer in time; the message holds the end of its log."""
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start a server, and the URL that answers 2xx once it is ready."""
+
+    argv: tuple[str, ...]
+    ready: str
+    env: Mapping[str, str]
+    patience: float = 30.0
+
+
+@contextmanager
+def _bound_to(cores: set[int] | None) -> Iterator[None]:
+    """Bind this process for a moment: what it starts inherits that before its first thread runs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before if cores is None else cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def settled_on(core: int) -> Iterator[None]:
+    """This process on one core, and ended by SIGTERM as by ^C, so that the servers that it started are stopped."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with _bound_to({core}):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Server:
+    """A process (and what it starts) in a session of its own, bound to `cores`, its output in `log`.
+
+    It works in the log's folder.
+    """
+
+    def __init__(self, launch: Launch, log: Path, cores: Iterable[int] | None = None) -> None:
+        self._launch, self._log = launch, log
+        self._cores = None if cores is None else set(cores)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The first process; its descendants are `pids`."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.pid
+
+    def pids(self) -> list[int]:
+        """Every process that it runs now."""
+        return cpu.tree(self.pid)
+
+    def __enter__(self) -> Self:
+        """Start, and wait until it answers."""
+        env = {"PATH": os.environ["PATH"], "HOME": str(self._log.parent), "LANG": "C.UTF-8", **self._launch.env}
+        with self._log.open("wb") as log, _bound_to(self._cores):
+            self._process = subprocess.Popen(
+                self._launch.argv,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self._log.parent,
+                env=env,
+                start_new_session=True,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ask it to end, then make it."""
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        with suppress(ProcessLookupError):  # children that outlived it, in the session that we gave it
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _wait(self) -> None:
+        until = time.monotonic() + self._launch.patience
+        while time.monotonic() < until:
+            if self._process is not None and self._process.poll() is not None:
+                raise NotReadyError(f"{self._launch.argv[0]} ended with {self._process.returncode}: {self._tail()}")
+            try:
+                with urllib.request.urlopen(self._launch.ready, timeout=2):
+                    return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.1)
+        raise NotReadyError(f"{self._launch.argv[0]} was not ready in {self._launch.patience:.0f} s: {self._tail()}")
+
+    def _tail(self) -> str:
+        return self._log.read_text(errors="replace")[-600:]

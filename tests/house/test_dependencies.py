@@ -1,0 +1,69 @@
+"""What is imported is declared, and what is declared is imported: few dependencies, each for a reason."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.house.tree import python_files, syntax, text
+
+PROJECT = tomllib.loads(text(Path("pyproject.toml")))
+OURS = {"app", "loadtests", "scripts", "tests"}
+PART_OF = {"annotated-types": "pydantic", "pydantic-core": "pydantic", "starlette": "fastapi"}
+"""Packages that another one is made of and pins: declaring them too would only let the versions drift apart."""
+
+TOOLS = {"import-linter", "mypy", "pytest-asyncio", "pytest-timeout", "ruff", "types-pyyaml"}
+"""Packages of the dev group that are run, not imported."""
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """Canonical names of requirements."""
+    return {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
+
+
+def imported(*folders: str) -> set[str]:
+    """The distributions that the files of some folders import, the standard library and ourselves apart."""
+    modules = {
+        name.partition(".")[0]
+        for path in python_files(*folders)
+        if path.parts[:2] != ("scripts", "vllm")  # run in vLLM's own environment
+        for node in ast.walk(syntax(path))
+        for name in _modules(node)
+    }
+    found = packages_distributions()
+    names = {canonicalize_name(found.get(module, [module])[0]) for module in modules - OURS - sys.stdlib_module_names}
+    return {PART_OF.get(name, name) for name in names}
+
+
+def _modules(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import(names=names):
+            return [name.name for name in names]
+        case ast.ImportFrom(module=str(module), level=0):
+            return [module]
+    return []
+
+
+GATEWAY = declared(PROJECT["project"]["dependencies"])
+DEV = declared(PROJECT["dependency-groups"]["dev"])
+
+
+def test_what_the_gateway_imports_is_what_it_declares() -> None:
+    """No dependency of a dependency is used, and none is kept that nothing uses."""
+    assert imported("app") == GATEWAY
+
+
+def test_what_the_rest_imports_is_declared() -> None:
+    """Tests, load tests and scripts may use the dev group too."""
+    assert imported("tests", "loadtests", "scripts") <= GATEWAY | DEV
+
+
+def test_what_the_dev_group_declares_is_used() -> None:
+    """By import, or as a tool."""
+    assert imported("tests", "loadtests", "scripts") >= DEV - TOOLS

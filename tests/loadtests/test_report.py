@@ -1,0 +1,62 @@
+"""The benchmark's table says what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from loadtests.report import table
+from loadtests.round import Figures, Plan
+
+
+def figures(cpu: float) -> dict[str, float]:
+    """A round in which everything that grows with CPU has grown."""
+    return asdict(
+        Figures(
+            cpu_request_us=cpu, per_second=1e6 / max(cpu, 1), busy=0.99, foreign=0.01, loaded_p50_ms=1, loaded_p99_ms=2,
+            alone_p50_ms=0.1 + cpu / 1000, alone_p99_ms=1, first_p50_ms=2, first_p99_ms=3, cpu_chunk_us=cpu / 3,
+            cpu_chunk_only_us=cpu / 4, cpu_stream_us=cpu * 3, stream_ms=130, memory=50 << 20, generator_us=12,
+        )
+    )  # fmt: skip
+
+
+def result(**rounds: list[float]) -> dict[str, Any]:
+    """What the benchmark hands over; `rounds` are CPU figures by gateway, `_` for `-`."""
+    found = {name.replace("_", "-"): [figures(one) for one in many] for name, many in rounds.items()}
+    return {
+        "date": "2026-01-01 00:00 UTC",
+        "machine": {"cores": 2, "cpu": "Some CPU", "kernel": "6", "python": "3.11", "stolen_seconds": 0.4},
+        "plan": asdict(Plan()),
+        "versions": dict.fromkeys(found, "1.2.3"),
+        "notes": dict.fromkeys(found, "as it comes"),
+        "absent": {"litellm": "not installed: scripts/peers/setup.sh litellm"},
+        "rounds": found,
+    }
+
+
+def row(text: str, label: str) -> str:
+    """The line that begins with a label."""
+    return next(line for line in text.splitlines() if line.startswith(f"| {label}"))
+
+
+def test_the_ratio_is_that_of_rounds() -> None:
+    """Twice the router's CPU in every round is twice, though the rounds differ by tenfold."""
+    text = table(result(direct=[0, 0, 0], vllm_router=[30, 40, 300], sluicegate=[60, 80, 600]))
+    ratios = text[text.index("times vllm-router") :]
+    assert "2.00 [2.00–2.00]" in row(ratios, "CPU per small request")
+    assert "2.00 [2.00–2.00]" in row(ratios, "CPU per streamed chunk")
+
+
+def test_cells_are_medians_with_quartiles_and_what_is_added() -> None:
+    """Direct has no CPU of a gateway."""
+    text = table(result(direct=[0, 0, 0], sluicegate=[40, 60, 80]))
+    assert "60.0 [50.0–70.0]" in row(text, "CPU per small request")
+    assert "0.160 [0.150–0.170] +0.060" in row(text, "latency alone p50")
+    assert row(text, "CPU per small request").split("|")[2].strip() == "-"
+
+
+def test_who_is_absent_says_why() -> None:
+    """Also where the base of the ratios is."""
+    text = table(result(direct=[0], sluicegate=[50]))
+    assert "- litellm is absent: not installed: scripts/peers/setup.sh litellm" in text
+    assert "No ratios: vllm-router did not take part." in text
