@@ -1,9 +1,10 @@
-"""The ledger's durable local log: what a worker is about to spend, and what it spent, on disk before anybody can lose it.
+"""The ledger's durable local log: what a worker is about to spend, and what it spent, before anybody can lose it.
 
 Each worker appends to segments of its own. A record is written to the kernel before `open` or `close` returns, so it
-survives the death of the process; it is on the disk within GROUP_S after that (or before they return, with `always`), so
-it survives the loss of power. A record: 4 bytes magic, length and CRC-32 of what follows (little-endian, 4 bytes each), 1
-byte kind (O or C), 1 byte length of the id, the id, the body. A reader that finds something else looks for the next magic.
+survives the death of the process; it is on the disk within GROUP_S after that (or before they return, with `always`),
+so it survives the loss of power. A record: 4 bytes magic, length and CRC-32 of what follows (little-endian, 4 bytes
+each), 1 byte kind (O or C), 1 byte length of the id, the id, the body. A reader that finds something else looks for
+the next magic.
 
 Who has died is seen by its lock: a worker keeps `<name>.lock` locked as long as it lives.
 """

@@ -78,7 +78,7 @@ class Ledger:
             raise _unavailable(error) from error
 
     async def spent(self, budgets: Iterable[Budget], now: float, besides: Collection[str] = ()) -> list[Spent]:
-        """What was used of each budget in its current window, the requests `besides` left out. Raises SinkUnavailable."""
+        """What was used of each budget in its current window, but for some requests. Raises SinkUnavailable."""
         try:
             async with self._database.connect() as connection:
                 return [await self._spent(connection, budget, now, besides) for budget in budgets]

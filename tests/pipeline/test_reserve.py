@@ -25,7 +25,7 @@ from app.metering import (
     Verdict,
     Window,
 )
-from app.pipeline.reserve import Ticket, Bound, OnOverBudget, Policy, Reservation, StoreUnavailable
+from app.pipeline.reserve import Bound, OnOverBudget, Policy, Reservation, StoreUnavailable, Ticket
 from app.stores.memory import MemoryStore
 
 TENANT = Scope(ScopeKind.TENANT, "t")
@@ -120,10 +120,14 @@ async def test_at_least_never_exceeds_the_bound() -> None:
 async def test_what_was_sent_and_is_unknown_settles_at_its_bound(error: BaseException) -> None:
     """Whatever ends the request."""
     store, several = MemoryStore(), tokens(1000)
-    with pytest.raises(type(error)):
+
+    async def end() -> None:
         async with Reservation(store, "r", several, bound()) as held:
             held.sending()
             raise error
+
+    with pytest.raises(type(error)):
+        await end()
     assert await level(store, several) == (100, 0, 0)
 
 
