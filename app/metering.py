@@ -54,6 +54,14 @@ class Window(StrEnum):
         return int(first.timestamp()), int(after.timestamp())
 
 
+def kept(start: int, end: int) -> int:
+    """When the counter of a window may be forgotten, since 1970: as long after its end as it lasted, an hour at least.
+
+    Until then a clock that jumps back finds it, and reservations that outlive the window are settled in it.
+    """
+    return end + max(3600, end - start)
+
+
 _SECONDS = {Window.MINUTE: 60, Window.HOUR: 3600, Window.DAY: 86400}
 
 

@@ -15,7 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from app.metering import NOTHING, Allowances, Budget, Charge, Claim, Level, OnFailure, Spent, Verdict, Window, refused
+from app.metering import (
+    NOTHING,
+    Allowances,
+    Budget,
+    Charge,
+    Claim,
+    Level,
+    OnFailure,
+    Spent,
+    Verdict,
+    Window,
+    kept,
+    refused,
+)
 from app.pipeline.reserve import StoreUnavailable
 from app.stores.escrow import Escrow, Row, rows
 from app.stores.resp import Unanswered, encode
@@ -223,8 +236,8 @@ class RedisStore:
         for at in range(0, len(known), _BATCH):
             parts: list[bytes] = []
             for budget, start, used in known[at : at + _BATCH]:
-                ends = budget.window.span(start)[1]
-                parts += [f"{budget.name}:{start}".encode(), b"%d" % used, b"%d" % ends]
+                expires = 0 if budget.window is Window.TOTAL else kept(start, budget.window.span(start)[1])
+                parts += [f"{budget.name}:{start}".encode(), b"%d" % used, b"%d" % expires]
             if (await self._run(b"refill", b"%d" % (len(parts) // 3), *parts, epoch=epoch))[0] != DONE:
                 return False
             steps += 1
