@@ -23,6 +23,7 @@ from tests.providers.scripted import (
     outbound,
     serving,
     soon,
+    until,
 )
 
 FEW = Timeouts(connect=0.2, first_token=0.1, between_tokens=0.1, total=5)
@@ -216,7 +217,7 @@ async def test_leaving_an_http2_stream_tells_the_upstream(client: HttpTransport,
         await waiting.wait()
         await asyncio.sleep(0.02)
         caller.cancel()
-        await asyncio.wait_for(gone.wait(), 0.1)
+        await until(gone.is_set, within=0.1)
         with pytest.raises(asyncio.CancelledError):
             await caller
 
@@ -278,7 +279,7 @@ async def test_silence(client: HttpTransport, sent: bytes, stream: str, failure:
         with pytest.raises(UpstreamFailure) as caught:
             await silent(client, server.endpoint(http2=True), streamed=streamed)
         assert (caught.value.failure, caught.value.sent) == (failure, True)
-        await asyncio.wait_for(gone.wait(), 1)
+        await until(gone.is_set)
 
 
 async def silent(client: HttpTransport, endpoint: Endpoint, *, streamed: bool) -> bytes:
@@ -355,7 +356,6 @@ async def test_idle_connections_are_closed(clean: None) -> None:
 
     async with serving(script) as server:
         assert await fetch(transport, server.endpoint(http2=True)) == b"hello"
-        await asyncio.wait_for(gone.wait(), 0.5)
-        await asyncio.sleep(0.02)
-        assert transport.connections() == {}
+        await until(gone.is_set, within=0.5)
+        await until(lambda: not transport.connections())
         await transport.aclose()
