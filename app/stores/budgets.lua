@@ -142,6 +142,12 @@ local function settle()
   return { DONE }
 end
 
+-- ARGV: lease, n, then n ids. Their leases begin again; those that have ended do not.
+local function renew()
+  for i = 1, tonumber(ARGV[4]) do redis.call('ZADD', leases, 'XX', now + tonumber(ARGV[3]), ARGV[4 + i]) end
+  return { DONE }
+end
+
 -- ARGV: at most so many. Ends the leases that are over: at the bound where it was sent, else refunded.
 local function reap()
   local ids = redis.call('ZRANGE', leases, '-inf', string.format('%.6f', now), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
@@ -229,6 +235,7 @@ end
 if operation == 'reserve' then return reserve(false, false) end
 if operation == 'move' then return reserve(false, true) end
 if operation == 'settle' then return settle() end
+if operation == 'renew' then return renew() end
 if operation == 'reap' then return reap() end
 if operation == 'draw' then return draw() end
 if operation == 'levels' then return levels() end
