@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 from app.exchange import Usage
-from app.metering import Charge, Prices
+from app.metering import Charge
+from app.prices import Prices
 
 
 @dataclass(frozen=True, slots=True)

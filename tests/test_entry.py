@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from app.entry import NAMES, Entry, decode, encode, row
-from app.metering import Charge, Prices
+from app.metering import Charge
+from app.prices import Prices
 
 ENTRY = Entry(
     id="w1-7",

@@ -14,13 +14,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
 from app.errors import BUDGET_EXCEEDED, OVERLOADED, RATE_LIMIT_EXCEEDED, GatewayError
 from app.exchange import Method
-from app.metering import NOTHING, Allowances, Budget, Charge, Claim, Level, Limit, OnFailure, Prices, Unit, Verdict
+from app.metering import (
+    NOTHING,
+    Allowances,
+    Budget,
+    Charge,
+    Claim,
+    Level,
+    Limit,
+    OnFailure,
+    OnOverBudget,
+    Policy,
+    Unit,
+    Verdict,
+)  # fmt: skip
+from app.prices import Prices
 
 
 class StoreUnavailable(Exception):
@@ -45,22 +58,6 @@ class Store(Protocol):
     async def levels(self, allowances: Allowances) -> list[Level]:
         """How full the budgets are. Raises StoreUnavailable."""
         ...
-
-
-class OnOverBudget(StrEnum):
-    """What a tenant wants when the bound does not fit; the values stand in config."""
-
-    REJECT = "reject"
-    CLAMP = "clamp"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A tenant's choices. `clamp_floor` is the smallest output cap, in tokens per choice, that is worth a call."""
-
-    on_over_budget: OnOverBudget = OnOverBudget.REJECT
-    clamp_floor: int = 64
-    on_store_failure: OnFailure = OnFailure.CLOSED
 
 
 REJECT = Policy()
