@@ -15,6 +15,7 @@ import uvloop
 
 from app import demo as demonstration
 from app import logs
+from app.cli_rollout import rollout
 from app.config import Config, ConfigError, as_json, describe, load
 from app.main import Launch, Process, listen
 from app.version import VERSION
@@ -26,6 +27,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """An OpenAI-compatible gateway that routes, meters, guards and rolls out language models."""
+
+
+main.add_command(rollout)
 
 
 @main.command()

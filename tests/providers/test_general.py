@@ -26,7 +26,7 @@ from tests.providers.scripted import (
     until,
 )
 
-FEW = Timeouts(connect=0.2, first_token=0.1, between_tokens=0.1, total=5)
+FEW = Timeouts(connect=5, first_token=0.1, between_tokens=0.1, total=5)
 
 
 @pytest_asyncio.fixture
@@ -152,7 +152,7 @@ async def test_a_proxy_that_hangs(client: HttpTransport) -> None:
 
     async with serving(script) as proxy:
         endpoint = Endpoint("https", "localhost", 1, "", proxy=f"http://127.0.0.1:{proxy.port}")
-        error = await failure_of(client, endpoint, timeouts=FEW)
+        error = await failure_of(client, endpoint, timeouts=Timeouts(connect=0.2))
         assert (error.failure, error.sent) == (Failure.CONNECT_TIMEOUT, False)
 
 
@@ -284,7 +284,7 @@ async def test_silence(client: HttpTransport, sent: bytes, stream: str, failure:
 
 async def silent(client: HttpTransport, endpoint: Endpoint, *, streamed: bool) -> bytes:
     """A body under short timeouts."""
-    deadline = soon(5) if streamed else soon(0.1)
+    deadline = soon(5) if streamed else soon(0.5)
     reply = await client.send(endpoint, outbound(stream=streamed), FEW, deadline)
     return await reply.read_all(100)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from app.providers.pool import SLACK
+from app.providers.pool import JUST_NOW, SLACK, Counts
 from app.providers.transport import IDLE_LIMIT, HttpTransport
 from tests.providers.scripted import HELLO, PATIENT, Peer, Scripted, answering, outbound, own_time, serving, soon, until
 
@@ -123,6 +125,28 @@ async def test_what_the_upstream_has_left_is_not_handed_out(transport: HttpTrans
         assert (server.accepted, transport.counts.reused, transport.counts.resent) == (2, 0, 0)
 
 
+@pytest.mark.parametrize("ending", ["fin", "408"])
+async def test_what_the_loop_has_not_seen_yet(transport: HttpTransport, ending: str) -> None:
+    """The upstream hung up, or said 408, and the loop had no time to notice: that 408 answers no later request."""
+    peers = []
+
+    async def script(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.answer(HELLO)
+        await peer.gone()
+
+    async with serving(script) as server:
+        await hold(transport, server, 1)
+        await asyncio.sleep(2 * JUST_NOW)
+        with socket.socket(fileno=os.dup(peers[0].writer.get_extra_info("socket").fileno())) as raw:
+            if ending == "408":
+                raw.send(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+            raw.shutdown(socket.SHUT_WR)
+        reply = await transport.send(server.endpoint(), outbound(), PATIENT, soon())
+        assert (reply.status, transport.counts) == (200, Counts(opened=2, reused=0, resent=0))
+        reply.close()
+
+
 async def test_a_pool_without_connections_is_forgotten(brief: HttpTransport) -> None:
     """Replicas that come and go leave nothing behind."""
     for _ in range(3):
@@ -137,4 +161,5 @@ async def test_no_timer_without_idle_connections(brief: HttpTransport) -> None:
         await hold(brief, server, 1)
         assert brief._pools.sweeping
         await until(lambda: not brief._pools.sweeping)
-        assert brief.connections() == {}
+        await until(lambda: not brief.connections())
+        assert not brief._pools.sweeping

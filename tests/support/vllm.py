@@ -69,8 +69,8 @@ class Front:
 
     def lines(self) -> list[JsonObject]:
         """The access log so far, oldest first."""
-        texts = self.log.read_text().splitlines()
-        found = [json.loads(text) for text in texts if text.startswith("{")]
+        texts = self.log.read_text().splitlines(keepends=True)
+        found = [json.loads(text) for text in texts if text.startswith("{") and text.endswith("\n")]
         return [line for line in found if line.get("event") == "request"]
 
     def line(self, request_id: str) -> JsonObject:
