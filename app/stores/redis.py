@@ -280,6 +280,9 @@ class RedisStore:
             self._ahead = reply[1] + reply[2] / 1e6 - self._wall()
             compiled = self._rows(claim.allowances)
             reply = await self._reserve(claim, compiled)
+        if reply[0] == REFUSED and self._give_way(compiled.rows):
+            await self.flush()
+            reply = await self._reserve(claim, compiled)
         limits = len(claim.allowances.budgets) + 1
         if reply[0] == DONE:
             if claim.id in self._escrow:
@@ -290,6 +293,12 @@ class RedisStore:
         if reply[0] == REFUSED:
             return refused(claim.allowances, claim.amount, reply[1:], self._now())
         raise StoreUnavailable("the limit store is closed until its state is rebuilt, or has ended this reservation")
+
+    def _give_way(self, refused_rows: list[Row]) -> bool:
+        """Whether something that this worker holds would make room: settlements under way, slices that lie idle."""
+        for slice_id, spent in self._escrow.idle(refused_rows, self._line.epoch):
+            self._post(slice_id, spent)
+        return bool(self._outbox)
 
     async def _reserve(self, claim: Claim, compiled: _Compiled) -> list[int]:
         operation, encoded = b"reserve", compiled.encoded

@@ -177,6 +177,23 @@ async def test_workers_share_a_budget_to_the_last_token(redis: Redis) -> None:
         assert 20_000 - 200 < spent <= 20_000
 
 
+async def test_what_a_worker_itself_holds_refuses_nobody(redis: Redis) -> None:
+    """A settlement that is still under way, a slice that lies idle: both make room before a claim is refused."""
+    several = Allowances((day(10_000),))
+    one = Worker(redis, "w", workers=1)
+    async with running(one, background=False):
+        for turn in range(10):
+            assert (await take(one, f"r{turn}", several, 1000)).refused is None
+            one.store.settle(f"r{turn}", Charge(800, 0))
+        await one.store.flush()
+        await take(one, "small", several, 1)
+        one.store.settle("small", Charge(0, 0))
+        await one.store.flush()
+        await one.store.refill()
+        assert await used(one, several) == [(8000, 200)]
+        assert (await take(one, "last", several, 2000)).refused is None
+
+
 async def test_a_window_is_cut_by_the_servers_clock(redis: Redis) -> None:
     """A worker whose clock is a day off is told so, and charges the right day."""
     several = Allowances((day(1000),))
