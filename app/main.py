@@ -76,9 +76,12 @@ class Launch:
 def listen(config: Config) -> Listeners:
     """Bind what the configuration names. Raises `OSError`, its text naming the address."""
     server = config.server
-    return Listeners(
-        _bind(server.host, server.port), _bind(server.ops.host, server.ops.port) if server.ops is not None else None
-    )
+    callers = _bind(server.host, server.port)
+    try:
+        return Listeners(callers, _bind(server.ops.host, server.ops.port) if server.ops is not None else None)
+    except OSError:
+        callers.close()
+        raise
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -141,7 +144,7 @@ class Process:
         sys.set_asyncgen_hooks(None, None)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
+        gc.set_threshold(20_000, 10, 5)
         self._announce()
         try:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
@@ -222,7 +225,8 @@ class Process:
     def _readiness(self) -> dict[str, str]:
         deployments = self._state.table.deployments.values()
         checks = {f"deployment {one.name}": describe(one, self._endpoints) for one in deployments}
-        served = any(self._endpoints.state(endpoint).up for one in deployments for endpoint in one.endpoints)
+        # One that is due for a trial counts: were nobody sent here, it could never come back.
+        served = any(self._endpoints.may_serve(one) for one in deployments)
         gateway = "shutting down" if self._stopping else "ok" if served else "no deployment has an endpoint that is up"
         return {"gateway": gateway, **checks}
 

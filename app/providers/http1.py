@@ -308,7 +308,9 @@ class Connection(asyncio.Protocol):
         if status < 200:
             if status < 100 or status == 101:
                 raise _Refused(f"status {status}")
-            reply.chunked = reply.encoded = False
+            if reply.chunked:
+                raise _Refused("an interim response with a body")
+            reply.encoded = False
             return
         reply.fields = fields
         reply.status = status

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import MutableMapping
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.api.answers import DONE, error_event, events, send_error, send_json, start_stream
 from app.errors import RATE_LIMIT_EXCEEDED, GatewayError
 from app.exchange import Event
+from app.providers.sse import SSEParser
 
 
 class Sent(list[MutableMapping[str, Any]]):
@@ -69,6 +73,14 @@ def test_events(hidden: tuple[bool, ...], text: bytes) -> None:
     """What is hidden from the caller leaves no trace; the rest goes out as it came, in order."""
     batch = [Event(b"%d" % place, {}, hidden=one) for place, one in enumerate(hidden)]
     assert events(batch) == text
+
+
+@given(st.lists(st.tuples(st.text() | st.lists(st.integers() | st.text()), st.booleans()), max_size=5))
+def test_events_are_read_back(held: list[tuple[object, bool]]) -> None:
+    """Whatever text they hold, a parser of event streams finds them again, but for those that are hidden."""
+    batch = [Event(json.dumps(value).encode(), {}, hidden=hidden) for value, hidden in held]
+    read = [json.loads(data) for data in SSEParser().feed(events(batch) + DONE)[:-1]]
+    assert read == [value for value, hidden in held if not hidden]
 
 
 def test_error_event_is_one_event() -> None:

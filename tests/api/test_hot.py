@@ -337,3 +337,11 @@ def test_nothing_secret_in_logs(gateway: Gateway) -> None:
     written = gateway.access_log.read_text() + gateway.messages.read_text()
     assert "xyzzy" not in written
     assert KEY not in written
+
+
+def test_no_text_of_a_broken_answer_in_logs(gateway: Gateway) -> None:
+    """A malformed event may hold a piece of the answer: the log says what it is, not what is in it."""
+    response = gateway.chat("bad-json-3+answer-9", stream=True)
+    line = gateway.line(response)
+    assert line["outcome"] == "upstream_error"
+    assert line["detail"] == "an event that is no JSON"

@@ -2,53 +2,76 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.errors import CODES
 from app.telemetry import METRICS
+from app.version import VERSION
 from tests.support.gateway import ADMIN_KEY, KEY, LIMITED_KEY, VIEWER_KEY, Gateway, Json, one_each
+from tests.support.processes import resident
 from tests.support.upstream import Upstream
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document(upstream_process: Upstream) -> Json:
     """A configuration with one model."""
-    return one_each(upstream_process.url, [])
+    return one_each(upstream_process.url, ["bad-json", "fail-400"])
 
 
-@pytest.fixture
-def gateway(document: Json) -> Iterator[Gateway]:
-    """A gateway of the test's own: its configuration changes."""
+@pytest.fixture(scope="module")
+def running(document: Json) -> Iterator[Gateway]:
+    """A gateway of the module's own: its configuration changes."""
     with Gateway(document) as running:
         yield running
 
 
+@pytest.fixture
+def gateway(running: Gateway, document: Json) -> Iterator[Gateway]:
+    """The same, with the document's configuration in force before and after."""
+    yield running
+    running.write(document)
+    running.ops("/admin/v1/config/reload", method="POST")
+
+
 def test_metrics_are_prometheus(gateway: Gateway) -> None:
     """Every declared metric has its help and type, and the sums are those of the access log."""
-    for _ in range(3):
-        gateway.chat()
+    for model, stream in (("echo", True), ("echo", False), ("nobody", False), ("bad-json", True), ("fail-400", False)):
+        gateway.chat(model, stream=stream)
     gateway.chat(key="wrong")
-    text = gateway.ops("/metrics", key=None).text
-    families = {family.name: family for family in text_string_to_metric_families(text)}
+    response = gateway.ops("/metrics", key=None)
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = {family.name: family for family in text_string_to_metric_families(response.text)}
     for metric in METRICS:
         family = families[metric.name.removesuffix("_total")]
         assert (family.type, family.documentation) == (metric.kind, metric.help)
-    assert gateway.outcomes() == {"ok": 3, "refused_auth": 1}
-    lines = gateway.lines(4)
+    lines = gateway.lines(sum(gateway.outcomes().values()))
+    assert gateway.outcomes() == Counter(line["outcome"] for line in lines)
     assert gateway.value("sluicegate_cost_usd_total") == pytest.approx(sum(line.get("cost_usd", 0) for line in lines))
-    tokens = gateway.value("gen_ai_client_token_usage_sum", gen_ai_token_type="output")
-    assert tokens == sum(line.get("output_tokens", 0) for line in lines)
+    assert gateway.value("sluicegate_upstream_attempts_total") == sum(line["attempts"] for line in lines)
+    for kind in ("input", "output"):
+        tokens = gateway.value("gen_ai_client_token_usage_sum", gen_ai_token_type=kind)
+        assert tokens == sum(line.get(f"{kind}_tokens", 0) for line in lines)
+    own = gateway.value("sluicegate_overhead_seconds_sum", stage="total")
+    assert own * 1000 == pytest.approx(sum(line["overhead_ms"] for line in lines), rel=0.05)
 
 
-def test_invented_names_make_no_series(gateway: Gateway) -> None:
-    """Whatever callers call their models, the number of series stays what it is."""
-    gateway.chat("nobody-0")
-    before = len(gateway.metrics())
-    for number in range(1, 50):
-        assert gateway.chat(f"nobody-{number}").status_code == 404
-    assert len(gateway.metrics()) == before
+def test_metrics_are_not_for_callers_where_operators_have_a_listener(gateway: Gateway) -> None:
+    """Nor is anything else of theirs."""
+    for path in ("/metrics", "/admin/v1/config"):
+        assert gateway.get(path, key=ADMIN_KEY).status_code == 404
+
+
+def test_the_process_tells_of_itself(gateway: Gateway) -> None:
+    """Version, memory, files and tasks, and which endpoints are up."""
+    assert gateway.value("sluicegate_build_info", version=VERSION) == 1
+    assert gateway.value("sluicegate_resident_memory_bytes") == pytest.approx(resident(gateway.pid), rel=0.2)
+    assert gateway.value("sluicegate_open_fds") > 3
+    gateway.until(lambda: gateway.value("sluicegate_endpoint_up", deployment="to-echo") == 1)
+    gateway.until(lambda: gateway.value("sluicegate_in_flight") == 0)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +89,9 @@ def test_invented_names_make_no_series(gateway: Gateway) -> None:
 )
 def test_who_may(gateway: Gateway, method: str, path: str, key: str | None, status: int) -> None:
     """Viewers look, admins change, callers' keys open nothing here."""
-    assert gateway.ops(path, method=method, key=key).status_code == status
+    response = gateway.ops(path, method=method, key=key)
+    assert response.status_code == status
+    assert response.status_code == 200 or response.json()["error"]["code"] in CODES
 
 
 def test_config_shows_no_secret(gateway: Gateway) -> None:
@@ -74,7 +99,9 @@ def test_config_shows_no_secret(gateway: Gateway) -> None:
     response = gateway.ops("/admin/v1/config")
     for secret in (KEY, LIMITED_KEY, ADMIN_KEY, VIEWER_KEY):
         assert secret not in response.text
-    assert response.json()["tenants"][0]["keys"][0]["secret"] == "env:TEST_KEY"
+    shown = response.json()
+    assert shown["tenants"][0]["keys"][0]["secret"] == "env:TEST_KEY"
+    assert (shown["server"]["max_in_flight"], shown["server"]["header_timeout"]) == (1024, 15)
 
 
 def test_reload(gateway: Gateway, document: Json) -> None:
@@ -84,7 +111,9 @@ def test_reload(gateway: Gateway, document: Json) -> None:
     gateway.write({**document, "models": [*document["models"], model]})
     assert gateway.ops("/admin/v1/config/reload", method="POST").json()["result"] in {"changed", "unchanged"}
     assert gateway.chat("fresh").status_code == 200
-    gateway.until(lambda: any(line.get("who") == "ops" for line in gateway.said("config reload")))
+    said = [line for line in gateway.said("config reload") if line["logger"] == "sluicegate.audit"]
+    version = gateway.ops("/admin/v1/config/reload", method="POST").json()["version"]
+    assert (said[-1]["who"], said[-1]["version"]) == ("ops", version)
 
 
 def test_a_bad_file_changes_nothing(gateway: Gateway, document: Json) -> None:
@@ -94,6 +123,8 @@ def test_a_bad_file_changes_nothing(gateway: Gateway, document: Json) -> None:
     assert (response.status_code, response.json()["result"]) == (400, "refused")
     assert response.json()["problems"][0]["path"] == "models[0].stable"
     assert gateway.chat().status_code == 200
+    assert gateway.value("sluicegate_config_reloads_total", result="refused") >= 1
+    assert gateway.ops("/admin/v1/config").json()["models"][0]["stable"] == "to-echo"
 
 
 def test_without_a_listener_of_their_own(upstream_process: Upstream) -> None:

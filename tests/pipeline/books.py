@@ -39,8 +39,12 @@ def reached(gateway: Gateway) -> int:
 
 
 def seen(upstreams: Iterable[Upstream]) -> int:
-    """Requests that the upstreams have seen and finished, probes left out."""
-    return sum(line["path"] != "/health" for upstream in upstreams for line in upstream.log())
+    """Attempts that the upstreams have seen to their end: probes are none.
+
+    A request on a connection that had served before, and closed without a byte, is one that the transport sent again.
+    """
+    lines = (line for upstream in upstreams for line in upstream.log() if line["path"] != "/health")
+    return sum(not (line["nth"] > 1 and line["fault"] in {"dies", "closes"} and not line["status"]) for line in lines)
 
 
 def in_flight(gateway: Gateway) -> float:

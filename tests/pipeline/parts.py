@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from app.cells import Cells
-from app.exchange import Call, Operation
+from app.exchange import Call, JsonObject, Operation
 from app.pipeline.validate import validate
 from app.table import Deployment, State, Table, build
 from app.telemetry import Metric, Telemetry
@@ -64,3 +64,14 @@ class Counted(Telemetry):
         """A histogram's count and sum over the series that hold these label values among theirs."""
         held = [slots for found, slots in self.read(metric).items() if set(labels) <= set(found)]
         return int(sum(sum(slots[:-1]) for slots in held)), sum(slots[-1] for slots in held)
+
+
+class Lines:
+    """An access log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.written: list[JsonObject] = []
+
+    def write(self, line: JsonObject) -> None:
+        """Keep a line."""
+        self.written.append(line)

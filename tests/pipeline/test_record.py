@@ -15,20 +15,9 @@ from app.exchange import Arm, JsonObject, Method, Operation, Principal, Usage
 from app.pipeline.progress import CALL, STAGES, Progress
 from app.pipeline.record import Recorder
 from app.telemetry import COST, FIRST_TOKEN, LOG_FIELDS, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE
-from tests.pipeline.parts import Counted, call, deployment
+from tests.pipeline.parts import Counted, Lines, call, deployment
 
 ONE, TWO = deployment("one"), deployment("two")
-
-
-class Lines:
-    """An access log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.written: list[JsonObject] = []
-
-    def write(self, line: JsonObject) -> None:
-        """Keep a line."""
-        self.written.append(line)
 
 
 class Book:

@@ -178,6 +178,7 @@ async def test_truncated(transport: HttpTransport, response: bytes) -> None:
         (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "status 101"),
         (b"HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n", "status 99"),
         (b"HTTP/1.1 199 H\r\ncontent-length: 5\r\n\r\nhello" + HELLO, "interim"),
+        (b"HTTP/1.1 199 H\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + HELLO, "interim"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nhello", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n", "Content-Length"),
@@ -192,7 +193,7 @@ async def test_truncated(transport: HttpTransport, response: bytes) -> None:
         (CHUNKED + b"3\r\nhello\r\n", "chunk"),
         (CHUNKED + b"F" * 17 + b"\r\n", "overflow"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 async def test_garbage(transport: HttpTransport, response: bytes, detail: str) -> None:
     """What breaks the protocol is a `PROTOCOL` failure that says what was wrong."""
@@ -354,7 +355,8 @@ async def test_agrees_with_h11(pieces: list[bytes]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_factories=["asyncio"])
-@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(900)
+@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 @given(responses().flatmap(split))
 async def test_agrees_with_h11_at_length(pieces: list[bytes]) -> None:
     """The same for minutes."""
