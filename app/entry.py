@@ -6,13 +6,15 @@ finds only the first one knows what the request may have cost, and charges that.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
 
-from app.exchange import Usage
-from app.metering import Charge, Prices
+from app.exchange import Method, Usage
+from app.metering import NOTHING, Charge, Prices, charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Entry:
     model: str
     deployment: str
     arm: str
+    operation: str
     purpose: str
     outcome: str
     method: str
@@ -93,24 +96,71 @@ class Entry:
         return self.earlier_nano + prices.cost(self.usage, self.images)
 
 
-NAMES = tuple(field.name for field in fields(Entry))
-"""The columns, in order."""
+SHORT = struct.Struct("<BBBdffHIIII")
+LONG = struct.Struct("<BBBdffH10q")
+"""A record in the spool, little-endian: version (1 short, 2 long), outcome and method (their places in OUTCOMES and METHODS),
+`at`, `seconds`, `first_token_seconds` (below zero: none), attempts; input and output tokens, and the bounds of both. The
+long one goes on: cached input, cache write and reasoning tokens, images, and what earlier attempts may have cost in tokens
+and nano-USD. Names and prices stand apart (`shared`), money nowhere: it follows from the rest.
+"""
+MOST = 2**53
+"""The largest number that is kept; one beyond it is absurd, and kept as this."""
+OUTCOMES = (
+    "ok", "client_closed", "refused_auth", "refused_invalid", "refused_limit", "refused_budget", "refused_guard",
+    "cut_guard", "upstream_rejected", "upstream_error", "upstream_timeout", "overloaded", "internal_error",
+)  # fmt: skip
+METHODS = ("nothing_sent", "exact", "at_least", "bound")
+"""Both grow at their ends only: spools outlive the version that wrote them."""
+
+_NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
+_PRICES = ("input", "output", "cached_input", "cache_write", "reasoning", "image", "request")
 
 
-def encode(entry: Entry) -> bytes:
-    """As JSON."""
-    return orjson.dumps(entry)
+def shared(names: Sequence[str], prices: Prices) -> bytes:
+    """What many requests share: tenant, key, model, deployment, arm, operation, purpose (`names`, so), and prices."""
+    document = dict(zip(_NAMES, names, strict=True))
+    return orjson.dumps(document | {f"price_{name}": getattr(prices, name) for name in _PRICES})
 
 
-def decode(data: bytes) -> Entry:
-    """From JSON; names that this version does not know are left out. Raises ValueError."""
-    found = orjson.loads(data)
+def decode(name: str, numbers: bytes, common: bytes) -> Entry:
+    """The record of the request `name`. Raises ValueError where it is none, or of a version that is not known."""
     try:
-        return Entry(**{name: found[name] for name in NAMES if name in found})
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"no ledger entry: {error}") from error
+        form = {1: SHORT, 2: LONG}[numbers[0]]
+        _, outcome, method, at, seconds, first, attempts, made, out, *counts = form.unpack(numbers)
+        bound_in, bound_out, cached, written, thought, images, tokens, nano = (*counts, 0, 0, 0, 0, 0, 0)[:8]
+        names = orjson.loads(common)
+        prices = Prices(*[names[f"price_{kind}"] for kind in _PRICES])
+        usage = Usage(made, out, cached, written, thought, Method(METHODS[method]))
+        spent, over = _money(usage, images, (bound_in, bound_out), prices)
+        return Entry(
+            id=name, at=at, attempts=attempts, outcome=OUTCOMES[outcome], method=METHODS[method],
+            charged_tokens=min(spent.tokens + tokens, MOST), charged_nano=min(spent.nano_usd + nano, MOST),
+            earlier_tokens=tokens, earlier_nano=nano,
+            overage_tokens=min(over.tokens, MOST), overage_nano=min(over.nano_usd, MOST),
+            input_tokens=made, output_tokens=out, cached_input_tokens=cached, cache_write_tokens=written,
+            reasoning_tokens=thought, images=images, seconds=seconds,
+            first_token_seconds=first if first >= 0 else None, **names,
+        )  # fmt: skip
+    except (struct.error, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"no ledger record: {error!r}") from error
+
+
+def _money(usage: Usage, images: int, bound: tuple[int, int], prices: Prices) -> tuple[Charge, Charge]:
+    """What is charged, and how much of it lies beyond the bound."""
+    spent = charge(usage, prices, images)
+    if usage.method is Method.NOTHING_SENT or not spent.tokens:
+        return NOTHING, NOTHING
+    if usage.method is Method.BOUND:
+        most = prices.bound(usage.input_tokens, usage.output_tokens, images)
+        return Charge(spent.tokens, -(-most // 1000)), NOTHING
+    over_nano = spent.nano_usd + (-prices.bound(*bound, images) // 1000)
+    return spent, Charge(max(0, spent.tokens - sum(bound)), max(0, over_nano))
 
 
 def row(entry: Entry) -> dict[str, Any]:
     """As the values of a database row."""
-    return asdict(entry)
+    return {name: getattr(entry, name) for name in NAMES}
+
+
+NAMES = tuple(field.name for field in fields(Entry))
+"""The columns, in order."""

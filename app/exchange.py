@@ -137,7 +137,7 @@ class Call(NamedTuple):
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
     usage chunk. `max_output_tokens` is the caller's own cap, None where it gave none; `choices` is `n`; `size` is
-    the body's length in bytes.
+    the body's length in bytes; `images` is how many it holds or points to.
     """
 
     operation: Operation
@@ -148,6 +148,7 @@ class Call(NamedTuple):
     size: int
     max_output_tokens: int | None = None
     choices: int = 1
+    images: int = 0
 
 
 @dataclass(slots=True)

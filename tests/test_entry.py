@@ -18,6 +18,7 @@ ENTRY = Entry(
     model="chat",
     deployment="llama-v1",
     arm="stable",
+    operation="chat",
     purpose="request",
     outcome="ok",
     method="exact",

@@ -10,18 +10,21 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Protocol
 
 from app.entry import Entry, decode
-from app.stores.spool import unpack
+from app.stores.spool import CLOSE, SHARED, Record, unpack
 
 BATCH = 500
 """Rows in one insertion at most."""
 
 _TURN_S = 0.25
-_READ_BYTES = 4 * 1024 * 1024
+_LONGEST_PAUSE_S = 5.0
+_READ_BYTES = 512 * 1024
+_Body = tuple[bytes, bytes]
 _log = logging.getLogger("sluicegate")
 
 
@@ -40,12 +43,27 @@ class Sink(Protocol):
 class _Segment:
     """A segment that is read. `opened` holds what began in it and is not in the ledger yet."""
 
-    __slots__ = ("at", "opened", "path")
+    __slots__ = ("at", "opened", "path", "shared")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.at = 0
         self.opened: set[str] = set()
+        self.shared: dict[int, bytes] = {}
+
+    def read(self) -> list[Record]:
+        """The next records of requests, some thousands."""
+        with self.path.open("rb") as file:
+            file.seek(self.at)
+            data = file.read(_READ_BYTES)
+        records, end = unpack(data)
+        self.at += end
+        self.shared |= {record.number: record.body for record in records if record.kind == SHARED}
+        return [record for record in records if record.kind != SHARED]
+
+    def done(self) -> bool:
+        """Whether it was read to its end, and everything in it is in the ledger."""
+        return not self.opened and self.at >= self.path.stat().st_size
 
 
 class _Worker:
@@ -56,21 +74,41 @@ class _Worker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.segments: dict[str, _Segment] = {}
-        self.opened: dict[str, tuple[_Segment, bytes]] = {}
-        self.closed: dict[str, bytes] = {}
+        self.opened: dict[str, tuple[_Segment, _Body]] = {}
+        self.closed: dict[str, _Body] = {}
+
+    def take(self, segment: _Segment, record: Record) -> None:
+        """Note a record; the last open one counts where another attempt wrote a second one."""
+        name, body = record.name, (record.body, segment.shared.get(record.number, b""))
+        if record.kind == CLOSE and record.body:
+            self.closed[name] = body
+        elif record.kind == CLOSE:
+            self.forget(name)
+        elif name not in self.closed:
+            self.forget(name)
+            self.opened[name] = segment, body
+            segment.opened.add(name)
+
+    def forget(self, name: str) -> None:
+        """The request is open no more."""
+        segment, _ = self.opened.pop(name, (None, b""))
+        if segment is not None:
+            segment.opened.discard(name)
 
 
 class Delivery:
     """Reads the spools in `folder`. Run `keep_delivering` in a background task of every worker: one of them is let in.
 
-    `damaged` counts records that could not be read.
+    `damaged` counts records that could not be read. `on_turn` is called after each turn, with the reason where the
+    database did not take the rows.
     """
 
-    def __init__(self, folder: Path, sink: Sink) -> None:
+    def __init__(self, folder: Path, sink: Sink, on_turn: Callable[[str | None], None] = lambda _: None) -> None:
         self.damaged = 0
         self.delivered = 0
         self._folder = folder
         self._sink = sink
+        self._on_turn = on_turn
         self._workers: dict[str, _Worker] = {}
         self._lock: int | None = None
 
@@ -79,16 +117,28 @@ class Delivery:
         """Requests that ended and are not in the ledger yet, as far as they were read."""
         return sum(len(one.closed) for one in self._workers.values())
 
+    @property
+    def delivers(self) -> bool:
+        """Whether this process is the one that delivers for the host."""
+        return self._lock is not None
+
+    def backlog(self) -> int:
+        """Bytes of the spools that nobody has read into the ledger yet, and those that wait to be removed."""
+        return sum(path.stat().st_size for path in self._folder.glob("*-*.log"))
+
     async def keep_delivering(self) -> None:
         """Deliver, turn by turn, while this process is the one that does. Ends by being cancelled."""
+        pause = _TURN_S
         while True:
             if self.claim():
                 try:
                     await self.turn()
-                except SinkUnavailable as error:
-                    _log.warning("the ledger does not take rows", extra={"reason": str(error)})
-                    await asyncio.sleep(1)
-            await asyncio.sleep(_TURN_S)
+                    pause = _TURN_S
+                    self._on_turn(None)
+                except (SinkUnavailable, OSError) as error:
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+                    self._on_turn(str(error) or type(error).__name__)
+            await asyncio.sleep(pause)
 
     def claim(self) -> bool:
         """Whether this process delivers for the host. The lock goes with the process."""
@@ -122,43 +172,36 @@ class Delivery:
 
     def unsettled(self) -> list[Entry]:
         """The requests that living workers have open, at their bounds."""
-        bodies = [body for worker in self._workers.values() for _, body in worker.opened.values()]
-        return self._decoded(bodies)
+        return self._decoded({name: body for one in self._workers.values() for name, (_, body) in one.opened.items()})
 
     async def _deliver(self, worker: _Worker, *, dead: bool) -> None:
         await self._insert(worker)  # first what waits: during an outage nothing more is read into memory
         while await asyncio.to_thread(self._read, worker):
             await self._insert(worker)
         if dead:
-            worker.closed.update({name: body for name, (_, body) in worker.opened.items()})
+            worker.closed |= {name: body for name, (_, body) in worker.opened.items()}
             await self._insert(worker)
         self._remove(worker, dead=dead)
 
     def _read(self, worker: _Worker) -> bool:
-        """Read on in the worker's segments, some megabytes; whether there was anything."""
+        """Read on in the worker's segments; whether there was anything."""
         for path in sorted(self._folder.glob(f"{worker.name}-*.log")):
             segment = worker.segments.setdefault(path.name, _Segment(path))
-            with path.open("rb") as file:
-                file.seek(segment.at)
-                data = file.read(_READ_BYTES)
-            records, end = unpack(data)
-            segment.at += end
-            for record in records:
-                if record.closed:
-                    worker.closed[record.id] = record.body
-                elif record.id not in worker.closed:
-                    worker.opened[record.id] = segment, record.body
-                    segment.opened.add(record.id)
-            if records:
+            before = segment.at
+            for record in segment.read():
+                worker.take(segment, record)
+            if segment.at != before:
                 return True
         return False
 
     async def _insert(self, worker: _Worker) -> None:
         while worker.closed:
-            batch = list(worker.closed.items())[:BATCH]
-            await self._sink.insert(self._decoded([body for _, body in batch]))
-            self.delivered += len(batch)
-            for name, _ in batch:
+            batch = dict(islice(worker.closed.items(), BATCH))
+            entries = self._decoded(batch)
+            if entries:
+                await self._sink.insert(entries)
+            self.delivered += len(entries)
+            for name in batch:
                 del worker.closed[name]
                 if name in worker.opened:
                     segment, _ = worker.opened.pop(name)
@@ -167,10 +210,13 @@ class Delivery:
     def _remove(self, worker: _Worker, *, dead: bool) -> None:
         """Remove the segments that are done with: all of a dead worker, else those behind the one it writes."""
         names = sorted(worker.segments)
-        for name in names if dead else names[:-1]:
-            if not worker.segments[name].opened:
-                worker.segments.pop(name).path.unlink()
-        if dead and not worker.segments:
+        if not dead:
+            written = [name for name in names if worker.segments[name].path.stat().st_size]
+            # Only from the front: what closes a request never goes before what opened it.
+            names = list(takewhile(lambda name: worker.segments[name].done(), written[:-1]))
+        for name in names:
+            worker.segments.pop(name).path.unlink()
+        if dead:
             (self._folder / f"{worker.name}.lock").unlink(missing_ok=True)
             del self._workers[worker.name]
 
@@ -187,11 +233,12 @@ class Delivery:
             return None
         return descriptor
 
-    def _decoded(self, bodies: list[bytes]) -> list[Entry]:
+    def _decoded(self, bodies: Mapping[str, _Body]) -> list[Entry]:
         found = []
-        for body in bodies:
+        for name, (numbers, shared) in bodies.items():
             try:
-                found.append(decode(body))
-            except ValueError:
+                found.append(decode(name, numbers, shared))
+            except ValueError as error:
                 self.damaged += 1
+                _log.error("a record of the spool cannot be read", extra={"request_id": name, "reason": str(error)})
         return found

@@ -1,9 +1,11 @@
 """The ledger's durable local log: what a worker is about to spend, and what it spent, on disk before anybody can lose it.
 
 Each worker appends to segments of its own. A record is written to the kernel before `open` or `close` returns, so it
-survives the death of the process; it is on the disk within GROUP_S after that (or before they return, with `always`), so
-it survives the loss of power. A record: 4 bytes magic, length and CRC-32 of what follows (little-endian, 4 bytes each), 1
-byte kind (O or C), 1 byte length of the id, the id, the body. A reader that finds something else looks for the next magic.
+survives the death of the process; it is on the disk within GROUP_S after that, or before the caller is answered with
+`always`, so it survives the loss of power. A record: 4 bytes magic, length and CRC-32 of what follows (little-endian, 4
+bytes each), 1 byte kind, 1 byte length of the name, 4 bytes number, the name, the body. What many records share (tenant,
+prices) stands once in a segment, as a record of its own, and has a number. A reader that finds something else than a record
+looks for the next magic.
 
 Who has died is seen by its lock: a worker keeps `<name>.lock` locked as long as it lives.
 """
@@ -11,44 +13,55 @@ Who has died is seen by its lock: a worker keeps `<name>.lock` locked as long as
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
+import logging
 import os
 import struct
-import zlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from zlib import crc32
+
+from app.pipeline.ledger import JournalFailed
+from app.stores.syncer import DiskFile, File, Syncer
 
 GROUP_S = 0.05
 """Seconds between two writes to the disk at most, while there is something to write."""
-
 SEGMENT_BYTES = 8 * 1024 * 1024
 """A segment that is longer is followed by another one."""
+RETRY_S = 0.5
+"""Seconds between two tries to write the closes that a full disk did not take."""
 
 _MAGIC = b"\xf1SGL"
-_HEAD = struct.Struct("<4sII")
 _LONGEST = 1024 * 1024
-
-
-class SpoolFailed(Exception):
-    """The log cannot be written. Nothing may be sent upstream: it would be missing from the ledger."""
+_log = logging.getLogger("sluicegate")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: `closed` tells whether the request had ended, `body` is its ledger entry."""
+    """One record. `kind` is OPEN or CLOSE, of the request `name`; or SHARED: the text that a later record calls `number`.
 
-    id: str
-    closed: bool
-    body: bytes
+    `numbers` without content in a CLOSE: the request was never sent.
+    """
+
+    kind: bytes
+    number: int
+    name: str = ""
+    body: bytes = b""
 
 
-def pack(record: Record) -> bytes:
+OPEN, CLOSE, SHARED = b"O", b"C", b"S"
+_HEAD = struct.Struct("<4sII")
+_FIRST = struct.Struct("<cBI")
+
+
+def pack(kind: bytes, number: int, name: str, body: bytes) -> bytes:
     """A record as it stands in a segment."""
-    name = record.id.encode()
-    rest = b"%c%c%b%b" % (b"C" if record.closed else b"O", len(name), name, record.body)
-    return _HEAD.pack(_MAGIC, len(rest), zlib.crc32(rest)) + rest
+    key = name.encode()
+    rest = b"%b%b%b" % (_FIRST.pack(kind, len(key), number), key, body)
+    return _HEAD.pack(_MAGIC, len(rest), crc32(rest)) + rest
 
 
 def unpack(data: bytes, at: int = 0) -> tuple[list[Record], int]:
@@ -70,64 +83,26 @@ def unpack(data: bytes, at: int = 0) -> tuple[list[Record], int]:
 
 
 def _next(data: bytes, at: int) -> tuple[Record | None, int]:
-    if len(data) < at + _HEAD.size + 2:
+    if len(data) < at + _HEAD.size + _FIRST.size:
         return None, at
     magic, length, crc = _HEAD.unpack_from(data, at)
     begin = at + _HEAD.size
-    rest = data[begin : begin + length]
-    if magic != _MAGIC or not 2 <= length <= _LONGEST or len(rest) < length or zlib.crc32(rest) != crc:
+    if magic != _MAGIC or not _FIRST.size <= length <= _LONGEST or len(data) < begin + length:
         return None, at
-    name_end = 2 + rest[1]
-    return Record(rest[2:name_end].decode(), rest[0:1] == b"C", rest[name_end:]), begin + length
-
-
-class File(Protocol):
-    """A segment that is written. Tests put a disk in its place that forgets what was not synced."""
-
-    def append(self, data: bytes) -> None:
-        """Hand the data to the kernel. Raises OSError."""
-        ...
-
-    def sync(self) -> None:
-        """Wait until everything that was appended is on the disk. Raises OSError. Called in a thread."""
-        ...
-
-    def close(self) -> None:
-        """Append no more."""
-        ...
-
-
-class DiskFile:
-    """A real segment. Making it puts its name on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def append(self, data: bytes) -> None:
-        """As File's."""
-        done = os.write(self._descriptor, data)
-        while done < len(data):
-            done += os.write(self._descriptor, data[done:])
-
-    def sync(self) -> None:
-        """As File's."""
-        os.fdatasync(self._descriptor)
-
-    def close(self) -> None:
-        """As File's."""
-        os.close(self._descriptor)
+    rest = data[begin : begin + length]
+    if crc32(rest) != crc:
+        return None, at
+    kind, size, number = _FIRST.unpack_from(rest)
+    name_end = _FIRST.size + size
+    return Record(kind, number, rest[_FIRST.size : name_end].decode(), rest[name_end:]), begin + length
 
 
 class Spool:
-    """One worker's log. Run `keep_synced` in a background task.
+    """One worker's log; made in a running loop, ended with `end`. Implements `pipeline.ledger.Journal`.
 
-    `name` names this worker's life: no other, earlier or later one has it. With `always`, `open` and `close` wait for
-    the disk; else they never wait. Raises SpoolFailed where the log cannot be written, from then on for every `open`.
+    `name` names this worker's life: no other, earlier or later one has it. With `always`, `open` and `close` return
+    what completes once the record is on the disk; else None. Writing is done by the loop's thread, syncing by one of
+    its own.
     """
 
     def __init__(
@@ -136,108 +111,128 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._name = name
-        self._always = always
         self._create = create
+        self._loop = asyncio.get_running_loop()
         self._lock = os.open(folder / f"{name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._always = always
         self._count = 0
         self._size = 0
+        self._numbers: dict[bytes, int] = {}
+        self._owed: deque[tuple[str, bytes, bytes]] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._file = self._new_file()
-        self._full: list[File] = []  # segments that are left, but not synced yet
-        self._written = self._synced = 0
-        self._failed: OSError | None = None
-        self._dirty = asyncio.Event()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._syncer = Syncer(self._file, 0.0 if always else GROUP_S / 2, self._new_file, self._synced_in_thread)
 
-    async def open(self, claim_id: str, body: bytes) -> None:
-        """Say that a request is about to be sent. Call it, and let it return, before the first byte goes upstream."""
-        if self._failed is not None:
-            raise SpoolFailed(str(self._failed)) from self._failed
-        self._append(Record(claim_id, closed=False, body=body))
-        if self._always:
-            await self._on_disk()
-
-    async def close(self, claim_id: str, body: bytes) -> None:
-        """Say how a request ended. Call it before the last byte goes to the caller."""
-        self._append(Record(claim_id, closed=True, body=body))
-        if self._always:
-            await self._on_disk()
-
-    async def keep_synced(self) -> None:
-        """Put on the disk what was written, at most GROUP_S after it was. Ends by being cancelled."""
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            if not self._always:
-                await asyncio.sleep(GROUP_S / 2)
-            await self.sync()
-
-    async def sync(self) -> None:
-        """Put on the disk what was written until now, without holding up the event loop."""
-        upto, full, current = self._written, self._full, self._file
-        self._full = []
+    def open(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
+        """Say that a request is about to be sent. Call it, and await what it returns, before the first byte goes
+        upstream. Raises JournalFailed.
+        """
+        if self._owed or self._syncer.failed is not None:
+            self._recover()
         try:
-            await asyncio.to_thread(_sync_all, full, current)
+            self._append(OPEN, name, numbers, shared)
         except OSError as error:
-            self._fail(error)
-            return
-        self._synced = max(self._synced, upto)
-        done = [future for written, future in self._waiting if written <= upto]
-        self._waiting = [(written, future) for written, future in self._waiting if written > upto]
-        for future in done:
-            if not future.done():
-                future.set_result(None)
+            raise JournalFailed(f"the spool cannot be written: {error}") from error
+        return self._on_disk() if self._always else None
+
+    def close(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
+        """Say how a request ended, before the last byte goes to the caller. Never fails.
+
+        What the disk does not take is kept and tried again; until it is written, `open` refuses. If the process dies
+        before that, the request is settled at its bound.
+        """
+        if not self._owed:
+            try:
+                self._append(CLOSE, name, numbers, shared)
+            except OSError as error:
+                reason = str(error)
+                _log.error("the spool cannot be written: requests are refused until it can", extra={"reason": reason})
+                self._loop.call_later(RETRY_S, self._pay_again)
+            else:
+                return self._on_disk() if self._always and self._syncer.failed is None else None
+        self._owed.append((name, numbers, shared))
+        return None
 
     def end(self) -> None:
         """Sync and close the log and give the name up: whoever delivers takes it from here."""
-        _sync_all(self._full, self._file)
-        self._file.close()
+        self._pay()
+        self._syncer.end()
         os.close(self._lock)
 
-    def _append(self, record: Record) -> None:
-        data = pack(record)
-        if self._size + len(data) > SEGMENT_BYTES:
+    def _append(self, kind: bytes, name: str, numbers: bytes, shared: bytes) -> None:
+        if self._size > SEGMENT_BYTES:
             self._rotate()
-        try:
-            self._file.append(data)
-        except OSError as error:
-            # The tail may be torn now. A reader skips it; the next record goes behind it, if there is ever room again.
-            raise SpoolFailed(f"the spool cannot be written: {error}") from error
+        number = self._numbers.get(shared)
+        if number is None:
+            number = self._share(shared)
+        data = pack(kind, number, name, numbers)
+        self._file.append(data)
         self._size += len(data)
-        self._written += 1
-        self._dirty.set()
+        self._syncer.count += 1
+        if not self._syncer.dirty:
+            self._syncer.touch()
+
+    def _share(self, shared: bytes) -> int:
+        """Write down what records of this segment call by a number from now on."""
+        number = len(self._numbers)
+        data = pack(SHARED, number, "", shared)
+        self._file.append(data)
+        self._size += len(data)
+        self._numbers[shared] = number
+        return number
 
     def _rotate(self) -> None:
-        before = self._file
+        following = self._syncer.rotate()
+        if following is not None:
+            self._file, self._size = following, 0
+            self._numbers.clear()
+
+    def _recover(self) -> None:
+        """Go on after the disk failed. Raises JournalFailed where that is not possible yet."""
+        failed = self._syncer.failed
+        if failed is not None:
+            self._rotate()
+        else:
+            self._pay()
+        if self._syncer.failed is not None or self._owed:
+            raise JournalFailed(f"the spool cannot be written: {failed or 'the disk is full'}")
+
+    def _pay_again(self) -> None:
+        self._pay()
+        if self._owed:
+            self._loop.call_later(RETRY_S, self._pay_again)
+
+    def _pay(self) -> None:
         try:
-            self._file = self._new_file()
+            while self._owed:
+                self._append(CLOSE, *self._owed[0])
+                self._owed.popleft()
         except OSError as error:
-            raise SpoolFailed(f"the spool cannot be continued: {error}") from error
-        self._full.append(before)
-        self._size = 0
+            if error.errno != errno.ENOSPC:
+                _log.warning("the spool cannot be written", extra={"reason": str(error)})
 
     def _new_file(self) -> File:
+        """The next segment; called in the syncing thread but for the first one. Raises OSError."""
         file = self._create(self._folder / f"{self._name}-{self._count:06d}.log")
         self._count += 1
         return file
 
-    async def _on_disk(self) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._written, future))
-        self._dirty.set()
-        await future
+    def _on_disk(self) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((self._syncer.count, future))
+        return future
 
-    def _fail(self, error: OSError) -> None:
-        """After a failed sync nobody knows what is on the disk: no request may be sent any more."""
-        self._failed = error
-        for _, future in self._waiting:
-            if not future.done():
-                future.set_exception(SpoolFailed(str(error)))
-        self._waiting.clear()
+    def _synced_in_thread(self, upto: int, error: OSError | None) -> None:
+        if self._always and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._synced, upto, error)
 
-
-def _sync_all(full: list[File], current: File) -> None:
-    for file in full:
-        file.sync()
-        file.close()
-    current.sync()
+    def _synced(self, upto: int, error: OSError | None) -> None:
+        while self._waiting and (error is not None or self._waiting[0][0] <= upto):
+            future = self._waiting.popleft()[1]
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(JournalFailed(f"the spool cannot be written: {error}"))
