@@ -54,6 +54,7 @@ class Cells:
         for series in _read_catalogue(names):
             self._enter(series)
         self._names = os.open(names, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.ftruncate(self._names, names.read_bytes().rfind(b"\n") + 1)  # a line that was not finished is not continued
 
     def allocate(self, metric: str, labels: tuple[str, ...], size: int) -> int:
         """The first of the series' `size` slots; when the array is full it is `refused` and shares the last slots."""

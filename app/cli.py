@@ -89,8 +89,8 @@ def demo(*, once: bool) -> None:
 def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:
     supervisor: Supervisor
 
-    def work(worker: int, folder: Path) -> None:
-        _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, lifeline: os.getppid()})
+    def work(worker: int, folder: Path) -> int:
+        return _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, lifeline: os.getppid()})
 
     supervisor = Supervisor(config.server.workers, work)
     return supervisor.run()

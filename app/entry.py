@@ -1,7 +1,7 @@
 """One row of the ledger: what one request cost, and everything that its money is derived from. No text of anybody.
 
-The same shape is written twice: when the request is about to be sent, at its bound, and when it ended, as it was. Whoever
-finds only the first one knows what the request may have cost, and charges that.
+The same shape is written twice: when the request is about to be sent, at its bound, and when it ended, as it was.
+Whoever finds only the first one knows what the request may have cost, and charges that.
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import queue
+import select
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,15 +27,21 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class LineLog:
     """The access log. Lines gather for `FLUSH_EVERY` seconds, then go to a writer thread.
 
-    What comes over `MOST_QUEUED` is dropped and counted.
+    What comes over `MOST_QUEUED` is dropped and counted. `shared` is for a descriptor to which several processes
+    write: then lines leave in pieces that a pipe takes whole.
     """
 
-    def __init__(self, form: str, dropped: Counter, descriptor: int = 1) -> None:
+    def __init__(self, form: str, dropped: Counter, descriptor: int = 1, *, shared: bool = False) -> None:
         self._render = _json if form == "json" else _text
         self._dropped = dropped
         self._descriptor = descriptor
         self._lines: list[JsonObject] = []
-        self._waiting = 0
+        self._most = select.PIPE_BUF if shared else sys.maxsize
+        # Each of these three numbers is changed by one thread only: `+=` is no atomic operation.
+        self._queued = 0
+        self._done = 0
+        self._failed = 0
+        self._told = 0
         self._flush_due = False
         self._queue: queue.SimpleQueue[list[JsonObject] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="access-log", daemon=True)
@@ -41,7 +49,7 @@ class LineLog:
 
     def write(self, line: JsonObject) -> None:
         """Queue a line."""
-        if len(self._lines) + self._waiting >= MOST_QUEUED:
+        if len(self._lines) + self._queued - self._done >= MOST_QUEUED:
             self._dropped.inc()
             return
         self._lines.append(line)
@@ -54,27 +62,53 @@ class LineLog:
         self._flush()
         self._queue.put(None)
         self._thread.join(2.0)
+        self._tell()
 
     def _flush(self) -> None:
         self._flush_due = False
+        self._tell()
         if self._lines:
             lines, self._lines = self._lines, []
-            self._waiting += len(lines)
+            self._queued += len(lines)
             self._queue.put(lines)
+
+    def _tell(self) -> None:
+        """Count what the thread could not write: metrics belong to the event loop."""
+        failed = self._failed
+        self._dropped.inc(failed - self._told)
+        self._told = failed
 
     def _write_all(self) -> None:
         while (lines := self._queue.get()) is not None:
-            data = b"".join([self._render(line) for line in lines])
-            try:
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
-            except OSError:
-                self._dropped.inc(len(lines))
-            self._waiting -= len(lines)
+            for count, data in self._pieces([self._render(line) for line in lines]):
+                try:
+                    self._write(data)
+                except OSError:
+                    self._failed += count
+            self._done += len(lines)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def _pieces(self, rendered: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Lines put together to writes, with how many each holds."""
+        held: list[bytes] = []
+        size = 0
+        for line in rendered:
+            if held and size + len(line) > self._most:
+                yield len(held), b"".join(held)
+                held, size = [], 0
+            held.append(line)
+            size += len(line)
+        yield len(held), b"".join(held)
 
 
 def _json(line: JsonObject) -> bytes:
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+    except TypeError:  # a number beyond 64 bits: a caller may ask for as many tokens
+        return json.dumps(line, default=datetime.isoformat).encode() + b"\n"
 
 
 def _text(line: JsonObject) -> bytes:
@@ -82,7 +116,7 @@ def _text(line: JsonObject) -> bytes:
     rest = " ".join(
         f"{name}={value}" for name, value in line.items() if name not in {"ts", "event", "outcome", "model"}
     )
-    return f"{head} {rest}\n".encode()
+    return " ".join(f"{head} {rest}".splitlines()).encode(errors="backslashreplace") + b"\n"
 
 
 class JsonFormatter(logging.Formatter):

@@ -45,6 +45,7 @@ from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, Telemetry
 from app.version import VERSION
 
 _log = logging.getLogger("sluicegate")
+_CUT_WITHIN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,13 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskGroup("main")
         self._stopping = False
+        self._supervisor = os.getppid() if launch.metrics_dir is not None else None
         self._cells = Cells(launch.metrics_dir, f"worker-{launch.worker}")
+        self._successor = bool(self._cells.catalogue)
+        """Whether it takes the place of a worker that died: then the supervisor's configuration may be out of date."""
         self._telemetry = telemetry = Telemetry(self._cells)
-        self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"))
+        shared = launch.metrics_dir is not None
+        self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._state = tables.State(tables.build(config))
         self._reloader = Reloader(
             launch.path, self._state, config, os.environ, overrides=launch.overrides, on_reload=[self._reloaded]
@@ -123,9 +128,11 @@ class Process:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then let what runs end, within `server.shutdown_timeout`."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT) if self._supervisor is None else (signal.SIGTERM,):
             self._loop.add_signal_handler(number, self.stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
+        if self._successor:
+            await self._reloader.reload()
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         self._tasks.spawn("config", self._reloader.watch())
@@ -139,6 +146,7 @@ class Process:
         try:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
         finally:
+            await self._cut()
             await self._tasks.aclose()
             await self._transport.aclose()
             self._log.close()
@@ -150,11 +158,20 @@ class Process:
             server.should_exit = True
         self._stopping = True
 
+    async def _cut(self) -> None:
+        """End the requests that still run: each is settled and recorded before the log is closed."""
+        running = [task for server, _ in self._servers for task in server.server_state.tasks]
+        for task in running:
+            if not task.cancelling():
+                task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_CUT_WITHIN)
+
     async def reload(self) -> JsonObject:
         """Read the configuration again, here and, through the supervisor, in the other workers."""
         result = await self._reloader.reload()
-        if self._launch.metrics_dir is not None and result.changed:
-            os.kill(os.getppid(), signal.SIGHUP)
+        if self._supervisor is not None and self._supervisor == os.getppid() and not result.problems:
+            os.kill(self._supervisor, signal.SIGHUP)
         return _document(result)
 
     def _reloaded(self, result: ReloadResult) -> None:

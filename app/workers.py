@@ -7,6 +7,7 @@ event loop; each watches a pipe whose other end only this process holds, so that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -15,15 +16,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 _log = logging.getLogger("sluicegate")
 
 SHORTEST_LIFE = 1.0
 """Seconds. A worker that dies sooner is replaced after a pause, which doubles up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 10.0
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-Work = Callable[[int, Path], None]
-"""Runs one worker: its number, and the folder where the workers keep their metric cells."""
+Work = Callable[[int, Path], int]
+"""Runs one worker: its number, and the folder where the workers keep their metric cells. Returns its exit code."""
 
 
 class Supervisor:
@@ -39,7 +42,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Block until every worker has ended; returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _HANDLED:
             signal.signal(number, self._pass_on)
         with tempfile.TemporaryDirectory(prefix="sluicegate-") as folder:
             for worker in range(self._count):
@@ -49,18 +52,25 @@ class Supervisor:
         return 0
 
     def _start(self, worker: int, folder: Path) -> None:
+        # Signals wait until the fork is over: in between, the child would take them for its own supervisor's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         pid = os.fork()
         if pid == 0:
-            os.close(self._held)
-            code = 1
-            try:
-                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_DFL)
-                self._work(worker, folder)
-                code = 0
-            finally:
-                os._exit(code)
+            self._become(worker, folder)
         self._workers[pid] = (worker, time.monotonic())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+
+    def _become(self, worker: int, folder: Path) -> NoReturn:
+        code = 1
+        try:
+            os.close(self._held)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of us; the supervisor passes it on once
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the worker reloads by itself
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+            code = self._work(worker, folder)
+        finally:
+            os._exit(code)
 
     def _reap(self, folder: Path) -> None:
         try:
@@ -74,7 +84,9 @@ class Supervisor:
         _log.error("a worker died; another takes its place", extra={"worker": worker, "pid": pid, "status": status})
         lived = time.monotonic() - began
         self._pause = min(max(self._pause * 2, 0.1), LONGEST_PAUSE) if lived < SHORTEST_LIFE else 0.0
-        time.sleep(self._pause)
+        until = time.monotonic() + self._pause
+        while time.monotonic() < until and not self._stopping:
+            time.sleep(0.05)
         if not self._stopping:
             self._start(worker, folder)
 
@@ -82,7 +94,8 @@ class Supervisor:
         if number != signal.SIGHUP:
             self._stopping = True
         for pid in list(self._workers):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just been reaped
+                os.kill(pid, signal.SIGHUP if number == signal.SIGHUP else signal.SIGTERM)
 
     @property
     def lifeline(self) -> int:

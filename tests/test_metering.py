@@ -75,7 +75,8 @@ def test_no_two_scopes_share_a_counter() -> None:
     scopes = [Scope(kind, name) for kind in ScopeKind for name in names]
     budgets = [Budget(scope, window, unit, 1) for scope in scopes for window in Window for unit in Unit]
     limits = [Limit(scope, measure, 1) for scope in scopes for measure in Measure]
-    assert len({one.name for one in [*budgets, *limits]}) == len(budgets) + len(limits)
+    counters = {one.name for one in budgets} | {one.name for one in limits}
+    assert len(counters) == len(budgets) + len(limits)
 
 
 def test_allowances_are_budgets_then_limits_with_concurrency_first() -> None:

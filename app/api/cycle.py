@@ -100,7 +100,7 @@ class Cycle:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (self.body or (self._owed and not self.more_body) or self.disconnected or self.response_complete):
             if BODY_FAULT in self.scope:
-                break
+                return {"type": "http.disconnect"}
             self._flow.resume_reading()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -142,8 +142,6 @@ class Cycle:
         if not sized and self.scope["http_version"] == "1.1":  # before that the connection's end is the body's
             self._chunked = True
             lines.append(_CHUNKED_LINE)
-        if self.more_body:  # answered before the request was read: what is left of it is no next request
-            self.keep_alive = False
         if not self.keep_alive:
             lines.append(_CLOSE_LINE)
         lines.append(b"\r\n")

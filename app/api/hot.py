@@ -88,9 +88,7 @@ async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) ->
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError(LEFT)
-        if BODY_FAULT in scope:
-            raise scope[BODY_FAULT]
+            raise scope.get(BODY_FAULT) or asyncio.CancelledError(LEFT)
         body: bytes = message["body"]
         more = message.get("more_body", False)
         if not more and not pieces:

@@ -229,7 +229,7 @@ _TRIES = 4
 """Others may take what was left between two tries to clamp; after so many the request is refused."""
 
 
-class Admission:
+class Ticket:
     """One place in a tenant's rate and concurrency limits, held while the request is served.
 
     Entering raises GatewayError: `rate_limit_exceeded`, or `overloaded` where the store does not answer. `left` is

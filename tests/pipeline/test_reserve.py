@@ -25,7 +25,7 @@ from app.metering import (
     Verdict,
     Window,
 )
-from app.pipeline.reserve import Admission, Bound, OnOverBudget, Policy, Reservation, StoreUnavailable
+from app.pipeline.reserve import Bound, OnOverBudget, Policy, Reservation, StoreUnavailable, Ticket
 from app.stores.memory import MemoryStore
 
 TENANT = Scope(ScopeKind.TENANT, "t")
@@ -120,10 +120,14 @@ async def test_at_least_never_exceeds_the_bound() -> None:
 async def test_what_was_sent_and_is_unknown_settles_at_its_bound(error: BaseException) -> None:
     """Whatever ends the request."""
     store, several = MemoryStore(), tokens(1000)
-    with pytest.raises(type(error)):
+
+    async def end() -> None:
         async with Reservation(store, "r", several, bound()) as held:
             held.sending()
             raise error
+
+    with pytest.raises(type(error)):
+        await end()
     assert await level(store, several) == (100, 0, 0)
 
 
@@ -258,7 +262,7 @@ async def test_a_store_that_does_not_answer_is_a_503(on_failure: OnFailure) -> N
         await Reservation(Broken(), "r", tokens(1000), bound(), policy).__aenter__()
     assert (closed.value.status, closed.value.retry_after) == (503, 1)
     with pytest.raises(GatewayError) as closed:
-        await Admission(Broken(), "a", tokens(1000)).__aenter__()
+        await Ticket(Broken(), "a", tokens(1000)).__aenter__()
     assert closed.value.status == 503
 
 
@@ -266,17 +270,17 @@ async def test_admission_holds_a_place_and_uses_a_request() -> None:
     """The place is free again afterwards, the request stays counted."""
     store = MemoryStore(monotonic=lambda: 1000.0)
     several = Allowances((), (Limit(TENANT, Measure.REQUESTS, 3), Limit(TENANT, Measure.CONCURRENT, 1)))
-    async with Admission(store, "a", several) as first:
+    async with Ticket(store, "a", several) as first:
         assert first.left == (0, 2)
         with pytest.raises(GatewayError, match="limit of 1 requests at the same time for tenant 't'") as full:
-            await Admission(store, "b", several).__aenter__()
+            await Ticket(store, "b", several).__aenter__()
         assert (full.value.status, full.value.retry_after) == (429, 1.0)
-    async with Admission(store, "c", several) as second:
+    async with Ticket(store, "c", several) as second:
         assert second.left == (0, 1)
-    async with Admission(store, "d", several):
+    async with Ticket(store, "d", several):
         pass
     with pytest.raises(GatewayError, match="3 requests per minute") as fast:
-        await Admission(store, "e", several).__aenter__()
+        await Ticket(store, "e", several).__aenter__()
     assert fast.value.retry_after == pytest.approx(20)
 
 

@@ -12,13 +12,14 @@ from app.stores.line import Address, Line
 from app.stores.redis import SCRIPT
 from app.stores.resp import Unanswered, encode
 from app.tasks import TaskGroup
+from tests.support import waiting
 from tests.support.redis import Redis
 
 
 @asynccontextmanager
-async def line_to(url: str, timeout: float = 0.5) -> AsyncIterator[Line]:
+async def line_to(url: str) -> AsyncIterator[Line]:
     """A line that is kept up in the background."""
-    line, group = Line(Address.parse(url), SCRIPT, timeout, lambda: None), TaskGroup("test")
+    line, group = Line(Address.parse(url), SCRIPT, 0.5, lambda: None), TaskGroup("test")
     group.spawn("line", line.keep())
     yield line
     await group.aclose()
@@ -26,9 +27,8 @@ async def line_to(url: str, timeout: float = 0.5) -> AsyncIterator[Line]:
 
 async def until(line: Line, *, connected: bool | None = None, epoch: str | None = None) -> None:
     """Wait until the line has come to a state."""
-    async with asyncio.timeout(10):
-        while (connected is not None and line.connected != connected) or (epoch is not None and line.epoch != epoch):
-            await asyncio.sleep(0.01)
+    await waiting.until(lambda: connected is None or line.connected == connected)
+    await waiting.until(lambda: epoch is None or line.epoch == epoch)
 
 
 async def open_epoch(line: Line) -> str:

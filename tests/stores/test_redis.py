@@ -32,6 +32,7 @@ from app.stores.line import Address, Line
 from app.stores.redis import SCRIPT, RedisStore, Unsettled
 from app.tasks import TaskGroup
 from tests.support.redis import Redis
+from tests.support.waiting import until
 
 TENANT = Scope(ScopeKind.TENANT, "t")
 
@@ -55,15 +56,11 @@ class Worker:
 
     async def until(self, *, up: bool) -> None:
         """Wait until the line is up, or down."""
-        async with asyncio.timeout(10):
-            while self.line.up is not up:
-                await asyncio.sleep(0.01)
+        await until(lambda: self.line.up is up)
 
     async def settled(self) -> None:
         """Wait until Redis has heard of every settlement."""
-        async with asyncio.timeout(10):
-            while self.store.waiting:
-                await asyncio.sleep(0.005)
+        await until(lambda: not self.store.waiting)
 
 
 @asynccontextmanager
@@ -74,9 +71,7 @@ async def running(*workers: Worker, background: bool = True) -> AsyncIterator[No
         group.spawn("line", one.line.keep())
         if background:
             group.spawn("limits", one.store.work())
-    async with asyncio.timeout(10):
-        while not workers[0].line.connected:
-            await asyncio.sleep(0.005)
+    await until(lambda: workers[0].line.connected)
     if not workers[0].line.epoch:
         assert await workers[0].store.rebuild(workers[0].line.new_epoch(), [], [])
     for one in workers:
@@ -138,9 +133,11 @@ async def test_slices_take_the_round_trips_away(redis: Redis) -> None:
             if index < 5:
                 await asyncio.sleep(0.02)
         assert one.trips < 20
+        await asyncio.sleep(2.1)  # the slices are old
+        await until(lambda: one.store.waiting == 0)
         async with asyncio.timeout(10):
             while await used(one, several) != [(7000, 0), (11_000, 0)]:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
 
 
 async def test_workers_share_a_budget_to_the_last_token(redis: Redis) -> None:
@@ -286,9 +283,7 @@ async def test_a_restarted_server_is_rebuilt_from_the_ledger(redis: Redis) -> No
         redis.kill()
         await one.until(up=False)
         redis.start()
-        async with asyncio.timeout(10):
-            while not one.line.connected:
-                await asyncio.sleep(0.01)
+        await until(lambda: one.line.connected)
         with pytest.raises(StoreUnavailable):
             await take(one, "early", several, 1)
         start = budget.window.span(time.time())[0]

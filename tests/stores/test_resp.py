@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.stores.resp import Connection, Reply, ReplyError, Unanswered, encode
 from tests.support.redis import Redis
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +24,10 @@ def redis() -> Iterator[Redis]:
 
 
 @asynccontextmanager
-async def connected(redis: Redis, timeout: float = 1.0, give_up: float = 5.0) -> AsyncIterator[Connection]:
+async def connected(redis: Redis, wait: float = 1.0, give_up: float = 5.0) -> AsyncIterator[Connection]:
     """A connection to it."""
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(timeout, give_up), "127.0.0.1", redis.port)
+    _, connection = await loop.create_connection(lambda: Connection(wait, give_up), "127.0.0.1", redis.port)
     yield connection
     connection.close()
     await connection.closed
@@ -76,7 +78,7 @@ def test_replies_are_read_in_every_split(expected: list[Reply], cuts: list[int])
         futures = [connection.ask(1, b"") for _ in expected]
         data = b"".join(written(one) for one in expected)
         edges = sorted({0, len(data), *[cut % len(data) for cut in cuts]})
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             connection.data_received(data[begin:end])
         found = [await asyncio.wait_for(future, 1) for future in futures]
         connection.connection_lost(None)
@@ -102,7 +104,7 @@ async def test_an_error_reply_is_raised(redis: Redis) -> None:
 
 async def test_a_silent_server_is_waited_for_no_longer_than_the_bound(redis: Redis) -> None:
     """Each wait ends in time; the late reply goes to nobody, the next one to whom it belongs."""
-    async with connected(redis, timeout=0.05) as connection:
+    async with connected(redis, wait=0.05) as connection:
         redis.pause()
         try:
             began = asyncio.get_running_loop().time()
@@ -114,14 +116,13 @@ async def test_a_silent_server_is_waited_for_no_longer_than_the_bound(redis: Red
             assert connection.stalled
         finally:
             redis.resume()
-        await asyncio.sleep(0.2)
-        assert not connection.stalled
+        await until(lambda: not connection.stalled)
         assert await connection.command(b"ECHO", b"next") == b"next"
 
 
 async def test_a_connection_that_stays_silent_is_given_up(redis: Redis) -> None:
     """So that a new one can be made."""
-    async with connected(redis, timeout=0.02, give_up=0.1) as connection:
+    async with connected(redis, wait=0.02, give_up=0.1) as connection:
         redis.pause()
         try:
             with pytest.raises(Unanswered):

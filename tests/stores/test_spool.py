@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from app.stores import spool as spooling
 from app.stores.spool import GROUP_S, Record, Spool, SpoolFailed, pack, unpack
 from app.tasks import TaskGroup
+from tests.support.waiting import until
 
 records = st.builds(Record, st.text(max_size=20), st.booleans(), st.binary(max_size=60))
 
@@ -126,8 +127,7 @@ async def test_power_loss_with_always_loses_nothing_that_was_told(tmp_path: Path
             group.spawn("request", request(number))
             await asyncio.sleep(random.choice((0, 0, 0.001)))
         enough = random.randint(1, 35)
-        while len(told) < enough:
-            await asyncio.sleep(0.001)
+        await until(lambda told=told, enough=enough: len(told) >= enough)  # type: ignore[misc]
         found = [one for data in disk.lose_power(random) for one in unpack(data)[0]]
         assert all(one in found for one in told)
         await group.aclose()
@@ -241,5 +241,3 @@ async def test_a_record_costs_little(tmp_path: Path) -> None:
         rounds.append((time.thread_time() - began) * 1000)
     spool.end()
     assert min(rounds) < 40, f"{min(rounds):.1f} µs"
-
-

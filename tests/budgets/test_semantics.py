@@ -1,12 +1,13 @@
 """Budgets hold under every interleaving: hypothesis and seeded walks, against memory and against a real server.
 
-`pytest -m slow tests/stores/test_budget_semantics.py` runs the full count: 100 000 walks against each store. A walk
+`pytest -m slow tests/budgets/test_semantics.py` runs the full count: 100 000 walks against each store. A walk
 that fails names its seed; `wander(World(server, seed), STEPS)` repeats it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -58,54 +59,63 @@ def server(redis: Redis) -> Iterator[Server]:
     one.close()
 
 
-def machine(server: Server) -> Callable[[], RuleBasedStateMachine]:
+class Machine(RuleBasedStateMachine):
     """The rules of the world, for hypothesis to choose and to shrink."""
 
-    class Machine(RuleBasedStateMachine):
-        @initialize(seed=st.integers(0, 2**16))
-        def begin_world(self, seed: int) -> None:
-            self.world = World(server, seed)
+    server: ClassVar[Server]
 
-        def client(self, index: int) -> Client:
-            return self.world.clients[index]
+    @initialize(seed=st.integers(0, 2**16))
+    def begin_world(self, seed: int) -> None:
+        """A fresh world."""
+        self.world = World(self.server, seed)
 
-        @rule(index=st.integers(0, 2), kind=st.integers(0, 2), bound=st.sampled_from(BOUNDS), policy=st.integers(0, 2))
-        def begin(self, index: int, kind: int, bound: tuple[int, int], policy: int) -> None:
-            self.world.begin(self.client(index), kind, bound, POLICIES[policy])
+    def client(self, index: int) -> Client:
+        """One of them."""
+        return self.world.clients[index]
 
-        @rule(index=st.integers(0, 2), at=st.integers(0, 5), fate=st.sampled_from(FATES))
-        def step(self, index: int, at: int, fate: str) -> None:
-            client = self.client(index)
-            if at < len(client.tasks):
-                self.world.step(client, client.tasks[at], fate)
+    @rule(index=st.integers(0, 2), kind=st.integers(0, 2), bound=st.sampled_from(BOUNDS), policy=st.integers(0, 2))
+    def begin(self, index: int, kind: int, bound: tuple[int, int], policy: int) -> None:
+        """A request arrives."""
+        self.world.begin(self.client(index), kind, bound, POLICIES[policy])
 
-        @rule(index=st.integers(0, 2), which=st.sampled_from(CHORES))
-        def chore(self, index: int, which: str) -> None:
-            self.world.chore(self.client(index), which)
+    @rule(index=st.integers(0, 2), at=st.integers(0, 5), fate=st.sampled_from(FATES))
+    def step(self, index: int, at: int, fate: str) -> None:
+        """A coroutine goes on."""
+        client = self.client(index)
+        if at < len(client.tasks):
+            self.world.step(client, client.tasks[at], fate)
 
-        @rule(seconds=st.sampled_from(PAUSES))
-        def advance(self, seconds: float) -> None:
-            self.world.advance(seconds)
+    @rule(index=st.integers(0, 2), which=st.sampled_from(CHORES))
+    def chore(self, index: int, which: str) -> None:
+        """A background step begins."""
+        self.world.chore(self.client(index), which)
 
-        @rule(index=st.integers(0, 2), what=st.sampled_from(("poll", "rebuild", "crash", "reach")))
-        def happen(self, index: int, what: str) -> None:
-            getattr(self.world, what)(self.client(index))
+    @rule(seconds=st.sampled_from(PAUSES))
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.world.advance(seconds)
 
-        @rule(what=st.sampled_from(("arrive", "arrive", "wipe", "close")))
-        def befall(self, what: str) -> None:
-            getattr(self.world, what)()
+    @rule(index=st.integers(0, 2), what=st.sampled_from(("poll", "rebuild", "crash", "reach")))
+    def happen(self, index: int, what: str) -> None:
+        """Something happens to a worker."""
+        getattr(self.world, what)(self.client(index))
 
-        @invariant()
-        def holds(self) -> None:
-            if hasattr(self, "world"):
-                self.world.check()
+    @rule(what=st.sampled_from(("arrive", "arrive", "wipe", "close")))
+    def befall(self, what: str) -> None:
+        """Something happens to the server."""
+        getattr(self.world, what)()
 
-        def teardown(self) -> None:
-            if hasattr(self, "world"):
-                self.world.settle_down()
-                self.world.check_settled()
+    @invariant()
+    def holds(self) -> None:
+        """No budget is exceeded."""
+        if hasattr(self, "world"):
+            self.world.check()
 
-    return Machine
+    def teardown(self) -> None:
+        """All settles down."""
+        if hasattr(self, "world"):
+            self.world.settle_down()
+            self.world.check_settled()
 
 
 def walk(server: Server, seeds: range, *, fence: bool = True) -> int:
@@ -138,7 +148,8 @@ def test_hypothesis_finds_no_overshoot(server: Server) -> None:
     """No sequence of rules that hypothesis tries exceeds a budget or strands more than is stated."""
     quiet = (HealthCheck.too_slow, HealthCheck.filter_too_much)
     config = settings(max_examples=150, stateful_step_count=STEPS, deadline=None, suppress_health_check=quiet)
-    run_state_machine_as_test(machine(server), settings=config)
+    Machine.server = server
+    run_state_machine_as_test(Machine, settings=config)
 
 
 def test_walks_against_a_real_server(server: Server) -> None:

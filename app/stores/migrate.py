@@ -1,0 +1,25 @@
+"""Brings a database to the tables that this version knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+FOLDER = Path(__file__).with_name("migrations")
+
+
+async def upgrade(database: AsyncEngine) -> None:
+    """Apply the migrations that were not applied yet. Raises SQLAlchemyError."""
+    async with database.begin() as connection:
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,68 @@
+"""The tables of the ledger. Migrations make them (`migrations/versions`); a test holds that both agree."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, Index, MetaData, String, Table
+
+METADATA = MetaData()
+
+NAME = 255
+"""Longest name of a tenant, key, model or deployment."""
+
+
+def _names(*names: str) -> list[Column[str]]:
+    return [Column(name, String(NAME), nullable=False) for name in names]
+
+
+def _numbers(*names: str) -> list[Column[int]]:
+    return [Column(name, BigInteger, nullable=False) for name in names]
+
+
+LEDGER = Table(
+    "ledger",
+    METADATA,
+    Column("id", String(NAME), primary_key=True),
+    Column("at", Float(53), nullable=False),
+    *_names("tenant", "key", "model", "deployment", "arm", "purpose", "outcome", "method"),
+    *_numbers("charged_tokens", "charged_nano", "earlier_tokens", "earlier_nano", "overage_tokens", "overage_nano"),
+    *_numbers("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *_numbers("images", "price_input", "price_output"),
+    Column("price_cached_input", BigInteger),
+    Column("price_cache_write", BigInteger),
+    Column("price_reasoning", BigInteger),
+    *_numbers("price_image", "price_request", "attempts"),
+    Column("first_token_seconds", Float(53)),
+    Column("seconds", Float(53)),
+    Column("template", String(NAME)),
+    Index("ledger_at", "at"),
+    Index("ledger_tenant_at", "tenant", "key", "at"),
+)
+"""One row per request that reached an upstream (`entry.Entry`)."""
+
+GROUPS = ("day", "tenant", "key", "model", "deployment", "arm", "purpose")
+"""What daily usage is told apart by. `day` is in days since 1970, UTC, of the reservation."""
+
+SUMS = (
+    "requests",
+    "bound_requests",
+    "charged_tokens",
+    "charged_nano",
+    "overage_tokens",
+    "overage_nano",
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "images",
+)
+"""What is summed. `bound_requests` were charged at their bound, because nobody knows what they used."""
+
+DAILY = Table(
+    "usage_daily",
+    METADATA,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    *[Column(name, String(NAME), primary_key=True) for name in GROUPS[1:]],
+    *_numbers(*SUMS),
+)
+"""The ledger summed by day, kept up in the same transaction; it outlives the ledger's retention."""
