@@ -51,7 +51,10 @@ MODEL_NOT_ALLOWED = Code(
     403,
     "permission_error",
     Outcome.REFUSED_AUTH,
-    "The key may not use this model, or may not do this.",
+    "The key may not use this model.",
+)
+PERMISSION_DENIED = Code(
+    "permission_denied", 403, "permission_error", Outcome.REFUSED_AUTH, "The admin key may look, not change."
 )
 MODEL_NOT_FOUND = Code(
     "model_not_found", 404, "invalid_request_error", Outcome.REFUSED_INVALID, "No model of this name is configured."
@@ -83,7 +86,7 @@ REQUEST_TOO_LARGE = Code(
     413,
     "invalid_request_error",
     Outcome.REFUSED_INVALID,
-    "The body is over `server.max_body_bytes`, or the head over 64 KiB.",
+    "The body is over `server.max_body_bytes`; or, with status 431, the head is over 64 KiB.",
 )
 CONTEXT_LENGTH_EXCEEDED = Code(
     "context_length_exceeded",
@@ -141,9 +144,9 @@ INTERNAL_ERROR = Code(
 CODES: dict[str, Code] = {
     code.name: code
     for code in (
-        INVALID_API_KEY, MODEL_NOT_ALLOWED, MODEL_NOT_FOUND, NOT_FOUND, METHOD_NOT_ALLOWED, INVALID_REQUEST,
-        REQUEST_TIMEOUT, REQUEST_TOO_LARGE, CONTEXT_LENGTH_EXCEEDED, CONTENT_FILTER, RATE_LIMIT_EXCEEDED,
-        BUDGET_EXCEEDED, OVERLOADED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, INTERNAL_ERROR,
+        INVALID_API_KEY, MODEL_NOT_ALLOWED, PERMISSION_DENIED, MODEL_NOT_FOUND, NOT_FOUND, METHOD_NOT_ALLOWED,
+        INVALID_REQUEST, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, CONTEXT_LENGTH_EXCEEDED, CONTENT_FILTER,
+        RATE_LIMIT_EXCEEDED, BUDGET_EXCEEDED, OVERLOADED, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, INTERNAL_ERROR,
     )
 }  # fmt: skip
 

@@ -136,8 +136,9 @@ class Call(NamedTuple):
     """A caller's request after validation.
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
-    usage chunk. `max_output_tokens` is the caller's own cap, None where it gave none; `choices` is `n`; `size` is
-    the body's length in bytes; `images` is how many it holds or points to.
+    usage chunk. `max_output_tokens` is the caller's own cap on each answer, None where it gave none; `choices` is how
+    many answers are made: `n` for each prompt; `size` is the body's length in bytes; `images` is
+    how many it holds or points to.
     """
 
     operation: Operation

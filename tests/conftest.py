@@ -1,18 +1,23 @@
-"""What holds for every test: hypothesis without deadlines, and no process left behind at the end of a run."""
+"""What holds for every test: no deadlines in hypothesis, no run that never ends, no process left behind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import faulthandler
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from tests.support.gateway import Gateway, one_each
 from tests.support.upstream import Upstream
 
 # The machine may have two cores and other work: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("sluicegate", deadline=None)
 hypothesis.settings.load_profile("sluicegate")
+
+STDERR = pytest.StashKey[int]()
 
 
 def children() -> dict[int, str]:
@@ -28,6 +33,27 @@ def command(pid: str) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real stderr at hand: while a test runs, descriptor 2 is captured."""
+    config.stash[STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """End the whole run, with every stack, where a test outlives its timeout twice over.
+
+    pytest-timeout's signal raises an exception in the test. Code that catches it goes on: hypothesis does, and runs
+    a test that never ends once more.
+    """
+    mark = item.get_closest_marker("timeout")
+    seconds = float(mark.args[0] if mark else item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(3 * seconds, exit=True, file=item.config.stash[STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -50,3 +76,18 @@ def upstream(upstream_process: Upstream) -> Iterator[Upstream]:
     upstream_process.reset()
     yield upstream_process
     upstream_process.check()
+
+
+@pytest.fixture(scope="session")
+def tight(upstream_process: Upstream) -> Iterator[Gateway]:
+    """One gateway for the session, with bounds so tight that tests can wait for them."""
+    server = {
+        "header_timeout": 0.6,
+        "body_timeout": 0.8,
+        "keep_alive": 1.2,
+        "max_body_bytes": 65_536,
+        "max_in_flight": 4,
+    }
+    behaviours = ["answer-200+pace-20ms", "answer-2+slow-2s", "slow-300ms", "hangs", "fail-400", "fail-500", "big-256k"]
+    with Gateway(one_each(upstream_process.url, behaviours, sections={"server": server})) as running:
+        yield running

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, MutableMapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.api.answers import Send
-from app.api.hot import OPERATIONS, Hot, Receive, Scope
+from app.api.cycle import REQUEST_ID
+from app.api.hot import OPERATIONS, Hot, Receive, Scope, new_id
 from app.api.openapi import describe
 from app.errors import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, GatewayError
 
@@ -34,7 +35,7 @@ class GatewayApp(FastAPI):
         operation = OPERATIONS.get(scope.get("path", ""))
         if operation is not None:
             return self._hot(operation, scope, receive, send)
-        return super().__call__(scope, receive, send)
+        return super().__call__(scope, receive, _identified(scope, send))
 
     def openapi(self) -> dict[str, Any]:
         """One page for everything: FastAPI's own routes, and the data plane's."""
@@ -47,21 +48,31 @@ def ops_app(version: str, callers: GatewayApp) -> FastAPI:
     """The operators' application; its page describes the callers' API too."""
 
     class OpsApp(FastAPI):
+        def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+            return super().__call__(scope, receive, _identified(scope, send))
+
         def openapi(self) -> dict[str, Any]:
             if self.openapi_schema is None:
-                own, theirs = super().openapi(), callers.openapi()
-                theirs_schemas = theirs["components"]["schemas"]
-                own["paths"] = {**theirs["paths"], **own["paths"]}
-                own["components"] = {
-                    **theirs["components"],
-                    "schemas": {**theirs_schemas, **own["components"].get("schemas", {})},
-                }
-                self.openapi_schema = own
+                own, theirs = describe(super().openapi()), callers.openapi()
+                paths = {**theirs["paths"], **own["paths"]}
+                self.openapi_schema = {**own, "paths": dict(sorted(paths.items()))}
             return self.openapi_schema
 
     app = OpsApp(title="Sluicegate", version=version, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)
     add_error_handlers(app)
     return app
+
+
+def _identified(scope: Scope, send: Send) -> Send:
+    """Have the answer name the request's id, by which the logs know it."""
+    request_id = scope[REQUEST_ID] = new_id()
+
+    async def send_identified(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+        await send(message)
+
+    return send_identified
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -88,6 +99,6 @@ def _meaning(request: Request, error: Exception) -> tuple[GatewayError, dict[str
     if isinstance(error, HTTPException):
         code = _BY_STATUS.get(error.status_code, INVALID_REQUEST)
         known = code is not INVALID_REQUEST
-        message = f"There is no {request.method} {request.url.path} here." if known else str(error.detail)
+        message = f"There is no {request.method} {request.scope['path']} here." if known else str(error.detail)
         return GatewayError(code, message, status=error.status_code), dict(error.headers or {})
     return GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning), {}

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.api.hot import read_headers
+from app.api.schemas import ERRORS
 from app.errors import MODEL_NOT_FOUND, GatewayError
 from app.exchange import Principal
 from app.pipeline.authenticate import authenticate
@@ -20,7 +21,7 @@ Readiness = Callable[[], dict[str, str]]
 
 def catalogue(state: State) -> APIRouter:
     """`GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's shape plus the catalogue's facts."""
-    router = APIRouter(tags=["models"])
+    router = APIRouter(tags=["models"], responses=ERRORS)
 
     def visible(request: Request) -> tuple[Principal, dict[str, Model]]:
         table = state.table
@@ -68,7 +69,9 @@ def probes(readiness: Readiness) -> APIRouter:
     async def livez() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/readyz", summary="Can requests be served?")
+    not_ready: dict[int | str, dict[str, Any]] = {503: {"description": "They cannot; `checks` says why."}}
+
+    @router.get("/readyz", summary="Can requests be served?", responses=not_ready)
     async def readyz() -> Response:
         checks = readiness()
         ready = checks["gateway"] == "ok"

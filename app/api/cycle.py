@@ -20,6 +20,8 @@ _log = logging.getLogger("sluicegate")
 Message = MutableMapping[str, Any]
 BODY_FAULT = "sluicegate.body_fault"
 """A key of the scope: the `GatewayError` that a body has become which came too slowly or is not HTTP."""
+REQUEST_ID = "sluicegate.request_id"
+"""A key of the scope: the id of a request that is not the data plane's (whose `Progress` has it)."""
 
 
 def _status_line(status: int) -> bytes:
@@ -81,7 +83,8 @@ class Cycle:
             self.transport.close()
             raise
         except Exception:
-            _log.exception("the application failed outside its own error handling")
+            request_id = self.scope.get(REQUEST_ID)
+            _log.exception("the application failed outside its own error handling", extra={"request_id": request_id})
         if not self.response_complete and not self.disconnected:
             self.transport.close()
 

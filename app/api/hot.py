@@ -46,9 +46,9 @@ class Hot:
         """Answer one request, whatever happens to it."""
         if scope["method"] != "POST":
             error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
-            await send_error(send, error, [(b"allow", b"POST")])
+            await send_error(send, error, [(b"allow", b"POST"), (b"x-request-id", new_id().encode())])
             return
-        progress = Progress(f"req_{urandom(16).hex()}", operation)
+        progress = Progress(new_id(), operation)
         credentials, length = read_headers(scope["headers"])
 
         async def read_body(limit: int) -> bytes:
@@ -64,6 +64,11 @@ class Hot:
         except asyncio.CancelledError:
             if progress.shut_down:
                 await _say_goodbye(progress, send)
+
+
+def new_id() -> str:
+    """A request's id."""
+    return f"req_{urandom(16).hex()}"
 
 
 def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:

@@ -31,6 +31,7 @@ _SECURITY = {
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
 }
+_ANY_KEY: list[dict[str, list[str]]] = [{name: []} for name in _SECURITY]
 
 
 def describe(page: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +42,9 @@ def describe(page: dict[str, Any]) -> dict[str, Any]:
     components = page.setdefault("components", {})
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = _SECURITY
+    for path, methods in page["paths"].items():
+        if path.startswith(("/v1/", "/admin/")):
+            methods.update({name: {**one, "security": _ANY_KEY} for name, one in methods.items()})
     for path, operation in OPERATIONS.items():
         page["paths"][path] = {"post": _operation(path, *SHAPES[operation])}
     page["paths"] = dict(sorted(page["paths"].items()))
@@ -67,7 +71,7 @@ def _operation(path: str, summary: str, request: type[BaseModel], response: type
         "summary": summary,
         "tags": ["data plane"],
         "operationId": path.removeprefix("/v1/").replace("/", "_"),
-        "security": [{name: []} for name in _SECURITY],
+        "security": _ANY_KEY,
         "requestBody": {"required": True, "content": {"application/json": {"schema": _reference(request)}}},
         "responses": {"200": {"description": "The answer.", "content": answer}, **errors},
     }

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app.api.hot import read_headers
+from app.api.schemas import ERRORS
 from app.cells import Series
-from app.errors import INVALID_API_KEY, MODEL_NOT_ALLOWED, GatewayError
+from app.errors import INVALID_API_KEY, PERMISSION_DENIED, GatewayError
 from app.exchange import JsonObject
 from app.exposition import CONTENT_TYPE, render
 from app.table import Admin, State
@@ -41,15 +42,14 @@ class Operators:
         """Whoever may change things. Raises `GatewayError` also for viewers."""
         admin = self.viewer(request)
         if admin.role != "admin":
-            raise GatewayError(
-                MODEL_NOT_ALLOWED, f"The key `{admin.name}` may look, not change.", code_name="permission_denied"
-            )
+            raise GatewayError(PERMISSION_DENIED, f"The key `{admin.name}` may look, not change.")
         return admin
 
 
 def metrics(read: Read, guard: Callable[[Request], Admin] | None) -> APIRouter:
     """`GET /metrics`. `guard` is given where strangers could reach it."""
-    router = APIRouter(tags=["operators"], dependencies=[Depends(guard)] if guard is not None else [])
+    guards = [Depends(guard)] if guard is not None else []
+    router = APIRouter(tags=["operators"], dependencies=guards, responses=ERRORS)
 
     @router.get("/metrics", summary="Prometheus metrics of all workers", response_class=Response)
     async def scrape() -> Response:
@@ -72,7 +72,7 @@ async def _in_turns(pieces: Iterator[str]) -> AsyncIterator[str]:
 
 def config_admin(operators: Operators, shown: Callable[[], JsonObject], reload: Reload) -> APIRouter:
     """`GET /admin/v1/config` and `POST /admin/v1/config/reload`."""
-    router = APIRouter(prefix="/admin/v1", tags=["operators"])
+    router = APIRouter(prefix="/admin/v1", tags=["operators"], responses=ERRORS)
 
     @router.get("/config", summary="The running configuration, without secrets")
     async def show(request: Request) -> JSONResponse:

@@ -6,9 +6,10 @@ Source: platform.openai.com/docs/api-reference.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic.config import JsonDict
 
 Name = Annotated[StrictStr, Field(min_length=1, description="A public model name, as `GET /v1/models` lists it.")]
 Choices = Annotated[StrictInt, Field(ge=1, le=128, description="How many answers to make.")]
@@ -31,13 +32,27 @@ class Message(_Open):
     content: StrictStr | list[Any] | None = None
 
 
+_OPTIONS_NEED_STREAM: JsonDict = {
+    "if": {"properties": {"stream_options": {"type": "object"}}, "required": ["stream_options"]},
+    "then": {"properties": {"stream": {"const": True}}, "required": ["stream"]},
+}
+
+
 class Request(_Open):
     """What all requests share."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=_OPTIONS_NEED_STREAM)
 
     model: Name
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     n: Choices | None = None
+
+    @model_validator(mode="after")
+    def _options_need_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("`stream_options` is only allowed together with `stream: true`")
+        return self
 
 
 class ChatRequest(Request):
@@ -46,8 +61,14 @@ class ChatRequest(Request):
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="Output tokens per answer, at most.")
     max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = Field(
-        None, description="The newer name of `max_tokens`."
+        None, description="The newer name of `max_tokens`; where both are given they are equal."
     )
+
+    @model_validator(mode="after")
+    def _one_cap(self) -> Self:
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("`max_tokens` and `max_completion_tokens` contradict each other")
+        return self
 
 
 class CompletionRequest(Request):
@@ -60,7 +81,14 @@ class CompletionRequest(Request):
 class EmbeddingsRequest(Request):
     """`POST /v1/embeddings`. Not streamed."""
 
+    stream: Annotated[StrictBool, Field(json_schema_extra={"const": False})] | None = None
     input: StrictStr | Annotated[list[Any], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.stream:
+            raise ValueError("Embeddings cannot be streamed")
+        return self
 
 
 class UsageBody(_Open):
@@ -122,3 +150,7 @@ class ErrorResponse(BaseModel):
     """Every error, in OpenAI's shape."""
 
     error: ErrorDetail
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorResponse, "description": "Any error."}}
+"""What FastAPI's routes answer beside what they document, in its notation."""

@@ -13,7 +13,7 @@ from app.table import Deployment
 from app.telemetry import ATTEMPTS, FIRST_CHUNK, IN_FLIGHT, OPERATION_DURATION, PER_CHUNK, Telemetry
 
 _RETRYABLE = frozenset({429, 503})
-_HARD = frozenset({Failure.CONNECT, Failure.CONNECT_TIMEOUT})
+_UNREACHABLE = frozenset({Failure.CONNECT, Failure.CONNECT_TIMEOUT})
 
 
 class Series:
@@ -46,7 +46,8 @@ class Attempt:
     """Ends exactly once, with a result that becomes a label: `ok`, a status, a `Failure`, or why it was cut short."""
 
     __slots__ = (
-        "_began", "_chunk_at", "_clock", "_ended", "_series", "_state", "answers", "deployment", "retryable", "stream",
+        "_began", "_chunk_at", "_clock", "_ended", "_series", "_state", "_trial", "answers", "deployment", "gambled",
+        "retryable", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,8 @@ class Attempt:
         self.deployment = deployment
         self.stream = stream
         self.retryable = False
+        self.gambled = False
+        """Failed on trial: that was the gateway's idea, so another endpoint may be asked, whatever the failure."""
         self.answers = False
         self._state = state
         self._series = series
@@ -63,6 +66,9 @@ class Attempt:
         self._began = self._chunk_at = perf_counter()
         state.in_flight += 1
         series.in_flight.inc()
+        self._trial = not state.up
+        if self._trial:
+            state.trials += 1
 
     @property
     def endpoint(self) -> Endpoint:
@@ -72,7 +78,7 @@ class Attempt:
     def answering(self, now: float) -> None:
         """The first events are here: from now on the attempt belongs to its answer."""
         self.answers = True
-        self._state.succeeded()
+        self._state.answered()
         if self.stream:
             self._series.first_chunk.observe(now - self._began)
             self._chunk_at = now
@@ -86,7 +92,10 @@ class Attempt:
         """The upstream answered with an error status."""
         self.retryable = status in _RETRYABLE
         if status >= 500:
-            self._state.failed(self._clock(), hard=False)
+            self.gambled = self._trial
+            self._state.erred(self._clock())
+        else:
+            self._state.answered()
         self.end(str(status))
 
     def refused_in_stream(self, status: int) -> None:
@@ -96,10 +105,11 @@ class Attempt:
 
     def failed(self, failure: UpstreamFailure) -> None:
         """No complete response came."""
-        hard = failure.failure in _HARD
-        self.retryable = hard and not self.answers
-        if failure.failure is not Failure.TOTAL_TIMEOUT:
-            self._state.failed(self._clock(), hard=hard)
+        if failure.failure in _UNREACHABLE:
+            self.retryable = True
+            self._state.unreachable(self._clock())
+        elif failure.failure is not Failure.TOTAL_TIMEOUT:
+            self._state.erred(self._clock())
         self.end(failure.failure)
 
     def end(self, result: str) -> None:
@@ -109,6 +119,8 @@ class Attempt:
         self._ended = True
         self._state.in_flight -= 1
         self._series.in_flight.inc(-1.0)
+        if self._trial:
+            self._state.trials -= 1
         self._series.ended(result, perf_counter() - self._began)
 
     def end_unless_answering(self) -> None:

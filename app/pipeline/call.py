@@ -1,9 +1,9 @@
 """Stage 8: call the upstream. Deadlines, retry and fallback, all before the first event; after it, never again.
 
-A retry goes to the same deployment after a failed connection, a 429, a 503, or a stream whose first event is an error:
-to another endpoint at once where there is one, else after the upstream's `retry-after`. It costs from a budget of 10 %
-of the deployment's traffic. What cannot be retried, and is not the caller's own fault, goes to the next deployment of
-the plan. Everything lies inside the first deployment's `timeouts.total`.
+A retry goes to the same deployment after a failed connection, a 429, a 503, a stream whose first event is an error, or
+a 5xx of an endpoint on trial: to another endpoint at once where there is one, else after the upstream's `retry-after`.
+It costs from a budget of 10 % of the deployment's traffic. What cannot be retried, and is not the caller's own fault,
+goes to the next deployment of the plan. Everything lies inside the first deployment's `timeouts.total`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol, Self
 from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, GatewayError, Outcome, UpstreamFailure
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts
 from app.pipeline.attempts import Attempt, Attempts
-from app.pipeline.endpoints import Endpoints
+from app.pipeline.endpoints import Endpoints, EndpointState
 from app.pipeline.ledger import Ledger
 from app.pipeline.plan import Plan
 from app.pipeline.progress import CALL, RELAY, Progress
@@ -49,8 +49,12 @@ class Reply(Protocol):
     async def read_all(self, limit: int) -> bytes:
         """The whole body. Raises `UpstreamFailure`, also when it is longer than `limit` bytes."""
 
-    def close(self) -> None:
-        """Give the connection back when the body is complete, else abort it, so that the upstream notices at once."""
+    def close(self, *, drain: bool = False) -> None:
+        """Give the connection back when the body is complete, else abort it, so that the upstream notices at once.
+
+        With `drain` the answer is complete, and only the rest of its framing may be missing: that is waited for, off
+        the path and for a bounded time, and the connection kept.
+        """
 
 
 class Transport(Protocol):
@@ -110,7 +114,7 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.finished = self._decoder.finished
-        self._reply.close()
+        self._reply.close(drain=self._decoder.finished)
         self._attempt.end("ok" if self._decoder.finished else "cut")
 
     async def more(self) -> Batch:
@@ -178,71 +182,82 @@ class Caller:
         self, call: Call, arm: Arm, deployment: Deployment, progress: Progress, deadline: float, *, final: bool
     ) -> Answer:
         """Attempts at one deployment, retries included."""
+        dialect = self._dialects[deployment.provider]
+        request = dialect.encode(call, deployment, progress.request_id)
         tried: set[Endpoint] = set()
         self._retries.earn(deployment.name)
+        state = self._endpoints.choose(deployment, tried, last_resort=final)
+        if state is None:
+            message = f"No endpoint of `{deployment.name}` is reachable at present."
+            raise GatewayError(UPSTREAM_ERROR, message, retry_after=1.0)
         for attempts_left in range(MOST_ATTEMPTS - 1, -1, -1):
-            state = self._endpoints.choose(deployment, tried, last_resort=final)
-            if state is None:
-                raise GatewayError(
-                    UPSTREAM_ERROR, f"No endpoint of `{deployment.name}` is reachable at present.", retry_after=1.0
-                )
             # Whatever may reach an upstream is in the ledger's journal before.
             if (written := self._ledger.open(call, arm, deployment, progress)) is not None:
                 await written
             attempt = self._attempts.begin(call, arm, deployment, state)
             progress.attempts += 1
             try:
-                return await self._attempt(call, deployment, attempt, progress, deadline)
+                return await self._attempt(call, dialect, request, attempt, progress, deadline)
             except GatewayError as error:
-                if not attempt.retryable or not attempts_left:
+                if not attempts_left or not (attempt.retryable or attempt.gambled):
                     raise
-                tried.add(state.endpoint)
-                if not await self._may_retry(deployment, tried, error, deadline, progress, final=final):
+                tried.add(attempt.endpoint)
+                state = await self._again(attempt, tried, error, progress, deadline, final=final)
+                if state is None:
                     raise
             finally:
                 attempt.end_unless_answering()
         raise AssertionError("the last attempt answers or raises")
 
-    async def _may_retry(
+    async def _again(
         self,
-        deployment: Deployment,
+        attempt: Attempt,
         tried: set[Endpoint],
         error: GatewayError,
-        deadline: float,
         progress: Progress,
+        deadline: float,
         *,
         final: bool,
-    ) -> bool:
-        """Whether, after the wait that is due, another attempt at this deployment is in order."""
+    ) -> EndpointState | None:
+        """Where another attempt at this deployment goes, after the wait that is due; None if none may be made."""
+        deployment = attempt.deployment
         pause = 0.0
-        if not any(self._endpoints.state(endpoint).up for endpoint in deployment.endpoints if endpoint not in tried):
+        state = self._endpoints.choose(deployment, tried, last_resort=False)
+        if state is None:
             pause = DEFAULT_PAUSE if error.retry_after is None else error.retry_after
-            if pause > (LONGEST_PAUSE if final else DEFAULT_PAUSE):
-                return False
+            if not attempt.retryable or pause > (LONGEST_PAUSE if final else DEFAULT_PAUSE):
+                return None
             tried.clear()
-        if asyncio.get_running_loop().time() + pause >= deadline or not self._retries.spend(deployment.name):
-            return False
+            state = self._endpoints.choose(deployment, tried, last_resort=final)
+        late = asyncio.get_running_loop().time() + pause >= deadline
+        if state is None or late or not self._retries.spend(deployment.name):
+            return None
         if pause:
             progress.mark(CALL)
             await asyncio.sleep(pause)
             progress.resume()
-        return True
+            state = self._endpoints.choose(deployment, tried, last_resort=final)
+        return state
 
     async def _attempt(
-        self, call: Call, deployment: Deployment, attempt: Attempt, progress: Progress, deadline: float
+        self,
+        call: Call,
+        dialect: Dialect,
+        request: Outbound,
+        attempt: Attempt,
+        progress: Progress,
+        deadline: float,
     ) -> Answer:
         """One request to one endpoint, up to its first event."""
-        dialect = self._dialects[deployment.provider]
-        request = dialect.encode(call, deployment, progress.request_id)
         seen_before = progress.seen
         progress.reached = progress.seen = True
         progress.mark(CALL)
         reply: Reply | None = None
         try:
-            reply = await self._transport.send(attempt.endpoint, request, deployment.timeouts, deadline)
+            reply = await self._transport.send(attempt.endpoint, request, attempt.deployment.timeouts, deadline)
             if reply.status != 200:
                 progress.reached = False
-                raise await self._refused(reply, dialect, attempt)
+                raise await self._refused(reply, dialect, attempt, progress)
             decoder = dialect.decoder(call)
             first = await self._first(call, reply, decoder, progress)
             if not first:
@@ -277,9 +292,14 @@ class Caller:
         progress.resume()
         return batch
 
-    async def _refused(self, reply: Reply, dialect: Dialect, attempt: Attempt) -> GatewayError:
-        """The answer to a status that is not 200: nothing was made, nothing is billed."""
-        body = await reply.read_all(MAX_ERROR_BODY)
+    async def _refused(self, reply: Reply, dialect: Dialect, attempt: Attempt, progress: Progress) -> GatewayError:
+        """The answer to a status that is not 200: nothing was made, nothing is billed, even if the body breaks off."""
+        try:
+            body = await reply.read_all(MAX_ERROR_BODY)
+        except UpstreamFailure as failure:
+            body = b""
+            progress.detail = failure.detail
+        progress.resume()
         attempt.refused(reply.status)
         return dialect.error(reply.status, reply.headers, body, attempt.deployment)
 

@@ -63,8 +63,7 @@ class Ledger:
         progress.shared = shared = self._common(call, arm, deployment, progress.principal)
         if not progress.opened_at:
             progress.opened_at = time()
-        prompt = prompt_bound(call)
-        progress.bound = prompt, output_bound(call, deployment)
+        progress.bound = prompt_bound(call, deployment), output_bound(call, deployment)
         numbers = _numbers(progress, call, Usage(*progress.bound, method=_BOUND), _INTERNAL, 0.0)
         try:
             return self._journal.open(progress.request_id, numbers, shared)

@@ -20,7 +20,7 @@ def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: 
     if finished and reported is not None:
         return reported
     bound = output_bound(call, deployment)
-    prompt = reported.input_tokens if reported is not None else prompt_bound(call)
+    prompt = reported.input_tokens if reported is not None else prompt_bound(call, deployment)
     cached = reported.cached_input_tokens if reported is not None else 0
     if finished:
         return Usage(prompt, min(counted, bound), cached, method=Method.AT_LEAST)

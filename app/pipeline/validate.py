@@ -38,6 +38,8 @@ def validate(operation: Operation, raw: bytes) -> Call:
     elif type(choices) is not int or not 1 <= choices <= MAX_CHOICES:
         raise _wrong("n", "`n`", f"an integer from 1 to {MAX_CHOICES}", choices)
     cap = _SHAPES[operation](body)
+    if operation is not Operation.CHAT:
+        choices = _answers(body, body["prompt" if operation is Operation.COMPLETION else "input"], choices)
     include_usage = "stream_options" in body and _include_usage(body)
     return Call(operation, model, bool(stream), include_usage, body, len(raw), cap, choices)
 
@@ -56,6 +58,15 @@ def _include_usage(body: JsonObject) -> bool:
     if wanted is not None and type(wanted) is not bool:
         raise _wrong("stream_options.include_usage", "`stream_options.include_usage`", "true or false", wanted)
     return bool(wanted)
+
+
+def _answers(body: JsonObject, prompts: Any, choices: int) -> int:
+    """How many answers are made to all prompts or inputs of a body that was checked: `n`, or `best_of`, for each."""
+    best = body.get("best_of")
+    if type(best) is int and best > choices:
+        choices = min(best, MAX_CHOICES)
+    # An array holds several prompts, unless it holds numbers: then it is one, as tokens.
+    return choices * len(prompts) if type(prompts) is list and type(prompts[0]) is not int else choices
 
 
 def _chat(body: JsonObject) -> int | None:

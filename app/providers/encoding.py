@@ -33,7 +33,7 @@ class Source(Protocol):
     async def read(self) -> bytes:
         """The next piece; empty at the end."""
 
-    def close(self) -> None:
+    def close(self, *, drain: bool = False) -> None:
         """Let go of it."""
 
 
@@ -133,9 +133,9 @@ class DecodedReply:
         """The whole decoded body. Raises `UpstreamFailure`, also past `limit` bytes."""
         return await gather(self, limit)
 
-    def close(self) -> None:
+    def close(self, *, drain: bool = False) -> None:
         """Close the reply underneath."""
-        self._source.close()
+        self._source.close(drain=drain)
 
 
 def coding_of(headers: Mapping[str, str]) -> str | None:

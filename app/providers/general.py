@@ -136,7 +136,7 @@ class GeneralReply:
         """The whole body. Raises `UpstreamFailure`, also when it is longer than `limit` bytes."""
         return await gather(self, limit)
 
-    def close(self) -> None:
+    def close(self, *, drain: bool = False) -> None:  # noqa: ARG002  # httpx2 gives a stream up or reads it to its end
         """Give the connection back if the body has come to its end, else close it."""
         line = self._line
         if line is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
-from app.errors import UpstreamFailure
+from app.errors import Failure, UpstreamFailure
 from app.exchange import Endpoint, Outbound, Timeouts
 from app.pipeline.call import Transport
-from app.pipeline.endpoints import Endpoints, EndpointState
+from app.pipeline.endpoints import Endpoints
 from app.table import Deployment, State
 from app.tasks import TaskGroup
 from app.telemetry import ENDPOINT_UP, Telemetry
@@ -20,7 +21,7 @@ _MOST = 4096
 
 
 class Prober:
-    """Keeps one probing task per endpoint of the current table."""
+    """Keeps one probing task per endpoint and health path of the current table."""
 
     def __init__(
         self, state: State, endpoints: Endpoints, transport: Transport, telemetry: Telemetry, clock: Callable[[], float]
@@ -31,7 +32,7 @@ class Prober:
         self._telemetry = telemetry
         self._clock = clock
         self._tasks = TaskGroup("health")
-        self._probing: dict[Endpoint, asyncio.Task[None]] = {}
+        self._probing: dict[tuple[Endpoint, str], asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Follow the table until cancelled."""
@@ -45,16 +46,15 @@ class Prober:
     def _follow(self) -> None:
         deployments = self._state.table.deployments.values()
         wanted = {
-            endpoint: deployment
+            (endpoint, deployment.health)
             for deployment in deployments
             if deployment.health is not None
             for endpoint in deployment.endpoints
         }
-        for endpoint in self._probing.keys() - wanted.keys():
-            self._probing.pop(endpoint).cancel()
-        for endpoint, deployment in wanted.items():
-            if endpoint not in self._probing:
-                self._probing[endpoint] = self._tasks.spawn(endpoint.url, self._probe(endpoint, str(deployment.health)))
+        for gone in self._probing.keys() - wanted:
+            self._probing.pop(gone).cancel()
+        for endpoint, path in wanted - self._probing.keys():
+            self._probing[endpoint, path] = self._tasks.spawn(endpoint.url, self._probe(endpoint, path))
         for deployment in deployments:
             for place, endpoint in enumerate(deployment.endpoints):
                 up = self._endpoints.state(endpoint).up
@@ -65,28 +65,30 @@ class Prober:
         request = Outbound("GET", path, (("accept", "*/*"),), b"", stream=False, from_root=True)
         while True:
             state = self._endpoints.state(endpoint)
-            self._judge(state, healthy=await self._ask(endpoint, request))
-            await asyncio.sleep(INTERVAL_UP if state.up else INTERVAL_DOWN)
-
-    async def _ask(self, endpoint: Endpoint, request: Outbound) -> bool:
-        deadline = asyncio.get_running_loop().time() + TIMEOUTS.total
-        try:
-            reply = await self._transport.send(endpoint, request, TIMEOUTS, deadline)
             try:
-                await reply.read_all(_MOST)
-            finally:
-                reply.close()
-        except UpstreamFailure:
-            return False
-        return reply.status == 200
+                status = await self._ask(endpoint, request)
+            except UpstreamFailure as failure:
+                if failure.failure is Failure.CONNECT:
+                    state.unreachable(self._clock())
+                else:
+                    state.silent(self._clock())
+            else:
+                if status == 200:
+                    state.healthy(self._clock())
+                else:
+                    state.unreachable(self._clock())
+            await asyncio.sleep(INTERVAL_UP if state.up and not state.missed else INTERVAL_DOWN)
 
-    def _judge(self, state: EndpointState, *, healthy: bool) -> None:
-        """A failed probe takes an endpoint out; a good one lets the next request try it, once its pause is over."""
-        now = self._clock()
-        if not healthy:
-            state.failed(now, hard=True)
-        elif not state.up and now >= state.retry_at:
-            state.on_trial = True
+    async def _ask(self, endpoint: Endpoint, request: Outbound) -> int:
+        """The status that a probe is answered with. Raises `UpstreamFailure`."""
+        deadline = asyncio.get_running_loop().time() + TIMEOUTS.total
+        reply = await self._transport.send(endpoint, request, TIMEOUTS, deadline)
+        try:
+            with suppress(UpstreamFailure):  # the status has been said; read on only to keep the connection
+                await reply.read_all(_MOST)
+        finally:
+            reply.close()
+        return reply.status
 
 
 def describe(deployment: Deployment, endpoints: Endpoints) -> str:

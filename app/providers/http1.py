@@ -21,6 +21,8 @@ from app.providers.reply import NOBODY, HttpReply
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a response's head, 1xx heads before it included; also of what comes between two pieces of a body."""
 MAX_HEADERS: Final = 256
+DRAIN: Final = 0.5
+"""Seconds that the rest of a body may take whose answer is complete."""
 HIGH_WATER: Final = 128 * 1024
 """Unread bytes of a body above which reading from the socket pauses; one segment (≤ 256 KiB) can come on top."""
 WRITE_SLICE: Final = 64 * 1024
@@ -97,9 +99,17 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter = self._create_future()
         return waiter
 
-    def finish(self, reply: HttpReply) -> None:
-        """The reply lets go: reuse the connection if it is in step with the upstream, else abort it."""
+    def finish(self, reply: HttpReply, *, drain: bool) -> None:
+        """The reply lets go: keep the connection if it is in step with the upstream, or soon will be, else abort it."""
         if self.reply is not reply:
+            return
+        if drain and self._may_drain(reply):
+            reply.draining = True
+            reply.stream = False
+            reply.deadline = self._time() + DRAIN
+            self._arm(reply.deadline)
+            if self.paused:
+                self.unpause()
             return
         self.reply = NOBODY
         if reply.complete and self.usable and self._unsent is None:
@@ -111,6 +121,11 @@ class Connection(asyncio.Protocol):
             reply.failure = (Failure.TRUNCATED, "closed by the gateway before the end")
         self.abort()
         self._wake()
+
+    def _may_drain(self, reply: HttpReply) -> bool:
+        """Whether the end of the body is worth waiting for: servers send it a moment after their last event."""
+        sound = reply.failure is None and self.usable and self._unsent is None
+        return sound and not reply.complete and reply.unread <= HIGH_WATER
 
     def unpause(self) -> None:
         """Read from the socket again."""
@@ -202,7 +217,10 @@ class Connection(asyncio.Protocol):
         elif self._fed > MAX_HEAD and not self.reply.complete:
             self._fail(Failure.PROTOCOL, f"more than {MAX_HEAD} bytes of head, trailers or chunk extensions")
             return
-        if reply.status:
+        if reply.draining:
+            if self.reply.complete or reply.unread > HIGH_WATER:
+                self.finish(reply, drain=False)
+        elif reply.status:
             self._wake()
 
     def eof_received(self) -> None:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import orjson
 
-from app.errors import GatewayError
+from app.errors import INVALID_REQUEST, GatewayError
 from app.exchange import Batch, Call, Event, JsonObject, Operation, Outbound, Usage
 from app.providers.refusals import refusal
 from app.providers.sse import SSEParser
@@ -32,9 +32,11 @@ class OpenAI:
         body = {**call.body, "model": deployment.model}
         if call.stream:
             body["stream_options"] = {**(call.body.get("stream_options") or {}), **self.stream_options}
-        return Outbound(
-            "POST", PATHS[call.operation], self.headers(deployment, request_id), orjson.dumps(body), call.stream
-        )
+        try:
+            data = orjson.dumps(body)
+        except orjson.JSONEncodeError:  # orjson reads 1024 levels and writes 254
+            raise GatewayError(INVALID_REQUEST, "The body is nested too deeply.") from None
+        return Outbound("POST", PATHS[call.operation], self.headers(deployment, request_id), data, call.stream)
 
     def headers(self, deployment: Deployment, request_id: str) -> tuple[tuple[str, str], ...]:
         """The deployment's own headers, its key as a bearer token, and our id for the request."""
@@ -92,7 +94,7 @@ class OpenAIDecoder:
             event = Event(data, doc)
             if choices:
                 self._take(event, choices)
-            elif "error" in doc:
+            elif doc.get("error"):
                 event.error = error_status(doc)
                 return event
             reported = doc.get("usage")
@@ -114,7 +116,7 @@ class OpenAIDecoder:
                     if delta.get(name):
                         event.tokens += 1
                         break
-            if choice.get("finish_reason") is not None:
+            if choice.get("finish_reason"):
                 self._open -= 1
 
     def body(self, data: bytes) -> Batch:
@@ -133,22 +135,27 @@ class OpenAIDecoder:
 
 
 def read_usage(reported: object) -> Usage | None:
-    """OpenAI's usage object; None when it is no such thing: then our own count holds."""
+    """OpenAI's usage object; None when it is no such thing: then our own count holds. Unsound details are left out."""
     if type(reported) is not dict:
         return None
-    made = reported.get("completion_tokens", 0)
-    usage = Usage(reported.get("prompt_tokens"), 0 if made is None else made)  # type: ignore[arg-type]  # judged below
-    cached, reasoning = reported.get("prompt_tokens_details"), reported.get("completion_tokens_details")
-    if cached or reasoning:
-        usage = usage._replace(
-            cached_input_tokens=(cached or {}).get("cached_tokens") or 0,
-            reasoning_tokens=(reasoning or {}).get("reasoning_tokens") or 0,
-        )
-    sound = (
-        all(type(count) is int and count >= 0 for count in usage[:-1])
-        and usage.cached_input_tokens <= usage.input_tokens
-    )
-    return usage if sound else None
+    read, made = reported.get("prompt_tokens"), reported.get("completion_tokens")
+    if made is None and type(read) is int and type(whole := reported.get("total_tokens")) is int:
+        made = whole - read  # embeddings have no completion
+    if type(read) is not int or type(made) is not int or read < 0 or made < 0:
+        return None
+    usage = Usage(read, made)
+    cached, thought = reported.get("prompt_tokens_details"), reported.get("completion_tokens_details")
+    if cached:
+        usage = usage._replace(cached_input_tokens=_part(cached, "cached_tokens", read))
+    if thought:
+        usage = usage._replace(reasoning_tokens=_part(thought, "reasoning_tokens", made))
+    return usage
+
+
+def _part(details: object, name: str, whole: int) -> int:
+    """A count that is a part of `whole`; 0 where it is none."""
+    count = details.get(name) if type(details) is dict else None
+    return count if type(count) is int and 0 <= count <= whole else 0
 
 
 def error_status(doc: JsonObject) -> int:

@@ -24,7 +24,7 @@ class Carrier(Protocol):
     def unpause(self) -> None:
         """Read from the socket again."""
 
-    def finish(self, reply: HttpReply) -> None:
+    def finish(self, reply: HttpReply, *, drain: bool) -> None:
         """The reply lets go."""
 
 
@@ -38,8 +38,8 @@ class HttpReply:
     """
 
     __slots__ = (
-        "_headers", "begun", "between", "chunked", "complete", "connection", "deadline", "encoded", "failure",
-        "fields", "head_only", "parts", "patience", "sent", "since", "status", "stream", "touched", "unread",
+        "_headers", "begun", "between", "chunked", "complete", "connection", "deadline", "draining", "encoded",
+        "failure", "fields", "head_only", "parts", "patience", "sent", "since", "status", "stream", "touched", "unread",
     )  # fmt: skip
 
     def __init__(self, timeouts: Timeouts, deadline: float, now: float, *, stream: bool, head_only: bool) -> None:
@@ -64,6 +64,8 @@ class HttpReply:
         """Whether any byte of a body has come; kept for streams only."""
         self.complete = False
         self.failure: tuple[Failure, str] | None = None
+        self.draining = False
+        """Whether nobody reads any more, and the connection waits for the end of the body on its own."""
         self._headers: dict[str, str] | None = None
 
     @property
@@ -127,12 +129,12 @@ class HttpReply:
             return self._take() if self.parts else b""
         return await gather(self, limit)
 
-    def close(self) -> None:
-        """Give the connection back if the body has come to its end, else abort it."""
+    def close(self, *, drain: bool = False) -> None:
+        """Give the connection back if the body has come to its end, or soon will (`drain`), else abort it."""
         connection = self.connection
         if connection is not None:
             self.connection = None
-            connection.finish(self)
+            connection.finish(self, drain=drain)
 
     def _take(self) -> bytes:
         parts = self.parts

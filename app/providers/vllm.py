@@ -32,7 +32,11 @@ class VllmDecoder(OpenAIDecoder):
 
     def _event(self, data: bytes) -> Event:
         event = super()._event(data)
-        if event.usage is not None and not event.hidden and event.doc.get("choices"):
-            del event.doc["usage"]
-            event.data = orjson.dumps(event.doc)
+        doc = event.doc
+        if doc.get("usage") is not None and doc.get("choices"):
+            del doc["usage"]
+            try:
+                event.data = orjson.dumps(doc)
+            except orjson.JSONEncodeError:  # nested deeper than orjson writes
+                event.error = 502
         return event

@@ -23,6 +23,7 @@ from tests.providers.scripted import (
     outbound,
     serving,
     soon,
+    until,
 )
 from tests.providers.wire import Bench, ours, theirs
 
@@ -378,3 +379,35 @@ async def test_high_water_holds_the_upstream_back(clean: None) -> None:
     reading.append(bench.wire.reading)
     assert reading == [True, False, True]
     reply.close()
+
+
+EVENT = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "kept"),
+    [(b"0\r\n\r\n", True), (b"5\r\nmore!\r\n0\r\n\r\n", True), (b"0\r\nx", False), (b"", False)],
+    ids=["its end", "more, then its end", "rubbish", "nothing"],
+)
+async def test_answer_that_is_over_before_its_body_is(transport: HttpTransport, rest: bytes, *, kept: bool) -> None:
+    """An answer's last event comes before the last chunk: the connection waits for that alone, then serves again."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(CHUNKED + b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
+        await until(lambda: let_go)
+        await peer.send(rest)
+        await peer.gone() if not kept else await peer.answer(HELLO)
+
+    let_go = False
+    async with serving(script) as server:
+        reply = await transport.send(server.endpoint(), outbound(stream=True), PATIENT, soon())
+        assert await reply.read() == EVENT
+        reply.close(drain=True)
+        let_go = True
+        ours = (1, 1) if kept else (0, 0)
+        await until(lambda: transport.connections().get(server.endpoint(), (0, 0)) == ours)
+        if kept:
+            again = await transport.send(server.endpoint(), outbound(), PATIENT, soon())
+            assert await again.read_all(100) == b"hello"
+            again.close()
+            assert transport.counts.opened == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ LIMITED_KEY = "sk-test-limited"
 ADMIN_KEY = "sk-test-admin"
 VIEWER_KEY = "sk-test-viewer"
 PRICE = {"input": 0.5, "output": 1.5}
+PLAIN: dict[str, Any] = {"trust_env": False, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+"""For httpx2 and http:// URLs: one context for all, for a client that makes its own spends 50 ms reading certificates."""
 _READY_S = 60
 _STOP_S = 30
 
@@ -114,7 +117,7 @@ class Gateway:
             )
         self._wait(lambda: bool(self.said("listening")), _READY_S, "the gateway does not listen")
         where = self.said("listening")[0]
-        self.url, self.ops_url = where["url"], where.get("ops_url", where["url"])
+        self.url, self.ops_url = where["url"], where.get("ops_url") or where["url"]
         return self
 
     def stop(self) -> None:
@@ -148,6 +151,10 @@ class Gateway:
         """Its process id: with several workers the supervisor's."""
         assert self._process
         return self._process.pid
+
+    def workers(self) -> dict[int, int]:
+        """Process ids by worker: of each the one that began to listen last."""
+        return {line["worker"]: line["pid"] for line in self.said("listening")}
 
     def __enter__(self) -> Self:
         return self.start()
@@ -188,17 +195,17 @@ class Gateway:
             **({"authorization": f"Bearer {key}"} if key else {}),
             **(headers or {}),
         }
-        return httpx2.post(f"{self.url}{path}", content=body, headers=given, timeout=30, trust_env=False)
+        return httpx2.post(f"{self.url}{path}", content=body, headers=given, timeout=30, **PLAIN)
 
     def get(self, path: str, *, key: str | None = KEY) -> httpx2.Response:
         """One GET from the callers' listener."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx2.get(f"{self.url}{path}", headers=headers, timeout=30, trust_env=False)
+        return httpx2.get(f"{self.url}{path}", headers=headers, timeout=30, **PLAIN)
 
     def ops(self, path: str, *, method: str = "GET", key: str | None = ADMIN_KEY) -> httpx2.Response:
         """One request to the operators' listener."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx2.request(method, f"{self.ops_url}{path}", headers=headers, timeout=30, trust_env=False)
+        return httpx2.request(method, f"{self.ops_url}{path}", headers=headers, timeout=30, **PLAIN)
 
     # --- what it says ------------------------------------------------------------------------------------
 
