@@ -9,8 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
-
 import orjson
 
 from app.exchange import Method, Usage
@@ -19,13 +17,13 @@ from app.metering import NOTHING, Charge, Prices, charge
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`id` is the reservation's. Times are seconds since 1970, durations seconds, money nano-USD, prices pico-USD.
+    """Times are seconds since 1970, durations seconds, money nano-USD, prices pico-USD.
 
     `charged_tokens` and `charged_nano` are what the budgets were charged: of this attempt, and `earlier_*`
     of the attempts before it that may have been billed. `overage_*` is the part of it beyond the bound.
     """
 
-    id: str
+    request_id: str
     at: float
     tenant: str
     key: str
@@ -133,7 +131,7 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
         usage = Usage(made, out, cached, written, thought, Method(METHODS[method]))
         spent, over = _money(usage, images, (bound_in, bound_out), prices)
         return Entry(
-            id=name, at=at, attempts=attempts, outcome=OUTCOMES[outcome], method=METHODS[method],
+            request_id=name, at=at, attempts=attempts, outcome=OUTCOMES[outcome], method=METHODS[method],
             charged_tokens=min(spent.tokens + tokens, MOST), charged_nano=min(spent.nano_usd + nano, MOST),
             earlier_tokens=tokens, earlier_nano=nano,
             overage_tokens=min(over.tokens, MOST), overage_nano=min(over.nano_usd, MOST),
@@ -155,11 +153,6 @@ def _money(usage: Usage, images: int, bound: tuple[int, int], prices: Prices) ->
         return Charge(spent.tokens, -(-most // 1000)), NOTHING
     over_nano = spent.nano_usd + (-prices.bound(*bound, images) // 1000)
     return spent, Charge(max(0, spent.tokens - sum(bound)), max(0, over_nano))
-
-
-def row(entry: Entry) -> dict[str, Any]:
-    """As the values of a database row."""
-    return {name: getattr(entry, name) for name in NAMES}
 
 
 NAMES = tuple(field.name for field in fields(Entry))

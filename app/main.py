@@ -24,6 +24,7 @@ from app.api.catalogue import catalogue, probes
 from app.api.hot import Hot
 from app.api.ops import Operators, config_admin, metrics
 from app.api.server import Bounds, Protocol
+from app.books import Books
 from app.cells import Cells, Series, read_files
 from app.config import Config, as_json, is_loopback, redacted
 from app.control.reload import Reloader, ReloadResult
@@ -118,11 +119,13 @@ class Process:
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
         self._admission = Admission(self._state)
+        self._books = Books(config.stores, telemetry)
+        attempts = Attempts(telemetry, self._loop.time)
         caller = Caller(
-            self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), Attempts(telemetry, self._loop.time)
+            self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), attempts, self._books.ledger
         )
         recorder = Recorder(telemetry, self._log, config.telemetry.metrics_tenants)
-        self._services = Services(self._state, self._admission, caller, recorder)
+        self._services = Services(self._state, self._admission, caller, self._books.ledger, recorder)
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -136,6 +139,7 @@ class Process:
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         self._tasks.spawn("config", self._reloader.watch())
+        self._books.start(self._tasks)
         self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
         # Every async generator of the path is closed by `aclosing`: the loop need not keep track of them (1 µs each).
         sys.set_asyncgen_hooks(None, None)
@@ -148,6 +152,7 @@ class Process:
         finally:
             await self._cut()
             await self._tasks.aclose()
+            await self._books.aclose()
             await self._transport.aclose()
             self._log.close()
 
@@ -224,7 +229,7 @@ class Process:
         checks = {f"deployment {one.name}": describe(one, self._endpoints) for one in deployments}
         served = any(self._endpoints.state(endpoint).up for one in deployments for endpoint in one.endpoints)
         gateway = "shutting down" if self._stopping else "ok" if served else "no deployment has an endpoint that is up"
-        return {"gateway": gateway, **checks}
+        return {"gateway": gateway, "ledger": self._books.reason or "ok", **checks}
 
     def _announce(self) -> None:
         listeners = self._launch.listeners

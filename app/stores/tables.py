@@ -21,9 +21,9 @@ def _numbers(*names: str) -> list[Column[int]]:
 LEDGER = Table(
     "ledger",
     METADATA,
-    Column("id", String(NAME), primary_key=True),
+    Column("request_id", String(NAME), primary_key=True),
     Column("at", Float(53), nullable=False),
-    *_names("tenant", "key", "model", "deployment", "arm", "purpose", "outcome", "method"),
+    *_names("tenant", "key", "model", "deployment", "arm", "operation", "purpose", "outcome", "method"),
     *_numbers("charged_tokens", "charged_nano", "earlier_tokens", "earlier_nano", "overage_tokens", "overage_nano"),
     *_numbers("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens"),
     *_numbers("images", "price_input", "price_output"),

@@ -22,7 +22,7 @@ from app.stores.migrate import upgrade
 from app.stores.sql import DAY, Ledger, engine
 from app.stores.tables import LEDGER, METADATA
 from tests.support.postgres import Postgres
-from tests.test_entry import ENTRY
+from tests.support.entries import ENTRY
 
 NOON = 20_800 * DAY + 43_200.0
 
@@ -55,7 +55,7 @@ def entries(count: int, seed: int = 1) -> list[Entry]:
     return [
         replace(
             ENTRY,
-            id=f"r{number}",
+            request_id=f"r{number}",
             at=NOON - random.uniform(0, 40 * DAY),
             tenant=random.choice("ab"),
             key=random.choice("kl"),
@@ -143,7 +143,7 @@ async def test_usage_says_who_spent_what_on_which_model_by_day(database: AsyncEn
 async def test_what_was_spent_of_budgets(database: AsyncEngine) -> None:
     """In every scope, window and unit, with and without the requests that are still open elsewhere."""
     ledger, several = Ledger(database), entries(400)
-    several += [replace(one, id=f"now{one.id}", at=NOON - 20) for one in several[:10]]
+    several += [replace(one, request_id=f"now{one.request_id}", at=NOON - 20) for one in several[:10]]
     await ledger.insert(several)
     scopes = [
         Scope(ScopeKind.EVERYTHING),
@@ -152,7 +152,7 @@ async def test_what_was_spent_of_budgets(database: AsyncEngine) -> None:
         Scope(ScopeKind.MODEL, "x"),
     ]
     budgets = [Budget(scope, window, unit, 1) for scope in scopes for window in Window for unit in Unit]
-    besides = {one.id for one in several[::7]} | {"unknown"}
+    besides = {one.request_id for one in several[::7]} | {"unknown"}
 
     def counts(one: Entry, budget: Budget) -> bool:
         start, end = budget.window.span(NOON + 1)
@@ -162,7 +162,7 @@ async def test_what_was_spent_of_budgets(database: AsyncEngine) -> None:
     for left_out in (set(), besides):
         found = await ledger.spent(budgets, NOON + 1, left_out)
         for budget, spent in zip(budgets, found, strict=True):
-            mine = [one for one in several if counts(one, budget) and one.id not in left_out]
+            mine = [one for one in several if counts(one, budget) and one.request_id not in left_out]
             used = sum(one.charged_tokens if budget.unit is Unit.TOKENS else one.charged_nano for one in mine)
             assert spent == Spent(budget, budget.window.span(NOON + 1)[0], used)
 

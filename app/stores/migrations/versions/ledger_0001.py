@@ -21,9 +21,9 @@ def upgrade() -> None:
     """Make them."""
     op.create_table(
         "ledger",
-        sa.Column("id", sa.String(255), primary_key=True),
+        sa.Column("request_id", sa.String(255), primary_key=True),
         sa.Column("at", sa.Float(53), nullable=False),
-        *_names("tenant", "key", "model", "deployment", "arm", "purpose", "outcome", "method"),
+        *_names("tenant", "key", "model", "deployment", "arm", "operation", "purpose", "outcome", "method"),
         *_numbers("charged_tokens", "charged_nano", "earlier_tokens", "earlier_nano", "overage_tokens", "overage_nano"),
         *_numbers("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens"),
         *_numbers("images", "price_input", "price_output"),
