@@ -39,9 +39,9 @@ class Books:
         self.database = open_database(stores)
         self.reason: str | None = "not connected yet"
         """Why the database does not take rows; None while it does."""
-        self._rows = sql.Ledger(self.database)
+        self.rows = sql.Ledger(self.database)
         self._days = stores.ledger_days
-        self._delivery = Delivery(folder, self._rows, self._turned)
+        self._delivery = Delivery(folder, self.rows, self._turned)
         self._telemetry = telemetry
         self._delivered = 0
 
@@ -81,8 +81,8 @@ class Books:
             await asyncio.sleep(3600)
             if self._delivery.delivers:
                 try:
-                    await self._rows.forget(time.time() - self._days * _DAY_S)
-                except SinkUnavailable as error:
+                    await self.rows.forget(time.time() - self._days * _DAY_S)
+                except (SinkUnavailable, SQLAlchemyError, OSError) as error:
                     _log.warning("old rows of the ledger stay for now", extra={"reason": str(error)})
 
     def _turned(self, reason: str | None) -> None:

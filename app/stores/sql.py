@@ -86,14 +86,20 @@ class Ledger:
     async def usage(
         self, first: int, last: int, by: Sequence[str] = GROUPS, where: Mapping[str, str] | None = None
     ) -> list[Usage]:
-        """Usage of the days `first` to `last` (since 1970), summed by some of GROUPS, of those `where` names match."""
+        """Usage of the days `first` to `last` (since 1970), summed by some of GROUPS, of those `where` names match.
+
+        Raises SinkUnavailable.
+        """
         columns = [DAILY.c[name] for name in by]
         sums = [func.sum(DAILY.c[name]).label(name) for name in SUMS]
         wanted = select(*columns, *sums).where(DAILY.c.day.between(first, last)).group_by(*columns).order_by(*columns)
         for name, value in (where or {}).items():
             wanted = wanted.where(DAILY.c[name] == value)
-        async with self._database.connect() as connection:
-            found = (await connection.execute(wanted)).mappings().all()
+        try:
+            async with self._database.connect() as connection:
+                found = (await connection.execute(wanted)).mappings().all()
+        except _UNAVAILABLE as error:
+            raise SinkUnavailable(str(error)) from error
         return [Usage({name: one[name] for name in by}, {name: int(one[name]) for name in SUMS}) for one in found]
 
     async def forget(self, before: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
 METADATA = MetaData()
 
@@ -66,3 +66,44 @@ DAILY = Table(
     *_numbers(*SUMS),
 )
 """The ledger summed by day, kept up in the same transaction; it outlives the ledger's retention."""
+
+_LIVE = text("revoked IS NULL")
+
+TENANTS = Table(
+    "tenants",
+    METADATA,
+    Column("name", String(NAME), primary_key=True),
+    Column("settings", Text, nullable=False),
+    Column("created", Float(53), nullable=False),
+)
+"""Tenants made through the admin API; `settings` is JSON as in the configuration's `tenants`, name and keys apart."""
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", String(NAME), primary_key=True),
+    Column("tenant", String(NAME), nullable=False),
+    Column("name", String(NAME), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("hint", String(16), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("created", Float(53), nullable=False),
+    Column("revoked", Float(53)),
+    Index("keys_live", "tenant", "name", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
+)
+"""Keys made through the admin API: SHA-256 of the secret in hexadecimal, its first characters, `settings` as in the
+configuration's `keys`, name and secret apart. A rotated key has a row for each secret.
+"""
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Float(53), nullable=False),
+    Column("who", String(NAME), nullable=False),
+    Column("what", String(NAME), nullable=False),
+    Column("subject", String(600), nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+)
+"""Every change: who, what, to which tenant or key, JSON before and after. Its last number is what workers watch."""

@@ -14,11 +14,11 @@ from random import Random
 
 import pytest
 
-from app.entry import Entry, encode
+from app.entry import Entry
 from app.stores import spool as spooling
 from app.stores.delivery import Delivery, SinkUnavailable
 from app.stores.spool import Spool
-from tests.test_entry import ENTRY
+from tests.support.entries import ENTRY, encoded
 
 
 class Ledger:
@@ -35,38 +35,42 @@ class Ledger:
             raise SinkUnavailable("out")
         self.insertions += 1
         for one in entries:
-            self.entries.setdefault(one.id, one)
+            self.entries.setdefault(one.request_id, one)
 
 
-def opened(name: str) -> bytes:
+BOUND = 1800
+"""Nano-USD of a request at its bound; of one that ended, 900."""
+
+
+def opened(name: str) -> tuple[str, bytes, bytes]:
     """A request that is about to be sent, at its bound."""
-    return encode(replace(ENTRY, id=name, method="bound", charged_tokens=999))
+    return name, *encoded(replace(ENTRY, method="bound", input_tokens=20, output_tokens=10, cached_input_tokens=0))
 
 
-def closed(name: str) -> bytes:
+def closed(name: str) -> tuple[str, bytes, bytes]:
     """The same when it has ended."""
-    return encode(replace(ENTRY, id=name, charged_tokens=7))
+    return name, *encoded(replace(ENTRY, input_tokens=2, output_tokens=10, cached_input_tokens=0))
 
 
-async def serve(spool: Spool, *names: str) -> None:
+def serve(spool: Spool, *names: str) -> None:
     """Requests from beginning to end."""
     for name in names:
-        await spool.open(name, opened(name))
-        await spool.close(name, closed(name))
+        spool.open(*opened(name))
+        spool.close(*closed(name))
 
 
 async def test_closed_requests_are_delivered_and_open_ones_are_known(tmp_path: Path) -> None:
     """While their worker lives, the open ones wait."""
     spool, ledger = Spool(tmp_path, "w"), Ledger()
     delivery = Delivery(tmp_path, ledger)
-    await serve(spool, "a", "b")
-    await spool.open("c", opened("c"))
+    serve(spool, "a", "b")
+    spool.open(*opened("c"))
     await delivery.turn()
-    assert {name: one.charged_tokens for name, one in ledger.entries.items()} == {"a": 7, "b": 7}
-    assert [one.id for one in delivery.unsettled()] == ["c"]
-    await spool.close("c", closed("c"))
+    assert {name: one.charged_nano for name, one in ledger.entries.items()} == {"a": 900, "b": 900}
+    assert [one.request_id for one in delivery.unsettled()] == ["c"]
+    spool.close(*closed("c"))
     await delivery.turn()
-    assert ledger.entries["c"].charged_tokens == 7
+    assert ledger.entries["c"].charged_nano == 900
     assert delivery.unsettled() == []
     spool.end()
 
@@ -74,11 +78,11 @@ async def test_closed_requests_are_delivered_and_open_ones_are_known(tmp_path: P
 async def test_what_a_dead_worker_left_open_is_delivered_at_its_bound(tmp_path: Path) -> None:
     """And its files are removed, all of them."""
     spool, ledger = Spool(tmp_path, "w"), Ledger()
-    await serve(spool, "a")
-    await spool.open("b", opened("b"))
+    serve(spool, "a")
+    spool.open(*opened("b"))
     spool.end()
     await Delivery(tmp_path, ledger).turn()
-    assert {name: one.charged_tokens for name, one in ledger.entries.items()} == {"a": 7, "b": 999}
+    assert {name: one.charged_nano for name, one in ledger.entries.items()} == {"a": 900, "b": BOUND}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,17 +90,21 @@ async def test_segments_of_the_living_are_removed_when_their_requests_are_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the one that is written, nor one in which a request began that is still open."""
-    monkeypatch.setattr(spooling, "SEGMENT_BYTES", 3000)
+    monkeypatch.setattr(spooling, "SEGMENT_BYTES", 500)
     spool, ledger = Spool(tmp_path, "w"), Ledger()
     delivery = Delivery(tmp_path, ledger)
-    await spool.open("long", opened("long"))
-    await serve(spool, *[f"r{number}" for number in range(20)])
+    spool.open(*opened("long"))
+    served = 0
+    while len(paths := sorted(tmp_path.glob("*.log"))) < 4:
+        serve(spool, f"r{served}")
+        served += 1
+        await asyncio.sleep(0.002)
     await delivery.turn()
-    assert len(list(tmp_path.glob("*.log"))) == 2
-    await spool.close("long", closed("long"))
+    assert sorted(tmp_path.glob("*.log")) == paths
+    spool.close(*closed("long"))
     await delivery.turn()
-    assert len(list(tmp_path.glob("*.log"))) == 1
-    assert len(ledger.entries) == 21
+    assert sorted(tmp_path.glob("*.log")) == paths[-1:]
+    assert len(ledger.entries) == served + 1
     spool.end()
 
 
@@ -105,7 +113,7 @@ async def test_an_outage_loses_nothing(tmp_path: Path) -> None:
     spool, ledger = Spool(tmp_path, "w"), Ledger()
     delivery = Delivery(tmp_path, ledger)
     ledger.out = True
-    await serve(spool, *[f"r{number}" for number in range(1200)])
+    serve(spool, *[f"r{number}" for number in range(1200)])
     for _ in range(3):
         with pytest.raises(SinkUnavailable):
             await delivery.turn()
@@ -130,9 +138,9 @@ async def test_only_one_process_of_a_host_delivers(tmp_path: Path) -> None:
 async def test_damage_costs_what_it_touches(tmp_path: Path) -> None:
     """The rest is delivered; a body that is no entry is counted."""
     spool, ledger = Spool(tmp_path, "w"), Ledger()
-    await serve(spool, "a")
-    await spool.close("nonsense", b"{}")
-    await serve(spool, "b")
+    serve(spool, "a")
+    spool.close("nonsense", b"{}", b"{}")
+    serve(spool, "b")
     spool.end()
     delivery = Delivery(tmp_path, ledger)
     await delivery.turn()
@@ -151,10 +159,10 @@ async def main():
     spool = Spool(Path(sys.argv[1]), name)
     for number in range(10**9):
         one = f"{name}.{number}"
-        await spool.open(one, opened(one))
+        spool.open(*opened(one))
         print("open", one, flush=True)
         await asyncio.sleep(0)
-        await spool.close(one, closed(one))
+        spool.close(*closed(one))
         print("close", one, flush=True)
 
 asyncio.run(main())
@@ -186,6 +194,6 @@ async def test_kill_9_and_outages_end_with_every_request_once(tmp_path: Path) ->
     ended = {name for kind, name in told if kind == "close"}
     assert began <= ledger.entries.keys()
     assert len(ledger.entries.keys() - began) <= 4  # one a worker: written, but killed before it told
-    assert all(ledger.entries[name].charged_tokens == 7 for name in ended)
-    assert len([one for one in ledger.entries.values() if one.charged_tokens == 999]) <= 4
+    assert all(ledger.entries[name].charged_nano == 900 for name in ended)
+    assert len([one for one in ledger.entries.values() if one.charged_nano == BOUND]) <= 4
     assert list(tmp_path.glob("*.log")) == []
