@@ -13,8 +13,8 @@ import click
 import orjson
 import uvloop
 
+from app import commands, logs
 from app import demo as demonstration
-from app import logs
 from app.config import Config, ConfigError, as_json, describe, load
 from app.main import Launch, Process, listen
 from app.version import VERSION
@@ -84,6 +84,10 @@ def serve(file: Path, host: str | None, port: int | None, workers: int | None, *
 def demo(*, once: bool) -> None:
     """Start the gateway before a fake upstream, send a first streamed request, show what happened, stay up."""
     sys.exit(demonstration.run(once=once))
+
+
+main.add_command(commands.keys)
+main.add_command(commands.usage)
 
 
 def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:

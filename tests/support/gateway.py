@@ -139,6 +139,17 @@ class Gateway:
             if process.stdin is not None:
                 process.stdin.close()
 
+    def crash(self) -> None:
+        """Kill -9, and a new life in the same folder."""
+        process, self._process = self._process, None
+        assert process
+        assert process.stdin
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        self.messages.unlink()
+        self.start()
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process

@@ -19,6 +19,7 @@ def test_a_migration_that_is_rolled_back_leaves_nothing(tmp_path: Path) -> None:
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         with connection.begin() as transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # as migrate.upgrade does
             command.upgrade(config, "head")
             assert inspect(connection).has_table("ledger")
             transaction.rollback()
