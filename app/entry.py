@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+
 import orjson
 
 from app.exchange import Method, Usage
@@ -96,10 +97,10 @@ class Entry:
 
 SHORT = struct.Struct("<BBBdffHIIII")
 LONG = struct.Struct("<BBBdffH10q")
-"""A record in the spool, little-endian: version (1 short, 2 long), outcome and method (their places in OUTCOMES and METHODS),
-`at`, `seconds`, `first_token_seconds` (below zero: none), attempts; input and output tokens, and the bounds of both. The
-long one goes on: cached input, cache write and reasoning tokens, images, and what earlier attempts may have cost in tokens
-and nano-USD. Names and prices stand apart (`shared`), money nowhere: it follows from the rest.
+"""A record in the spool, little-endian: version (1 short, 2 long), outcome and method (places in OUTCOMES and METHODS),
+`at`, `seconds`, `first_token_seconds` (below zero: none), attempts; input and output tokens, and the bounds of both.
+The long one goes on: cached input, cache write and reasoning tokens, images, and what earlier attempts may have cost
+in tokens and nano-USD. Names and prices stand apart (`shared`), money nowhere: it follows from the rest.
 """
 MOST = 2**53
 """The largest number that is kept; one beyond it is absurd, and kept as this."""

@@ -9,11 +9,11 @@ from sqlalchemy import select
 from app.books import Books
 from app.cells import Cells
 from app.config.service import Stores
+from app.exchange import Arm, Usage
 from app.stores.tables import LEDGER
 from app.tasks import TaskGroup
 from app.telemetry import DATABASE_UP, LEDGER_ROWS, SPOOL_BYTES, Telemetry
 from tests.pipeline.test_ledger import CALL, ONE, ended, request
-from app.exchange import Arm, Usage
 from tests.support.waiting import until
 
 

@@ -33,9 +33,9 @@ def test_a_short_record_has_nothing_rare() -> None:
 
 def test_what_earlier_attempts_may_have_cost_is_added() -> None:
     """To tokens and money, whatever became of the last attempt."""
-    earlier = {"earlier_tokens": 7, "earlier_nano": 9}
-    assert read(replace(ENTRY, **earlier)).charged == Charge(157, 8_609)
-    unsent = replace(ENTRY, method="nothing_sent", input_tokens=0, output_tokens=0, cached_input_tokens=0, **earlier)
+    retried = replace(ENTRY, earlier_tokens=7, earlier_nano=9)
+    assert read(retried).charged == Charge(157, 8_609)
+    unsent = replace(retried, method="nothing_sent", input_tokens=0, output_tokens=0, cached_input_tokens=0)
     assert read(unsent).charged == Charge(7, 9)
 
 

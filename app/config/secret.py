@@ -94,7 +94,8 @@ class KeySecret(_Referenced):
     def of_digest(cls, digest: bytes) -> Self:
         """A secret of which only the digest was kept."""
         made = cls.__new__(cls)
-        made.reference, made._held = "stored", digest
+        made.reference = "stored"
+        made._held = digest  # noqa: SLF001 # its own class
         return made
 
     def _keep(self, value: str) -> bytes:

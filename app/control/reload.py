@@ -34,8 +34,8 @@ class Reloader:
     """Keeps the running table equal to the file at `path`.
 
     `running` is the configuration that `state.table` was built from; `overrides` are the command line's settings, as
-    for `load`; `extend` adds what does not stand in the file. `on_reload` is told of every reload that was asked for or found something, after the swap. One runs at
-    a time.
+    for `load`; `extend` adds what does not stand in the file. `on_reload` is told of every reload that was asked for or
+    found something, after the swap. One runs at a time.
     """
 
     def __init__(

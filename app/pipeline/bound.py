@@ -1,4 +1,4 @@
-"""What a request may use at most: the bound that is reserved before it is sent, and settled where nothing else is known."""
+"""What a request may use at most: reserved before it is sent, and settled where nothing else is known."""
 
 from __future__ import annotations
 

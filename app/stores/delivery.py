@@ -1,7 +1,7 @@
 """From the spools of one host into the ledger: one process per host reads what its workers wrote and inserts it.
 
-Everything here may be done twice: the ledger takes a request once, by its id. A segment is removed when all its requests
-are in the ledger and its worker has left it; the requests that a dead worker left open go in at their bound.
+Everything here may be done twice: the ledger takes a request once, by its id. A segment is removed when all its
+requests are in the ledger and its worker has left it; what a dead worker left open goes in at its bound.
 """
 
 from __future__ import annotations

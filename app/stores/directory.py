@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex, token_urlsafe
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from app.stores.migrate import LOCK
 from app.stores.tables import AUDIT, KEYS, TENANTS
 
 PREFIX = "sk-sg-"
+T = TypeVar("T", Key, Tenant)
 _HINT = len(PREFIX) + 4
 _UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
 
@@ -58,7 +59,7 @@ class Directory:
             return int((await connection.execute(select(func.coalesce(func.max(AUDIT.c.number), 0)))).scalar_one())
 
     async def tenants(self) -> tuple[Tenant, ...]:
-        """Every tenant that is stored or has a stored key, as the configuration would hold it; revoked keys left out."""
+        """Every tenant that is stored or has a stored key, as the configuration would hold it, without revoked keys."""
         async with self._reading() as connection:
             stored = (await connection.execute(select(TENANTS))).all()
             keys = (await connection.execute(select(KEYS).where(KEYS.c.revoked.is_(None)))).all()
@@ -77,7 +78,9 @@ class Directory:
         """The stored keys, as documents without digests; revoked ones too."""
         wanted = select(KEYS).order_by(KEYS.c.tenant, KEYS.c.name, KEYS.c.created)
         async with self._reading() as connection:
-            found = (await connection.execute(wanted if tenant is None else wanted.where(KEYS.c.tenant == tenant))).all()
+            found = (
+                await connection.execute(wanted if tenant is None else wanted.where(KEYS.c.tenant == tenant))
+            ).all()
         return [_shown(row) for row in found]
 
     async def audit(self, limit: int, before: int | None = None) -> list[JsonObject]:
@@ -146,13 +149,13 @@ class Directory:
         row |= {"before": before and orjson.dumps(before).decode(), "after": after and orjson.dumps(after).decode()}
         try:
             async with self._database.begin() as connection:
-                # Changes stand in line, so that their numbers appear in order: whoever has seen one has seen those before.
+                # Changes stand in line, so that their numbers appear in order: who has seen one has seen those before.
                 if connection.dialect.name == "postgresql":
                     await connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
                 await connection.execute(insert(AUDIT).values(row))
                 yield connection
         except IntegrityError as error:
-            raise Refused(f"There is a {what.split()[-1]} `{subject}` already.") from error
+            raise Refused(f"There is a {what.rsplit(maxsplit=1)[-1]} `{subject}` already.") from error
         except _UNAVAILABLE as error:
             raise DirectoryUnavailable(str(error)) from error
 
@@ -171,7 +174,7 @@ async def _revoke(connection: AsyncConnection, key_id: str) -> None:
 
 def _shown(row: Row[Any]) -> JsonObject:
     names = ("id", "tenant", "name", "hint", "created", "revoked")
-    return {name: getattr(row, name) for name in names} | orjson.loads(row.settings)
+    return {**{name: getattr(row, name) for name in names}, **orjson.loads(row.settings)}
 
 
 def _key(row: Row[Any]) -> Key:
@@ -186,7 +189,7 @@ def _tenant(name: str, settings: Mapping[str, Any], keys: Sequence[Key]) -> Tena
     return _valid(Tenant, name, settings, keys=tuple(keys))
 
 
-def _valid(kind: type[Any], name: str, settings: Mapping[str, Any], **rest: Any) -> Any:
+def _valid(kind: type[T], name: str, settings: Mapping[str, Any], **rest: Any) -> T:
     try:
         return kind.model_validate({**_frozen(dict(settings)), "name": name, **rest})
     except ValidationError as error:

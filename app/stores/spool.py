@@ -1,11 +1,11 @@
-"""The ledger's durable local log: what a worker is about to spend, and what it spent, on disk before anybody can lose it.
+"""The ledger's durable local log: what a worker is about to spend, and what it spent, before anybody can lose it.
 
 Each worker appends to segments of its own. A record is written to the kernel before `open` or `close` returns, so it
 survives the death of the process; it is on the disk within GROUP_S after that, or before the caller is answered with
 `always`, so it survives the loss of power. A record: 4 bytes magic, length and CRC-32 of what follows (little-endian, 4
 bytes each), 1 byte kind, 1 byte length of the name, 4 bytes number, the name, the body. What many records share (tenant,
-prices) stands once in a segment, as a record of its own, and has a number. A reader that finds something else than a record
-looks for the next magic.
+prices) stands once in a segment, as a record of its own, and has a number. A reader that finds something else than a
+record looks for the next magic.
 
 Who has died is seen by its lock: a worker keeps `<name>.lock` locked as long as it lives.
 """
@@ -41,7 +41,7 @@ _log = logging.getLogger("sluicegate")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record. `kind` is OPEN or CLOSE, of the request `name`; or SHARED: the text that a later record calls `number`.
+    """One record. `kind` is OPEN or CLOSE, of the request `name`; or SHARED: what later records call `number`.
 
     `numbers` without content in a CLOSE: the request was never sent.
     """
@@ -125,8 +125,9 @@ class Spool:
         self._syncer = Syncer(self._file, 0.0 if always else GROUP_S / 2, self._new_file, self._synced_in_thread)
 
     def open(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
-        """Say that a request is about to be sent. Call it, and await what it returns, before the first byte goes
-        upstream. Raises JournalFailed.
+        """Say that a request is about to be sent. Raises JournalFailed.
+
+        Call it, and await what it returns, before the first byte goes upstream.
         """
         if self._owed or self._syncer.failed is not None:
             self._recover()

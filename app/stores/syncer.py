@@ -19,7 +19,7 @@ class File(Protocol):
     """A segment that is written. Tests put a disk in its place that forgets what was not synced."""
 
     def append(self, data: bytes) -> None:
-        """Hand the data to the kernel: all of it, or, with an OSError, nothing that a reader would take for a record."""
+        """Hand the data to the kernel: all of it, or, with an OSError, nothing that looks like a record."""
 
     def sync(self) -> None:
         """Wait until everything that was appended is on the disk. Raises OSError. Called in a thread."""

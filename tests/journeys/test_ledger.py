@@ -19,6 +19,7 @@ from app.tasks import TaskGroup
 from tests.support.gateway import KEY, Gateway, one_each
 from tests.support.postgres import Postgres
 from tests.support.upstream import Upstream
+from tests.support.waiting import until
 
 MODELS = ["echo", "answer-24+pace-2ms", "answer-8+ttft-20ms", "dies-after-3", "closes", "fail-500"]
 CALLERS = 12
@@ -109,6 +110,7 @@ async def compared(url: str, load: Load, upstream: Upstream) -> list[Row]:
     for record in upstream.log():
         if record["path"] == "/v1/chat/completions" and record["id"]:
             seen.setdefault(record["id"], []).append(record)
+    found: dict[str, Row] = {}
     for _ in range(100):
         found = {row["request_id"]: row for row in await rows(url)}
         if seen.keys() <= found.keys():
@@ -138,8 +140,7 @@ async def killed(upstream: Upstream, times: int, fsync: str) -> None:
             for _ in range(times):
                 await asyncio.sleep(random.uniform(0.2, 0.6))
                 await asyncio.to_thread(gateway.crash)
-            while len(load.told) <= times:
-                await asyncio.sleep(0.05)
+            await until(lambda: len(load.told) > times)
         await upstream.settled()
         found = await compared(f"sqlite+aiosqlite:///{gateway.config_file.parent}/ledger.db", load, upstream)
     lost = [row for row in found if row["method"] == "bound" and row["outcome"] == "internal_error"]

@@ -16,12 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stores import spool as spooling
 from app.pipeline.ledger import JournalFailed
+from app.stores import spool as spooling
 from app.stores import syncer as syncing
 from app.stores.spool import CLOSE, GROUP_S, OPEN, SHARED, Record, Spool, pack, unpack
 from app.tasks import TaskGroup
-from tests.support.waiting import until
 from tests.support.waiting import until
 
 COMMON = b'{"tenant":"a"}'
@@ -145,8 +144,7 @@ async def test_power_loss_with_always_loses_nothing_that_was_told(tmp_path: Path
             group.spawn("request", request(number))
             await asyncio.sleep(random.choice((0, 0, 0.001)))
         enough = random.randint(1, 35)
-        while len(told) < enough:
-            await asyncio.sleep(0.001)
+        await until(lambda told=told, enough=enough: len(told) >= enough)  # type: ignore[misc]  # bound to this turn
         before = list(told)
         found = [one for data in disk.lose_power(random) for one in unpack(data)[0]]
         assert {*before} <= {(one.kind, one.name) for one in found}
@@ -219,9 +217,7 @@ def _takes(spool: Spool, name: str) -> bool:
     return True
 
 
-async def test_after_a_failed_sync_a_fresh_segment_takes_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_after_a_failed_sync_a_fresh_segment_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel dropped is unknown: who waits is told, requests are refused until another file can be synced."""
     monkeypatch.setattr(syncing, "RECOVER_S", 0.02)
     disk = Disk()

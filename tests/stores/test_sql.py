@@ -21,8 +21,8 @@ from app.stores.delivery import SinkUnavailable
 from app.stores.migrate import upgrade
 from app.stores.sql import DAY, Ledger, engine
 from app.stores.tables import LEDGER, METADATA
-from tests.support.postgres import Postgres
 from tests.support.entries import ENTRY
+from tests.support.postgres import Postgres
 
 NOON = 20_800 * DAY + 43_200.0
 

@@ -51,7 +51,7 @@ def test_the_next_segment_is_made_in_the_thread_when_it_is_wanted(tmp_path: Path
         return DiskFile(made[-1])
 
     first = create()
-    syncer = Syncer(first, 0.0, create, lambda upto, error: told.append(upto))
+    syncer = Syncer(first, 0.0, create, lambda upto, _: told.append(upto))
     assert len(made) == 1
     until = time.monotonic() + 10
     while (following := syncer.rotate()) is None:

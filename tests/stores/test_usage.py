@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from app.stores.sql import Usage
 from app.stores.tables import SUMS
 from app.stores.usage import as_csv, as_documents, usd
-from app.stores.sql import Usage
 
 LINE = Usage({"day": 20_780, "model": "chat"}, dict.fromkeys(SUMS, 2) | {"charged_nano": 1_234_567_890_123_456_789})
 

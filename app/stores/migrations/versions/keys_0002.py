@@ -29,9 +29,7 @@ def upgrade() -> None:
         sa.Column("revoked", sa.Float(53)),
     )
     live = sa.text("revoked IS NULL")
-    op.create_index(
-        "keys_live", "keys", ["tenant", "name"], unique=True, sqlite_where=live, postgresql_where=live
-    )
+    op.create_index("keys_live", "keys", ["tenant", "name"], unique=True, sqlite_where=live, postgresql_where=live)
     op.create_table(
         "audit",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
