@@ -39,7 +39,7 @@ class Journal(Protocol):
         """Say that a request is about to be sent. Raises `JournalFailed`."""
 
     def close(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
-        """Say how it ended; without numbers: it was never sent. Never raises, but what it returns may: JournalFailed."""
+        """Say how it ended; without numbers: it was never sent. Never raises, what it returns may: JournalFailed."""
 
 
 class Ledger:

@@ -2,10 +2,11 @@
 
 Each worker appends to segments of its own. A record is written to the kernel before `open` or `close` returns, so it
 survives the death of the process; it is on the disk within GROUP_S after that, or before the caller is answered with
-`always`, so it survives the loss of power. A record: 4 bytes magic, length and CRC-32 of what follows (little-endian, 4
-bytes each), 1 byte kind, 1 byte length of the name, 4 bytes number, the name, the body. What many records share (tenant,
-prices) stands once in a segment, as a record of its own, and has a number. A reader that finds something else than a
-record looks for the next magic.
+`always`, so it survives the loss of power.
+
+A record: 4 bytes magic, length and CRC-32 of what follows (little-endian, 4 bytes each), 1 byte kind, 1 byte length of
+the name, 4 bytes number, the name, the body. What many records share (tenant, prices) stands once in a segment, as a
+record of its own, and has a number. A reader that finds something else than a record looks for the next magic.
 
 Who has died is seen by its lock: a worker keeps `<name>.lock` locked as long as it lives.
 """
