@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -16,12 +18,13 @@ from app.exchange import Method, Usage
 from app.metering import NOTHING, Charge, Prices, charge
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Entry:
     """Times are seconds since 1970, durations seconds, money nano-USD, prices pico-USD.
 
     `charged_tokens` and `charged_nano` are what the budgets were charged: of this attempt, and `earlier_*`
-    of the attempts before it that may have been billed. `overage_*` is the part of it beyond the bound.
+    of the attempts before it that may have been billed. `overage_*` is the part of it beyond the bound. A value: nobody
+    changes one; not frozen, because one is made for every request, and that would take half as long again.
     """
 
     request_id: str
@@ -127,8 +130,7 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
         form = {1: SHORT, 2: LONG}[numbers[0]]
         _, outcome, method, at, seconds, first, attempts, made, out, *counts = form.unpack(numbers)
         bound_in, bound_out, cached, written, thought, images, tokens, nano = (*counts, 0, 0, 0, 0, 0, 0)[:8]
-        names = orjson.loads(common)
-        prices = Prices(*[names[f"price_{kind}"] for kind in _PRICES])
+        names, prices = _read_shared(common)
         usage = Usage(made, out, cached, written, thought, Method(METHODS[method]))
         spent, over = _money(usage, images, (bound_in, bound_out), prices)
         return Entry(
@@ -142,6 +144,13 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
         )  # fmt: skip
     except (struct.error, TypeError, KeyError, IndexError) as error:
         raise ValueError(f"no ledger record: {error!r}") from error
+
+
+@lru_cache(maxsize=1024)
+def _read_shared(common: bytes) -> tuple[dict[str, Any], Prices]:
+    """Names and prices as `shared` wrote them; the dictionary is for reading only."""
+    names = orjson.loads(common)
+    return names, Prices(*[names[f"price_{kind}"] for kind in _PRICES])
 
 
 def _money(usage: Usage, images: int, bound: tuple[int, int], prices: Prices) -> tuple[Charge, Charge]:

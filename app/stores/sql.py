@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Table, TextClause, delete, event, func, select, text
+from sqlalchemy import BigInteger, ColumnElement, Select, Table, TextClause, cast, delete, event, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -91,7 +91,7 @@ class Ledger:
         Raises SinkUnavailable.
         """
         columns = [DAILY.c[name] for name in by]
-        sums = [func.sum(DAILY.c[name]).label(name) for name in SUMS]
+        sums = [cast(func.sum(DAILY.c[name]), BigInteger).label(name) for name in SUMS]
         wanted = select(*columns, *sums).where(DAILY.c.day.between(first, last)).group_by(*columns).order_by(*columns)
         for name, value in (where or {}).items():
             wanted = wanted.where(DAILY.c[name] == value)

@@ -120,6 +120,13 @@ def test_usage_beyond_the_bound_is_told_apart() -> None:
         assert closed.overage_tokens == min(220 + most - 250, MOST)
 
 
+def test_a_bound_of_any_size_is_told() -> None:
+    """Many answers of a very long model: more tokens than the short record has room for."""
+    journal = Journal()
+    Ledger(journal).open(CALL._replace(choices=10**9), Arm.STABLE, ONE, request())
+    assert decode(*journal.told[0][1:]).output_tokens == 50 * 10**9
+
+
 def test_a_journal_that_cannot_be_written_refuses_the_request() -> None:
     """503, and come again."""
     journal = Journal()
