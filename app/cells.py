@@ -68,7 +68,7 @@ class Cells:
         series = Series(metric, labels, start, size)
         self._enter(series)
         if self._names is not None:
-            os.write(self._names, orjson.dumps(series) + b"\n")
+            os.write(self._names, orjson.dumps(tuple(series)) + b"\n")
         return start
 
     def _enter(self, series: Series) -> None:

@@ -13,8 +13,10 @@ import click
 import orjson
 import uvloop
 
-from app import commands, logs
 from app import demo as demonstration
+from app import logs
+from app.cli_ledger import keys, usage
+from app.cli_rollout import rollout
 from app.config import Config, ConfigError, as_json, describe, load
 from app.main import Launch, Process, listen
 from app.version import VERSION
@@ -26,6 +28,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """An OpenAI-compatible gateway that routes, meters, guards and rolls out language models."""
+
+
+main.add_command(rollout)
 
 
 @main.command()
@@ -86,8 +91,8 @@ def demo(*, once: bool) -> None:
     sys.exit(demonstration.run(once=once))
 
 
-main.add_command(commands.keys)
-main.add_command(commands.usage)
+main.add_command(keys)
+main.add_command(usage)
 
 
 def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:

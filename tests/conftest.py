@@ -82,12 +82,12 @@ def upstream(upstream_process: Upstream) -> Iterator[Upstream]:
 def tight(upstream_process: Upstream) -> Iterator[Gateway]:
     """One gateway for the session, with bounds so tight that tests can wait for them."""
     server = {
-        "header_timeout": 0.6,
-        "body_timeout": 0.8,
-        "keep_alive": 1.2,
+        "header_timeout": 0.5,
+        "body_timeout": 0.6,
+        "keep_alive": 0.8,
         "max_body_bytes": 65_536,
         "max_in_flight": 4,
     }
-    behaviours = ["answer-200+pace-20ms", "answer-2+slow-2s", "slow-300ms", "hangs", "fail-400", "fail-500", "big-256k"]
+    behaviours = ["answer-200+pace-20ms", "answer-2+slow-1s", "slow-300ms", "hangs", "fail-400", "fail-500", "bad-json"]
     with Gateway(one_each(upstream_process.url, behaviours, sections={"server": server})) as running:
         yield running

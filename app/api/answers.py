@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app.errors import GatewayError
-from app.exchange import Batch, JsonObject
+from app.exchange import Batch
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -62,8 +62,3 @@ def events(batch: Batch) -> bytes:
 def error_event(error: GatewayError) -> bytes:
     """An error inside a stream that has begun: the OpenAI SDK raises it as `APIError`."""
     return b"data: %b\n\n" % orjson.dumps(error.document())
-
-
-def document(value: JsonObject) -> bytes:
-    """JSON text of a document of the gateway's own."""
-    return orjson.dumps(value)

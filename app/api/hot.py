@@ -96,7 +96,7 @@ async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) ->
             raise scope.get(BODY_FAULT) or asyncio.CancelledError(LEFT)
         body: bytes = message["body"]
         more = message.get("more_body", False)
-        if not more and not pieces:
+        if not more and not pieces and len(body) <= limit:
             return body
         pieces.append(body)
         size += len(body)

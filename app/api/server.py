@@ -101,6 +101,10 @@ class Protocol(asyncio.Protocol):
             cycle.wake()
             if self.running is not None and not self.running.done():
                 self.running.cancel(LEFT)
+        # These refer back to here: without them a closed connection's memory is free at once, not at the next full
+        # garbage collection.
+        del self.parser
+        self.cycle = self.running = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser. A head must stay within its bound; what is not complete at once gets a time limit."""
@@ -112,9 +116,9 @@ class Protocol(asyncio.Protocol):
             self.head_size += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self.cycle is not None:
-                self.cycle.keep_alive = False  # nothing is upgraded here, and the parser is spent
+        except httptools.HttpParserUpgrade as offer:
+            if not self._decline(data[offer.args[0] :]):
+                return
         except httptools.HttpParserError as error:
             self._spoilt(error.__context__)
             return
@@ -276,6 +280,25 @@ class Protocol(asyncio.Protocol):
             self.due.cancel()
             self.due = None
 
+    def _decline(self, rest: bytes) -> bool:
+        """Nothing is upgraded here: what follows the head is the body, not another protocol as the parser has it.
+
+        Java's client offers h2c with every request. Returns whether `rest` is HTTP.
+        """
+        cycle = cast("Cycle", self.cycle)
+        cycle.keep_alive = False
+        cycle.more_body = True
+        self.phase = _BODY
+        self.parser = httptools.HttpRequestParser(_Body(self))
+        framing = [b"%b: %b\r\n" % one for one in self.headers if one[0] in (b"content-length", b"transfer-encoding")]
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(framing))
+            self.parser.feed_data(rest)
+        except httptools.HttpParserError:
+            self._spoilt(None)
+            return False
+        return True
+
     def _spoilt(self, cause: BaseException | None) -> None:
         """What came is not HTTP. Inside a body it is its request's fault; else it never becomes a request."""
         error = cause if isinstance(cause, GatewayError) else GatewayError(INVALID_REQUEST, _NOT_HTTP)
@@ -313,6 +336,14 @@ class Protocol(asyncio.Protocol):
             self.transport.abort()
         else:
             self.transport.close()
+
+
+class _Body:
+    """What a parser tells when its head was told by another parser."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
 
 
 def _head_too_large() -> GatewayError:

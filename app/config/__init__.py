@@ -9,8 +9,8 @@ from __future__ import annotations
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
 from app.config.fields import restart_only
-from app.config.load import load, read, secret_files
-from app.config.models import Model
+from app.config.load import load, read, read_rollout, secret_files
+from app.config.models import Model, Rollout
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
 from app.config.schema import Config
@@ -28,6 +28,7 @@ __all__ = [
     "Model",
     "Price",
     "Problem",
+    "Rollout",
     "Secret",
     "Tenant",
     "as_json",
@@ -35,6 +36,7 @@ __all__ = [
     "is_loopback",
     "load",
     "read",
+    "read_rollout",
     "redacted",
     "restart_only",
     "secret_files",

@@ -12,6 +12,7 @@ from app.config import raw
 from app.config.checks import Draft, check
 from app.config.explain import explain, nearest
 from app.config.fields import section
+from app.config.models import Rollout
 from app.config.not_yet import unbuilt
 from app.config.problems import ConfigError, Loc, Problem, show
 from app.config.raw import Document
@@ -59,6 +60,22 @@ def load(
     if problems or config is None:
         raise ConfigError(sorted(set(problems), key=lambda problem: (problem.line or 0, problem.path)))
     return config
+
+
+def read_rollout(path: Path) -> Rollout:
+    """A rollout's settings from a file of their own, as they stand under `models[].rollout`, with or without that name.
+
+    Raises `ConfigError`.
+    """
+    document = raw.parse(read(path))
+    root = document.root
+    prefix: Loc = ()
+    if isinstance(root, dict) and root.keys() == {"rollout"}:
+        root, prefix = root["rollout"], ("rollout",)
+    try:
+        return TypeAdapter(Rollout).validate_python(root)
+    except ValidationError as error:
+        raise ConfigError(explain(error, prefix, document)) from None
 
 
 def read(path: Path) -> str:

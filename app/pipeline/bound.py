@@ -17,4 +17,4 @@ def prompt_bound(call: Call, deployment: Deployment) -> int:
 
     What does not fit the context window is refused, so a large image counts as that and not as its bytes.
     """
-    return min(call.size, deployment.context_window * call.choices)
+    return min(call.size, deployment.context_window * call.prompts)

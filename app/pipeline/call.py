@@ -142,7 +142,8 @@ class Answer:
 
     def _broken(self, event: Event) -> GatewayError:
         self._attempt.end("error_event")
-        self._progress.detail = event.data[:500].decode("utf-8", "replace")
+        # Not the event itself: what is malformed may hold a piece of the answer.
+        self._progress.detail = f"an error event, status {event.error}" if event.doc else "an event that is no JSON"
         return self._dialect.error(max(event.error, 500), {}, event.data, self._attempt.deployment)
 
 

@@ -38,11 +38,13 @@ def validate(operation: Operation, raw: bytes) -> Call:
     elif type(choices) is not int or not 1 <= choices <= MAX_CHOICES:
         raise _wrong("n", "`n`", f"an integer from 1 to {MAX_CHOICES}", choices)
     cap = _SHAPES[operation](body)
+    prompts = 1
     if operation is not Operation.CHAT:
-        choices = _answers(body, body["prompt" if operation is Operation.COMPLETION else "input"], choices)
+        prompts = _prompts(body["prompt" if operation is Operation.COMPLETION else "input"])
+        choices = max(choices, _best_of(body)) * prompts
     include_usage = "stream_options" in body and _include_usage(body)
     images = _images(body["messages"]) if operation is Operation.CHAT else 0
-    return Call(operation, model, bool(stream), include_usage, body, len(raw), cap, choices, images)
+    return Call(operation, model, bool(stream), include_usage, body, len(raw), cap, choices, prompts, images)
 
 
 def _include_usage(body: JsonObject) -> bool:
@@ -71,13 +73,15 @@ def _images(messages: list[JsonObject]) -> int:
     return count
 
 
-def _answers(body: JsonObject, prompts: Any, choices: int) -> int:
-    """How many answers are made to all prompts or inputs of a body that was checked: `n`, or `best_of`, for each."""
+def _prompts(value: Any) -> int:
+    """How many prompts or inputs a checked field holds: an array holds several, unless of numbers: those are tokens."""
+    return len(value) if type(value) is list and type(value[0]) is not int else 1
+
+
+def _best_of(body: JsonObject) -> int:
+    """How many answers are made, and billed, to choose from; the upstream says what it thinks of an odd one."""
     best = body.get("best_of")
-    if type(best) is int and best > choices:
-        choices = min(best, MAX_CHOICES)
-    # An array holds several prompts, unless it holds numbers: then it is one, as tokens.
-    return choices * len(prompts) if type(prompts) is list and type(prompts[0]) is not int else choices
+    return min(best, MAX_CHOICES) if type(best) is int else 1
 
 
 def _chat(body: JsonObject) -> int | None:

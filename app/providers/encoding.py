@@ -53,20 +53,16 @@ async def gather(source: Source, limit: int) -> bytes:
 class Inflater:
     """gzip (also of several members) or deflate (also without its zlib header, as some servers send it)."""
 
-    __slots__ = ("_coding", "_fed", "_full", "_given", "_rest", "_zlib")
+    __slots__ = ("_coding", "_fed", "_given", "_rest", "_zlib", "waiting")
 
     def __init__(self, coding: str) -> None:
         self._coding = coding
         self._zlib: zlib._Decompress | None = None
         self._rest = b""
-        self._full = False
         self._fed = 0
         self._given = 0
-
-    @property
-    def waiting(self) -> bool:
+        self.waiting = False
         """Whether `decode` has more to give without being fed."""
-        return self._full or (bool(self._rest) and self._zlib is not None)
 
     @property
     def whole(self) -> bool:
@@ -80,11 +76,12 @@ class Inflater:
         if self._zlib is None or (self._zlib.eof and data):
             if len(data) < 2:  # two bytes tell which kind it is
                 self._rest = data
+                self.waiting = False
                 return b""
             self._zlib = self._begin(data)
         out = self._zlib.decompress(data, MAX_PIECE)
-        self._full = len(out) == MAX_PIECE
         self._rest = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
+        self.waiting = len(out) == MAX_PIECE or bool(self._rest)
         self._given += len(out)
         if self._given > BOMB_FLOOR and self._given > BOMB_RATIO * self._fed:
             raise zlib.error(f"{self._fed} bytes grew to more than {self._given}")

@@ -50,6 +50,10 @@ class Line:
             self.usable = False
             self._tasks.spawn("close", self._close())
 
+    def quiet(self) -> bool:
+        """httpcore2 asks the socket itself before it uses a connection again."""
+        return True
+
     async def _close(self) -> None:
         try:
             async with asyncio.timeout(CLOSE_LIMIT):

@@ -8,6 +8,7 @@ costs one suspension. Each connection keeps one timer across its requests and mo
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
@@ -42,8 +43,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_create_future", "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_time", "_timer", "_timer_at",
-        "_unsent", "_waiter", "_write_paused", "idle_since", "made", "paused", "reply", "transport", "usable",
+        "_create_future", "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_poll", "_time", "_timer",
+        "_timer_at", "_unsent", "_waiter", "_write_paused", "idle_since", "made", "paused", "reply", "transport",
+        "usable",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -64,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._fed = 0  # bytes since the request or since the last piece of a body
         self._unsent: memoryview | None = None
         self._write_paused = False
+        self._poll: select.poll | None = None
         self.reply = NOBODY
         self.idle_since = 0.0
         self.paused = False
@@ -126,6 +129,14 @@ class Connection(asyncio.Protocol):
         """Whether the end of the body is worth waiting for: servers send it a moment after their last event."""
         sound = reply.failure is None and self.usable and self._unsent is None
         return sound and not reply.complete and reply.unread <= HIGH_WATER
+
+    def quiet(self) -> bool:
+        """Whether the upstream has neither closed nor sent anything that the loop has yet to see."""
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def unpause(self) -> None:
         """Read from the socket again."""
@@ -297,7 +308,9 @@ class Connection(asyncio.Protocol):
         if status < 200:
             if status < 100 or status == 101:
                 raise _Refused(f"status {status}")
-            reply.chunked = reply.encoded = False
+            if reply.chunked:
+                raise _Refused("an interim response with a body")
+            reply.encoded = False
             return
         reply.fields = fields
         reply.status = status

@@ -13,6 +13,10 @@ SLACK: Final = 0.25
 """Seconds by which an idle connection may be dropped early, so that one timer call takes several."""
 
 
+JUST_NOW: Final = 0.02
+"""Seconds of idleness after which a system call is spent on asking whether the upstream is still there."""
+
+
 @dataclass(slots=True)
 class Counts:
     """What connections were needed for, since the start."""
@@ -32,6 +36,9 @@ class Pooled(Protocol):
 
     def abort(self) -> None:
         """Close at once; ends in `Pool.lost`."""
+
+    def quiet(self) -> bool:
+        """Whether the upstream has neither closed nor sent anything that the loop has yet to see."""
 
 
 C = TypeVar("C", bound=Pooled)
@@ -56,10 +63,10 @@ class Pool(Generic[C]):
 
     def take(self, now: float) -> C | None:
         """The connection that was used last, if there is one that can still be trusted."""
-        idle = self.idle
-        while idle:
-            connection = idle.pop()
-            if connection.usable and now - connection.idle_since < self._pools.idle_limit:
+        while self.idle:
+            connection = self.idle.pop()
+            idle = now - connection.idle_since
+            if connection.usable and idle < self._pools.idle_limit and (idle < JUST_NOW or connection.quiet()):
                 return connection
             connection.abort()
         return None

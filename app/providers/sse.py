@@ -20,13 +20,14 @@ E = TypeVar("E")
 class _Parser(ABC, Generic[E]):
     """Lines to events. `limit` bounds one event in bytes, unfinished lines and comments included."""
 
-    __slots__ = ("_data", "_limit", "_line", "_name", "_size", "_skip_lf", "_start")
+    __slots__ = ("_between", "_data", "_limit", "_line", "_name", "_size", "_skip_lf", "_start")
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
         self._line: list[bytes] = []  # the pieces of the line that has not ended yet
         self._data: list[bytes] = []  # the values of the event's `data` lines
         self._name = b""
+        self._between = True  # nothing of an event has come yet
         self._size = 0
         self._skip_lf = False  # the last piece ended in a CR, which was taken as the line's end
         self._start: bytes | None = b""  # what came before it is known whether the stream begins with a BOM
@@ -64,6 +65,7 @@ class _Parser(ABC, Generic[E]):
             self._take(line, events)
         if rest:
             self._keep(rest)
+        self._between = not (self._size or self._skip_lf or self._start)
         return events
 
     def _without_bom(self, data: bytes) -> bytes:
@@ -105,21 +107,17 @@ class SSEParser(_Parser[bytes]):
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that end in `data`. Raises `ValueError` when one grows beyond the limit."""
-        # What all but every piece looks like: whole events of one `data: ` line each. n events have 2n line feeds
-        # exactly if none has one inside.
-        if (
-            not self._size
-            and data.startswith(b"data: ")
-            and data.endswith(b"\n\n")
-            and b"\r" not in data
-            and len(data) <= self._limit
-            and not self._skip_lf
-            and not self._start
-        ):
-            payloads = data[6:-2].split(b"\n\ndata: ")
-            if data.count(b"\n") == 2 * len(payloads):
+        # What all but every piece looks like: whole events of one `data: ` line each; mostly one. n events have 2n line
+        # feeds exactly if none has one inside.
+        if self._between and data.startswith(b"data: ") and data.endswith(b"\n\n") and b"\r" not in data:
+            size = len(data)
+            if size <= self._limit:
                 self._start = None
-                return payloads
+                if data.find(b"\n") == size - 2:
+                    return [data[6:-2]]
+                payloads = data[6:-2].split(b"\n\ndata: ")
+                if data.count(b"\n") == 2 * len(payloads):
+                    return payloads
         return self._parse(data)
 
     def _event(self, name: bytes, data: bytes) -> bytes:  # noqa: ARG002 -- this kind has no use for the name

@@ -79,7 +79,8 @@ class HttpTransport:
             connection.start(reply, head, request.body)
             try:
                 while not reply.status and reply.failure is None:
-                    await connection.wait()
+                    waiter = connection.waiter = connection.create_future()
+                    await waiter
             except BaseException:
                 reply.close()
                 raise

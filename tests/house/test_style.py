@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.house.tree import ROOT
 
 BIN = Path(sys.executable).parent
@@ -29,6 +31,7 @@ def test_the_code_is_formatted() -> None:
     assert not found, found
 
 
+@pytest.mark.timeout(300)  # without a cache it reads every dependency's types
 def test_mypy_finds_nothing() -> None:
     """Strict, over the gateway, its tests and its load tests."""
     found = complaints("mypy", "--no-error-summary")

@@ -22,4 +22,4 @@ def test_a_prompt_has_no_more_tokens_than_bytes() -> None:
     """Nor more than the context window for each of its prompts."""
     assert prompt_bound(CALL, ONE) == 200
     assert prompt_bound(CALL._replace(size=10**6), ONE) == 8192
-    assert prompt_bound(CALL._replace(size=10**6, choices=2), ONE) == 16384
+    assert prompt_bound(CALL._replace(size=10**6, prompts=2), ONE) == 16384

@@ -7,7 +7,9 @@ import contextlib
 import socket
 import ssl
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from app.exchange import Endpoint, Outbound, Timeouts
@@ -58,12 +60,25 @@ class Peer:
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.writer.transport.abort()
 
-    async def gone(self) -> float:
-        """Wait for the client to close; returns the loop's time of that."""
+    async def gone(self) -> None:
+        """Wait for the client to close."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
-        return asyncio.get_running_loop().time()
+
+
+def own_time() -> float:
+    """Seconds that pass while this process runs or sleeps, but not while it waits for a CPU (Linux only)."""
+    waited = int(Path("/proc/self/schedstat").read_text().split()[1])
+    return time.monotonic() - waited / 1e9
+
+
+async def until(condition: Callable[[], object], within: float = 2.0) -> None:
+    """Wait for something to become true; fails after so many seconds of `own_time`."""
+    end = own_time() + within
+    while not condition():
+        assert own_time() < end
+        await asyncio.sleep(0.002)
 
 
 Script = Callable[[Peer], Awaitable[Any]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -178,6 +178,7 @@ async def test_truncated(transport: HttpTransport, response: bytes) -> None:
         (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "status 101"),
         (b"HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n", "status 99"),
         (b"HTTP/1.1 199 H\r\ncontent-length: 5\r\n\r\nhello" + HELLO, "interim"),
+        (b"HTTP/1.1 199 H\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + HELLO, "interim"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nhello", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n", "Content-Length"),
@@ -192,7 +193,7 @@ async def test_truncated(transport: HttpTransport, response: bytes) -> None:
         (CHUNKED + b"3\r\nhello\r\n", "chunk"),
         (CHUNKED + b"F" * 17 + b"\r\n", "overflow"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 async def test_garbage(transport: HttpTransport, response: bytes, detail: str) -> None:
     """What breaks the protocol is a `PROTOCOL` failure that says what was wrong."""
@@ -354,11 +355,47 @@ async def test_agrees_with_h11(pieces: list[bytes]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.asyncio(loop_factories=["asyncio"])
-@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(900)
+@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 @given(responses().flatmap(split))
 async def test_agrees_with_h11_at_length(pieces: list[bytes]) -> None:
     """The same for minutes."""
     judge(pieces)
+
+
+WHOLE = st.sampled_from(
+    [
+        (HELLO, b"hello"),
+        (CHUNKED + b"5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nt: v\r\n\r\n", b"hello!"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 100 Continue\r\nlink: a\r\n\r\n" + HELLO, b"hello"),
+        (b"HTTP/1.1 500 E\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx", b"x"),
+    ]
+)
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])
+@given(st.lists(st.tuples(WHOLE, st.lists(st.integers(1, 90), max_size=4), st.booleans()), max_size=6))
+async def test_nothing_of_one_response_is_left_for_the_next(
+    rounds: list[tuple[tuple[bytes, bytes], list[int], bool]],
+) -> None:
+    """Responses one after the other on one connection, each in pieces: each as if it were alone."""
+    bench = Bench()
+    for (response, body), cuts, stream in rounds:
+        places = sorted({0, *(cut for cut in cuts if cut < len(response)), len(response)})
+        pieces = [response[a:b] for a, b in pairwise(places)]
+        reply = bench.start(stream=stream)
+        for piece in pieces:
+            bench.connection.data_received(piece)
+        alone = ours(pieces)
+        assert (reply.complete, reply.status, await reply.read_all(100)) == (True, alone.status, body)
+        assert tuple(sorted(reply.headers.items())) == alone.headers
+        assert reply.encoded == (b"gzip" in response)
+        reply.close()
+        assert bench.idle == [bench.connection]
+        bench.idle.clear()
+    assert not bench.wire.aborted
+    bench.connection.connection_lost(None)
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from app.providers.pool import SLACK
+from app.providers.pool import JUST_NOW, SLACK, Counts
 from app.providers.transport import IDLE_LIMIT, HttpTransport
-from tests.providers.scripted import HELLO, PATIENT, Peer, Scripted, answering, outbound, serving, soon
+from tests.providers.scripted import HELLO, PATIENT, Peer, Scripted, answering, outbound, own_time, serving, soon, until
 
 LIMIT = SLACK + 0.15
 
@@ -39,21 +42,22 @@ async def test_the_default_is_shorter_than_uvicorns(clean: None) -> None:
 
 async def test_idle_connections_are_closed_in_time(brief: HttpTransport) -> None:
     """All of them, not before their time and not after it, by one timer."""
-    closed: list[float] = []
+    closed: list[tuple[float, float]] = []
 
     async def script(peer: Peer) -> None:
         await peer.answer(HELLO)
-        closed.append(await peer.gone())
+        await peer.gone()
+        closed.append((time.monotonic(), own_time()))
 
     async with serving(script) as server:
-        loop = asyncio.get_running_loop()
+        began = time.monotonic()
         await hold(brief, server, 3)
-        began = loop.time()
+        ended = own_time()
         assert brief.connections() == {server.endpoint(): (3, 3)}
-        await asyncio.sleep(LIMIT + 0.05)
-        assert brief.connections() == {}
-        assert len(closed) == 3
-        assert all(LIMIT - SLACK - 0.02 <= at - began <= LIMIT + 0.05 for at in closed)
+        await until(lambda: not brief.connections())
+        await until(lambda: len(closed) == 3)
+        assert all(at >= began + LIMIT - SLACK - 0.02 for at, _ in closed)
+        assert all(at <= ended + LIMIT + 0.05 for _, at in closed)
 
 
 async def test_use_keeps_a_connection_alive(brief: HttpTransport) -> None:
@@ -116,10 +120,31 @@ async def test_what_the_upstream_has_left_is_not_handed_out(transport: HttpTrans
 
     async with serving(script) as server:
         await hold(transport, server, 1)
-        await asyncio.sleep(0.03)
-        assert transport.connections() == {}
+        await until(lambda: not transport.connections())
         await hold(transport, server, 1)
         assert (server.accepted, transport.counts.reused, transport.counts.resent) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("ending", ["fin", "408"])
+async def test_what_the_loop_has_not_seen_yet(transport: HttpTransport, ending: str) -> None:
+    """The upstream hung up, or said 408, and the loop had no time to notice: that 408 answers no later request."""
+    peers = []
+
+    async def script(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.answer(HELLO)
+        await peer.gone()
+
+    async with serving(script) as server:
+        await hold(transport, server, 1)
+        await asyncio.sleep(2 * JUST_NOW)
+        with socket.socket(fileno=os.dup(peers[0].writer.get_extra_info("socket").fileno())) as raw:
+            if ending == "408":
+                raw.send(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+            raw.shutdown(socket.SHUT_WR)
+        reply = await transport.send(server.endpoint(), outbound(), PATIENT, soon())
+        assert (reply.status, transport.counts) == (200, Counts(opened=2, reused=0, resent=0))
+        reply.close()
 
 
 async def test_a_pool_without_connections_is_forgotten(brief: HttpTransport) -> None:
@@ -127,8 +152,7 @@ async def test_a_pool_without_connections_is_forgotten(brief: HttpTransport) -> 
     for _ in range(3):
         async with serving(answering(HELLO)) as server:
             await hold(brief, server, 1)
-    await asyncio.sleep(LIMIT + 0.05)
-    assert not brief._pools.by_endpoint
+    await until(lambda: not brief._pools.by_endpoint)
 
 
 async def test_no_timer_without_idle_connections(brief: HttpTransport) -> None:
@@ -136,5 +160,6 @@ async def test_no_timer_without_idle_connections(brief: HttpTransport) -> None:
     async with serving(answering(HELLO)) as server:
         await hold(brief, server, 1)
         assert brief._pools.sweeping
-        await asyncio.sleep(LIMIT + 0.05)
+        await until(lambda: not brief._pools.sweeping)
+        await until(lambda: not brief.connections())
         assert not brief._pools.sweeping

@@ -13,13 +13,11 @@ from app.exchange import Endpoint, Timeouts
 from app.providers.http1 import HIGH_WATER
 from app.providers.reply import HttpReply
 from app.providers.transport import HttpTransport
-from tests.providers.scripted import CHUNKED, HELLO, PATIENT, Peer, answering, outbound, serving, soon
+from tests.providers.scripted import CHUNKED, HELLO, PATIENT, Peer, answering, outbound, own_time, serving, soon, until
 from tests.providers.wire import Bench
 
 FEW = Timeouts(connect=5, first_token=0.1, between_tokens=0.1, total=5)
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
-SECOND_AT_MOST = 0.5
-"""How late a timeout of a tenth of a second may be on a busy machine."""
 
 
 class Pieces(Protocol):
@@ -116,7 +114,7 @@ async def test_read_all_is_bounded(transport: HttpTransport) -> None:
         with pytest.raises(UpstreamFailure) as caught:
             await reply.read_all(1500)
         assert caught.value.failure is Failure.PROTOCOL
-        await asyncio.wait_for(gone.wait(), 1)
+        await until(gone.is_set)
 
 
 async def test_what_came_is_read_before_the_failure(transport: HttpTransport) -> None:
@@ -129,7 +127,8 @@ async def test_what_came_is_read_before_the_failure(transport: HttpTransport) ->
 
     async with serving(script) as server:
         reply = await transport.send(server.endpoint(), outbound(stream=True), PATIENT, soon())
-        await asyncio.sleep(0.05)
+        assert isinstance(reply, HttpReply)
+        await until(lambda: reply.failure)
         got, failure = await read_until_failure(reply)
         assert (got, failure.failure, failure.sent) == (b"hello", Failure.TRUNCATED, True)
         assert "ConnectionReset" in failure.detail
@@ -164,7 +163,7 @@ async def test_closing_early_tells_the_upstream(transport: HttpTransport) -> Non
         reader = asyncio.create_task(reply.read())
         await asyncio.sleep(0.01)
         reply.close()
-        await asyncio.wait_for(left.wait(), 0.1)
+        await until(left.is_set, within=0.1)
         with pytest.raises(UpstreamFailure) as caught:
             await reader
         assert caught.value.failure is Failure.TRUNCATED
@@ -198,18 +197,17 @@ async def test_silence(transport: HttpTransport, sent: bytes, kind: str, failure
         gone.set()
 
     async with serving(script) as server:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = own_time()
         with pytest.raises(UpstreamFailure) as caught:
             await whole(transport, server.endpoint(), stream=kind == "stream")
         assert (caught.value.failure, caught.value.sent) == (failure, True)
-        assert 0.09 <= loop.time() - began < SECOND_AT_MOST
-        await asyncio.wait_for(gone.wait(), 1)
+        assert own_time() - began < 0.5
+        await until(gone.is_set)
 
 
 async def whole(transport: HttpTransport, endpoint: Endpoint, *, stream: bool) -> bytes:
     """A body under short timeouts."""
-    deadline = soon(5) if stream else soon(0.1)
+    deadline = soon(5) if stream else soon(0.3)
     reply = await transport.send(endpoint, outbound(stream=stream), FEW, deadline)
     return await reply.read_all(1000)
 
@@ -219,13 +217,16 @@ async def test_a_stream_that_keeps_coming_never_times_out(transport: HttpTranspo
 
     async def script(peer: Peer) -> None:
         await peer.answer(CHUNKED)
-        for _ in range(8):
-            await asyncio.sleep(0.04)
+        for _ in range(6):
+            await asyncio.sleep(0.15)
             await peer.send(b"1\r\na\r\n")
         await peer.send(b"0\r\n\r\n")
 
     async with serving(script) as server:
-        assert await whole(transport, server.endpoint(), stream=True) == b"a" * 8
+        timeouts = Timeouts(first_token=0.6, between_tokens=0.6)
+        reply = await transport.send(server.endpoint(), outbound(stream=True), timeouts, soon())
+        assert await reply.read_all(10) == b"a" * 6
+        reply.close()
 
 
 async def test_the_deadline_ends_a_stream_that_keeps_coming(transport: HttpTransport) -> None:
@@ -241,7 +242,7 @@ async def test_the_deadline_ends_a_stream_that_keeps_coming(transport: HttpTrans
         reply = await transport.send(server.endpoint(), outbound(stream=True), PATIENT, soon(0.2))
         got, failure = await read_until_failure(reply)
         assert failure.failure is Failure.TOTAL_TIMEOUT
-        assert 3 <= len(got) <= 11
+        assert 1 <= len(got) <= 11
 
 
 async def test_a_slow_reader_is_not_the_upstreams_fault(transport: HttpTransport) -> None:
@@ -253,8 +254,9 @@ async def test_a_slow_reader_is_not_the_upstreams_fault(transport: HttpTransport
             await peer.send(b"x" * 100_000)
 
     async with serving(script) as server:
-        reply = await transport.send(server.endpoint(), outbound(stream=True), FEW, soon())
-        await asyncio.sleep(0.35)
+        timeouts = Timeouts(first_token=5, between_tokens=0.2)
+        reply = await transport.send(server.endpoint(), outbound(stream=True), timeouts, soon())
+        await asyncio.sleep(0.6)
         assert len(await reply.read_all(20_000_000)) == 10_000_000
         reply.close()
 
@@ -325,7 +327,7 @@ async def test_cancelling_tells_the_upstream_at_once(transport: HttpTransport, s
         await waiting.wait()
         await asyncio.sleep(0.01)
         caller.cancel()
-        await asyncio.wait_for(gone.wait(), 0.1)
+        await until(gone.is_set, within=0.1)
         with pytest.raises(asyncio.CancelledError):
             await caller
     assert transport.connections() == {}

@@ -15,7 +15,7 @@ from app.exchange import Endpoint, Outbound, Timeouts
 from app.providers.http1 import Connection
 from app.providers.transport import HttpTransport
 from tests.providers.certificates import client_tls, server_tls
-from tests.providers.scripted import CHUNKED, HELLO, PATIENT, Peer, answering, outbound, serving, soon
+from tests.providers.scripted import CHUNKED, HELLO, PATIENT, Peer, answering, outbound, serving, soon, until
 
 QUICK = Timeouts(connect=0.1, first_token=5, between_tokens=5, total=5)
 
@@ -276,8 +276,7 @@ async def test_cancelled_while_connecting(transport: HttpTransport) -> None:
     """The attempt ends with its caller."""
     endpoint, held = await full_backlog()
     caller = asyncio.create_task(fetch(transport, endpoint))
-    await asyncio.sleep(0.02)
-    assert transport.connections() == {endpoint: (1, 0)}
+    await until(lambda: transport.connections() == {endpoint: (1, 0)})
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
@@ -319,8 +318,7 @@ async def test_cancelled_at_every_step(transport: HttpTransport, turns: int) -> 
             await asyncio.sleep(0)
         caller.cancel()
         await asyncio.gather(caller, return_exceptions=True)
-        await asyncio.sleep(0.02)
-        assert all(total == idle for total, idle in transport.connections().values())
+        await until(lambda: all(total == idle for total, idle in transport.connections().values()))
 
 
 @pytest.mark.parametrize("greeting", [b"", b"220 smtp.example ESMTP\r\n"], ids=["closes", "speaks first"])
@@ -438,7 +436,7 @@ async def test_closing_the_transport_ends_what_is_under_way(clean: None) -> None
     async with serving(script) as server:
         held = await client.send(server.endpoint(), outbound(), PATIENT, soon())
         waiting = asyncio.create_task(fetch(client, server.endpoint()))
-        await asyncio.sleep(0.05)
+        await until(lambda: server.accepted == 2)
         held.close()
         assert client.connections() == {server.endpoint(): (2, 1)}
         await client.aclose()

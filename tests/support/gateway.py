@@ -26,7 +26,7 @@ ADMIN_KEY = "sk-test-admin"
 VIEWER_KEY = "sk-test-viewer"
 PRICE = {"input": 0.5, "output": 1.5}
 PLAIN: dict[str, Any] = {"trust_env": False, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
-"""For httpx2 and http:// URLs: one context for all, for a client that makes its own spends 50 ms reading certificates."""
+"""For httpx2 and http: one context for all, for a client that makes its own reads certificates for 50 ms."""
 _READY_S = 60
 _STOP_S = 30
 

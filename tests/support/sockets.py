@@ -6,7 +6,7 @@ import contextlib
 import socket
 from collections import deque
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
@@ -21,9 +21,11 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((parts.hostname or "", parts.port or 80), timeout=20)
 
 
-def chat_request(model: str, *, stream: bool, key: str = KEY, text: str = "one two three", head: str = "") -> bytes:
-    """A whole request; `head` is more header lines, each with its line end."""
-    body = orjson.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": text}]})
+def chat_request(
+    model: str, *, stream: bool, key: str = KEY, text: str = "one two three", head: str = "", **fields: Any
+) -> bytes:
+    """A whole request; `head` is more header lines, each with its line end, `fields` more of the body."""
+    body = orjson.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": text}], **fields})
     lines = f"host: test\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n{head}"
     return f"POST /v1/chat/completions HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body
 

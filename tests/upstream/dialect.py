@@ -35,7 +35,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Ask:
-    """A request, read. `prompts` has one text per prompt (chat: the last user message)."""
+    """A request, read. `prompts` has one text per prompt (chat: the last user message), `sizes` the tokens of each."""
 
     operation: str  # chat | completion | embeddings
     model: str
@@ -57,6 +57,7 @@ class Ask:
     tools: list[dict[str, Any]] = field(default_factory=list)  # those that the answer must call
     echo: bool = False
     input_ids: list[list[int]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -172,6 +172,7 @@ def _chat(ask: Ask) -> None:
     ask.prompts = [content_text((messages[-1] if after_tool else asked).get("content"))]
     tools = doc.get("tools")
     ask.prompt_tokens = message_tokens(messages) + (PER_TOOL * len(tools) if tools else 0)
+    ask.sizes = [ask.prompt_tokens]
     if doc.get("logprobs"):
         ask.logprobs = _number(doc, "top_logprobs", 0) if doc.get("top_logprobs") else 0
     if tools or ask.behaviour.tool_calls:
@@ -237,9 +238,10 @@ def _texts(ask: Ask, value: Any, field: str) -> None:
     for item in items:
         if isinstance(item, str):
             ask.prompts.append(item)
-            ask.prompt_tokens += count(item)
+            ask.sizes.append(count(item))
         elif isinstance(item, list) and all(isinstance(number, int) for number in item):
             ask.prompts.append("".join(f" #{number}" for number in item))
-            ask.prompt_tokens += len(item)
+            ask.sizes.append(len(item))
         else:
             raise _wrong(field, "string_type", "Input should be a valid string")
+    ask.prompt_tokens = sum(ask.sizes)

@@ -51,7 +51,7 @@ class Chunks:
             if self._chat
             else b',"stop_reason":null,"prompt_token_ids":null,"token_ids":null'
         )
-        self._made = 0
+        self._made = [0] * len(ask.sizes) * ask.choices
 
     def before(self, index: int) -> bytes:
         """Everything up to the delta."""
@@ -59,9 +59,9 @@ class Chunks:
 
     def plain_end(self) -> bytes:
         """Everything after the delta of a chunk that is neither the last nor has logprobs nor usage of its own."""
-        return b',"logprobs":null,"finish_reason":null%b}]%b}' % (self._extras, self.usage_so_far(0))
+        return b',"logprobs":null,"finish_reason":null%b}]%b}' % (self._extras, self.usage_so_far(0, 0))
 
-    def end(self, *, logprobs: bytes = b"null", finish: str | None = None, count: int = 0) -> bytes:
+    def end(self, index: int, *, logprobs: bytes = b"null", finish: str | None = None, count: int = 0) -> bytes:
         """Everything after the delta of any other chunk."""
         reason, last = b"null", b""
         extras = self._extras
@@ -73,7 +73,7 @@ class Chunks:
             logprobs,
             reason,
             extras,
-            self.usage_so_far(count),
+            self.usage_so_far(index, count),
             last,
         )
 
@@ -88,18 +88,18 @@ class Chunks:
         return b'%b%b,"logprobs":null,"finish_reason":null}]%b%b}' % (
             self.before(index),
             delta,
-            self.usage_so_far(0),
+            self.usage_so_far(index, 0),
             rest,
         )
 
-    def usage_so_far(self, count: int) -> bytes:
-        """`continuous_usage_stats`; OpenAI writes null where usage was asked for."""
-        self._made += count
+    def usage_so_far(self, index: int, count: int) -> bytes:
+        """`continuous_usage_stats`: this choice and its prompt alone; OpenAI writes null where usage was asked for."""
+        self._made[index] += count
         if self._openai:
             return b',"usage":null' if self._ask.include_usage else b""
         if not self._ask.continuous_usage or not self._ask.behaviour.usage_factor:
             return b""
-        prompt, made = self._ask.prompt_tokens, self._made
+        prompt, made = self._ask.sizes[index // self._ask.choices], self._made[index]
         return (
             b',"usage":{"prompt_tokens":%d,"total_tokens":%d,"completion_tokens":%d,"completion_tokens_details":null}'
             % (prompt, prompt + made, made)
@@ -141,9 +141,9 @@ def _one_choice(ask: Ask, chunks: Chunks, choice: Choice, made: list[Step]) -> N
     if not ask.behaviour.finish:
         made.extend([] if made else [Step([], 0)])
     elif choice.finish == "length" and made and not is_openai(ask):
-        made[-1].events[-1] = made[-1].events[-1].removesuffix(end) + chunks.end(finish=choice.finish)
+        made[-1].events[-1] = made[-1].events[-1].removesuffix(end) + chunks.end(choice.index, finish=choice.finish)
     else:
-        last = before + _nothing(ask) + chunks.end(finish=choice.finish)
+        last = before + _nothing(ask) + chunks.end(choice.index, finish=choice.finish)
         if made:
             made[-1].events.append(last)
         else:
@@ -175,9 +175,9 @@ def _turn(ask: Ask, chunks: Chunks, choice: Choice, deltas: list[Delta], turn: i
             logprobs = orjson.dumps(_logprobs(ask, delta.tokens, position))
             sent[choice.index] += len(delta.tokens)
         finish = choice.finish if last and rides and ask.behaviour.finish else None
-        yield before + delta.data + chunks.end(logprobs=logprobs, finish=finish, count=delta.made)
+        yield before + delta.data + chunks.end(choice.index, logprobs=logprobs, finish=finish, count=delta.made)
     if last and not rides and ask.behaviour.finish:
-        yield before + _nothing(ask) + chunks.end(finish=choice.finish)
+        yield before + _nothing(ask) + chunks.end(choice.index, finish=choice.finish)
 
 
 def _logprobs(ask: Ask, tokens: tuple[str, ...], position: int) -> object:

@@ -59,6 +59,24 @@ def test_usage_comes_only_if_it_was_asked_for(client: Client, upstream: Upstream
     assert [doc["usage"]["completion_tokens"] for doc in each] == [0, 1, 2, 2, 2]
 
 
+def test_running_usage_is_of_one_choice_and_its_prompt(client: Client) -> None:
+    """As with a real vLLM: only the last event has the sums."""
+    options = USAGE | {"continuous_usage_stats": True}
+    fields = {
+        "model": "answer-2",
+        "prompt": ["one", "one two three"],
+        "n": 2,
+        "stream": True,
+        "stream_options": options,
+    }
+    docs = client.read(client.open(fields, "/v1/completions"), 0).docs
+    told = {doc["choices"][0]["index"]: doc["usage"] for doc in docs if doc["choices"]}
+    assert [usage["completion_tokens"] for usage in told.values()] == [2, 2, 2, 2]
+    sizes = [usage["prompt_tokens"] for usage in told.values()]
+    assert (sizes[0], sizes[2]) == (sizes[1], sizes[3])
+    assert (docs[-1]["usage"]["prompt_tokens"], docs[-1]["usage"]["completion_tokens"]) == (sizes[0] + sizes[2], 8)
+
+
 @pytest.mark.parametrize("cap", [{"max_tokens": 5}, {"max_completion_tokens": 5}])
 def test_the_cap_cuts_the_answer(client: Client, cap: dict[str, Any]) -> None:
     """`length` as finish reason, never a token too many."""

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, C
 
 from tests.support.vllm import Front
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 PARIS: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the capital of France?"}]
 WEATHER: ChatCompletionToolParam = {

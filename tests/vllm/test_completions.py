@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 ASKED: dict[str, Any] = {"model": "chat", "prompt": "1, 2, 3, 4,", "max_tokens": 6, "temperature": 0}
 

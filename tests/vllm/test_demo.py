@@ -12,7 +12,7 @@ import pytest
 from scripts.vllm.server import ROOT, answers
 from tests.support.vllm import until
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 
 def test_the_demo_answers_shows_the_bill_and_stays_until_it_is_stopped(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_the_demo_answers_shows_the_bill_and_stays_until_it_is_stopped(tmp_path:
     with log.open("wb") as out:
         demo = subprocess.Popen(["sh", "scripts/vllm/demo.sh"], cwd=ROOT, stdout=out, stderr=out)
     try:
-        shown = until(log.read_text, lambda text: "Stop with Ctrl-C" in text or demo.poll() is not None, seconds=300)
+        shown = until(log.read_text, lambda text: "Stop with Ctrl-C" in text or demo.poll() is not None, seconds=700)
         curl = re.search(r"^  (curl .*\\\n .*)$", shown, re.MULTILINE)
         assert curl, shown
         answer = subprocess.run(["bash", "-c", curl[1]], capture_output=True, text=True, check=True).stdout

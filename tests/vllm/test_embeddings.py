@@ -12,7 +12,7 @@ from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 from scripts.vllm.server import Server, vllm
 from tests.support.vllm import Front, deployment
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

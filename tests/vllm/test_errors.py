@@ -9,7 +9,7 @@ from openai import BadRequestError, NotFoundError, OpenAI
 
 from tests.support.vllm import Front
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOO_LONG = [{"role": "user", "content": "word " * 2100}]

@@ -16,7 +16,7 @@ from scripts.vllm.server import Server, engine_pid, vllm
 from tests.support.vllm import Front, deployment, engine_metric, until
 
 T = TypeVar("T")
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 STORY = [{"role": "user", "content": "Tell me a long story about a river."}]
 LONG: dict[str, Any] = {
@@ -55,7 +55,7 @@ def load(engine: Server) -> tuple[float, float]:
     return engine_metric(engine, "num_requests_running"), engine_metric(engine, "num_requests_waiting")
 
 
-async def reached(read: Callable[[], T], good: Callable[[T], object], *, seconds: float = 20) -> T:
+async def reached(read: Callable[[], T], good: Callable[[T], object], *, seconds: float = 60) -> T:
     """`until`, while the streams of this test go on."""
     return await asyncio.to_thread(until, read, good, seconds=seconds)
 
@@ -94,9 +94,10 @@ async def test_streams_that_overload_it_together(async_client: AsyncOpenAI, frag
         async with stream:
             return 200 if len([chunk async for chunk in stream]) > 1 else 0
 
+    earlier = len(front.lines())
     statuses = await asyncio.gather(*(ask() for _ in range(6)))
     assert set(statuses) == {200, 503}
-    lines = front.lines()[-6:]
+    lines = await reached(lambda: front.lines()[earlier:], lambda found: len(found) == 6)
     assert sorted(line["status"] for line in lines) == sorted(statuses)
     await left([], fragile)
 

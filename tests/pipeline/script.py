@@ -1,0 +1,170 @@
+"""The whole path in process, before upstreams that follow a script and can cut the caller off at any await."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+
+import orjson
+
+from app.errors import GatewayError, UpstreamFailure
+from app.exchange import Batch, Endpoint, JsonObject, Operation, Outbound, Timeouts
+from app.pipeline.admit import Admission
+from app.pipeline.attempts import Attempts
+from app.pipeline.call import Caller
+from app.pipeline.endpoints import Endpoints
+from app.pipeline.progress import LEFT, Progress
+from app.pipeline.record import Recorder
+from app.pipeline.retries import RetryBudgets
+from app.pipeline.serve import Arrival, Services, serve
+from app.providers.registry import DIALECTS
+from app.telemetry import IN_FLIGHT, REQUESTS
+from tests.pipeline.parts import Counted, Lines, state
+from tests.support.configs import ENVIRON
+
+KEY = ENVIRON["SLUICEGATE_CI_KEY"].encode()
+EVENTS = {"content-type": "text/event-stream"}
+
+
+def chunk(text: str | None = None, *, finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
+    """One event of a stream."""
+    choices = [{"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}]
+    doc: JsonObject = {"choices": choices if text or finish else []}
+    return b"data: %b\n\n" % orjson.dumps(doc | ({"usage": usage} if usage else {}))
+
+
+DONE = b"data: [DONE]\n\n"
+STREAM = (
+    chunk("a"),
+    chunk("b"),
+    chunk("c", finish="stop"),
+    chunk(usage={"prompt_tokens": 9, "completion_tokens": 3}),
+    DONE,
+)
+WHOLE = orjson.dumps({"choices": [{"message": {}}], "usage": {"prompt_tokens": 9, "completion_tokens": 3}})
+
+
+class Reply:
+    """What an upstream answers: pieces, and failures between them."""
+
+    def __init__(
+        self, *pieces: bytes | UpstreamFailure, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status = status
+        self.headers = EVENTS if headers is None else headers
+        self.pieces = list(pieces)
+        self.closed = 0
+        self.drained = False
+        self.path: Path | None = None
+
+    async def read(self) -> bytes:
+        """The next piece, or the failure in its place."""
+        assert self.path is not None
+        assert not self.closed, "read after close"
+        await self.path.tick()
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if isinstance(piece, UpstreamFailure):
+            raise piece
+        return piece
+
+    async def read_all(self, limit: int) -> bytes:
+        """All pieces."""
+        data = b""
+        while piece := await self.read():
+            data += piece
+        assert len(data) <= limit
+        return data
+
+    def close(self, *, drain: bool = False) -> None:
+        """Count it."""
+        self.closed += 1
+        self.drained = drain
+
+
+class Path:
+    """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
+
+    `held` places are taken by other requests.
+    """
+
+    def __init__(self, *script: Reply | UpstreamFailure, cut_at: int | None = None, held: int = 0) -> None:
+        self.state = state({"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5})
+        self.telemetry, self.log = Counted(), Lines()
+        self.admission = Admission(self.state)
+        self.admission.in_flight = self.held = held
+        loop = asyncio.get_running_loop()
+        caller = Caller(
+            self, DIALECTS, Endpoints(loop.time), RetryBudgets(self.telemetry), Attempts(self.telemetry, loop.time)
+        )
+        recorder = Recorder(self.telemetry, self.log, 200)
+        self.services = Services(self.state, self.admission, caller, recorder)
+        self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
+        self.sent: list[Outbound] = []
+        self.ticks = 0
+        self.cut_at = cut_at
+        self.body_reads = 0
+        self.on_send: Callable[[], None] = lambda: None
+
+    async def tick(self) -> None:
+        """An await; the caller may leave in it."""
+        self.ticks += 1
+        if self.cut_at == self.ticks - 1:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel(LEFT)
+        await asyncio.sleep(0)
+
+    async def send(self, endpoint: Endpoint, request: Outbound, timeouts: Timeouts, deadline: float) -> Reply:
+        """The transport's one method."""
+        self.sent.append(request)
+        self.on_send()
+        await self.tick()
+        step = self.script.pop(0)
+        if isinstance(step, UpstreamFailure):
+            raise step
+        step.path = self
+        return step
+
+    async def ask(
+        self,
+        fields: JsonObject | bytes | None = None,
+        *,
+        credentials: tuple[bytes, ...] = (KEY,),
+        batches: int | None = None,
+    ) -> tuple[list[Batch], GatewayError | None, JsonObject]:
+        """One request to its end: what came, the error, the line. `batches` is after how many the flow is closed."""
+        usual = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+        body = fields if isinstance(fields, bytes) else orjson.dumps({**usual, **(fields or {})})
+
+        async def read_body(limit: int) -> bytes:
+            self.body_reads += 1
+            await self.tick()
+            return body
+
+        got: list[Batch] = []
+        error: GatewayError | None = None
+        progress = Progress("req_1", Operation.CHAT)
+        try:
+            async with aclosing(serve(Arrival(credentials, read_body), progress, self.services)) as flow:
+                async for batch in flow:
+                    got.append(batch)
+                    if batches == len(got):
+                        break
+                    await self.tick()
+        except GatewayError as caught:
+            error = caught
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+        return got, error, self.settled()
+
+    def settled(self) -> JsonObject:
+        """The one line; nothing is left open."""
+        assert len(self.log.written) == 1, "a request has one record"
+        assert self.telemetry.total(REQUESTS) == 1
+        assert self.telemetry.total(IN_FLIGHT) == 0
+        assert self.admission.in_flight == self.held
+        assert all(reply.closed == 1 for reply in self.used if reply.path is not None)
+        return self.log.written[0]

@@ -1,0 +1,144 @@
+"""Metric cells: right values, exact for readers in other processes, and counted on after a kill -9."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from app.cells import CAPACITY, SPARE, Cells, Counter, Gauge, Histogram, Series, read_files
+from tests.support.upstream import ROOT
+
+WRITER = """
+import sys
+from pathlib import Path
+from app.cells import Cells, Counter, Histogram
+cells = Cells(Path(sys.argv[1]), "w")
+count = Counter(cells, cells.allocate("count", ("a",), 1))
+times = Histogram(cells, cells.allocate("times", (), 4), (1.0, 2.0))
+for number in range(int(sys.argv[2])):
+    count.inc()
+    times.observe(number % 4)
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+def values(cells: Cells) -> dict[tuple[str, tuple[str, ...]], tuple[float, ...]]:
+    """What a reader sees, by metric and labels."""
+    return {(series.metric, series.labels): found for series, found in cells.read()}
+
+
+def test_a_counter_a_gauge_and_a_histogram() -> None:
+    """Each in slots of its own."""
+    cells = Cells()
+    counter, gauge = Counter(cells, cells.allocate("c", ("x",), 1)), Gauge(cells, cells.allocate("g", (), 1))
+    histogram = Histogram(cells, cells.allocate("h", (), 4), (1.0, 5.0))
+    counter.inc()
+    counter.inc(2.5)
+    gauge.set(7)
+    gauge.inc(-3)
+    for value in (0, 1, 1.1, 5, 6, 1e9):
+        histogram.observe(value)
+    assert values(cells) == {("c", ("x",)): (3.5,), ("g", ()): (4.0,), ("h", ()): (2, 2, 2, 13.1 + 1e9)}
+
+
+def test_the_same_series_has_the_same_slots() -> None:
+    """Two children of one series add up; other labels are another series."""
+    cells = Cells()
+    assert cells.allocate("c", ("x",), 1) == cells.allocate("c", ("x",), 1)
+    assert len({cells.allocate("c", labels, 1) for labels in (("x",), ("y",), (), ("x", "y"))}) == 4
+
+
+def test_a_full_array_refuses_and_damages_nobody() -> None:
+    """What finds no room is counted, and shares slots that are nobody's."""
+    cells = Cells()
+    last = cells.allocate("big", (), CAPACITY - SPARE - 2)
+    fits = cells.allocate("fits", (), 2)
+    assert (last, fits, cells.refused) == (0, CAPACITY - SPARE - 2, 0)
+    Counter(cells, fits).inc()
+    bounds = tuple(float(bound) for bound in range(SPARE - 2))
+    refused = Histogram(cells, cells.allocate("refused", (), SPARE), bounds)
+    for value in (-1, 1000):
+        refused.observe(value)
+    Counter(cells, cells.allocate("refused", ("too",), 1)).inc()
+    assert cells.refused == 2
+    assert cells.read()[-1] == (Series("fits", (), fits, 2), (1.0, 0.0))
+    assert {series.metric for series, _ in cells.read()} == {"big", "fits"}
+
+
+def test_readers_see_exactly_what_a_killed_writer_wrote(tmp_path: Path) -> None:
+    """Nothing is lost with the process, and the one that takes its place counts on."""
+    for round_number in (1, 2):
+        command = [sys.executable, "-c", WRITER, str(tmp_path), "10000"]
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout
+            assert writer.stdout.readline() == b"done\n"
+            writer.send_signal(signal.SIGKILL)
+        found = {series.metric: held for series, held in read_files(tmp_path)}
+        times = tuple(part * round_number for part in (5000, 2500, 2500, 15_000))
+        assert found == {"count": (10_000 * round_number,), "times": times}
+
+
+def test_a_reader_beside_a_writer(tmp_path: Path) -> None:
+    """Counts only grow, and a histogram's sum fits to its buckets but for the one that is under way."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path), "300000"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        before, seen = 0.0, 0
+        while before < 300_000:
+            found = {series.metric: held for series, held in read_files(tmp_path)}
+            if "times" not in found:
+                continue
+            (count,), times = found["count"], found["times"]
+            assert before <= count <= 300_000
+            assert abs(sum(times[:3]) - times[3] / 1.5) < 8
+            before, seen = count, seen + 1
+        writer.kill()
+    assert seen > 3
+
+
+def test_several_processes_files_are_read_together(tmp_path: Path) -> None:
+    """Each under its own name."""
+    for name in ("worker-0", "worker-1"):
+        cells = Cells(tmp_path, name)
+        Counter(cells, cells.allocate("c", (name,), 1)).inc(2)
+    assert [(series.labels, held) for series, held in read_files(tmp_path)] == [
+        (("worker-0",), (2.0,)),
+        (("worker-1",), (2.0,)),
+    ]
+
+
+def test_an_empty_folder_and_a_worker_without_series(tmp_path: Path) -> None:
+    """Nothing to read is nothing wrong."""
+    assert read_files(tmp_path) == []
+    Cells(tmp_path, "worker-0")
+    assert read_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("torn", [b"[", b'["c",["half"],1', b'["c",["half"],1,1]'])
+def test_a_line_that_was_not_finished_is_nobodys(tmp_path: Path, torn: bytes) -> None:
+    """The writer was killed inside it; who takes its place writes a line of its own."""
+    first = Cells(tmp_path)
+    Counter(first, first.allocate("c", ("whole",), 1)).inc()
+    with (tmp_path / "worker.series").open("ab") as file:
+        file.write(torn)
+    assert len(read_files(tmp_path)) == 1
+    successor = Cells(tmp_path)
+    Counter(successor, successor.allocate("c", ("new",), 1)).inc(5)
+    assert [(series.labels, held) for series, held in read_files(tmp_path)] == [
+        (("whole",), (1.0,)),
+        (("new",), (5.0,)),
+    ]
+
+
+def test_the_catalogue_holds_any_label(tmp_path: Path) -> None:
+    """Line breaks, quotes, other scripts."""
+    labels = ("a\nb", '"', "\\", "ü漢🙂", "")
+    cells = Cells(tmp_path)
+    cells.allocate("c", labels, 1)
+    assert [series for series, _ in read_files(tmp_path)] == [Series("c", labels, 0, 1)]
+    assert orjson.loads((tmp_path / "worker.series").read_bytes()) == ["c", list(labels), 0, 1]

@@ -1,0 +1,106 @@
+"""Background tasks have names and an owner, are kept, reported when they fail, and end with their owner."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+
+import pytest
+
+from app.tasks import TaskGroup
+
+
+async def test_a_task_is_named_after_its_owner() -> None:
+    """So that a stack dump says whose it is."""
+    group = TaskGroup("owner")
+    task = group.spawn("work", asyncio.sleep(20))
+    assert (task.get_name(), len(group)) == ("owner:work", 1)
+    await group.aclose()
+
+
+async def test_a_task_is_kept_until_it_ends() -> None:
+    """The event loop itself holds tasks weakly only."""
+    group, going = TaskGroup("owner"), asyncio.Event()
+
+    async def work() -> None:
+        await asyncio.get_running_loop().create_future() if not going.is_set() else None
+
+    group.spawn("waits", work())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert len(group) == 1
+    going.set()
+    await group.spawn("ends", work())
+    assert len(group) == 1
+    await group.aclose()
+    assert len(group) == 0
+
+
+async def test_closing_waits_for_the_end() -> None:
+    """What a task does on its way out is done when `aclose` returns."""
+    group, log = TaskGroup("owner"), list[str]()
+
+    async def careful(name: str) -> None:
+        try:
+            await asyncio.sleep(20)
+        finally:
+            await asyncio.sleep(0.01)
+            log.append(name)
+
+    for name in "ab":
+        group.spawn(name, careful(name))
+    await asyncio.sleep(0)
+    await group.aclose()
+    assert (sorted(log), len(group)) == (["a", "b"], 0)
+
+
+async def test_closing_an_idle_group() -> None:
+    """Nothing to wait for; twice is no more."""
+    group = TaskGroup("owner")
+    await group.aclose()
+    await group.aclose()
+
+
+async def test_a_failure_is_reported_and_ends_only_its_task(caplog: pytest.LogCaptureFixture) -> None:
+    """With name and stack; the others run on."""
+    group = TaskGroup("owner")
+
+    async def fail() -> None:
+        raise RuntimeError("on purpose")
+
+    other = group.spawn("other", asyncio.sleep(20))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        await group.spawn("work", fail())
+    (record,) = caplog.records
+    assert (record.levelno, record.__dict__["task"]) == (logging.ERROR, "owner:work")
+    assert record.exc_info
+    assert (other.done(), len(group)) == (False, 1)
+    await group.aclose()
+
+
+async def test_a_failure_on_the_way_out_is_reported_too(caplog: pytest.LogCaptureFixture) -> None:
+    """And does not stop the others from being closed."""
+    group = TaskGroup("owner")
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            raise RuntimeError("while closing") from None
+
+    tasks = [group.spawn("stubborn", stubborn()), group.spawn("plain", asyncio.sleep(20))]
+    await asyncio.sleep(0)
+    await group.aclose()
+    assert [task.done() for task in tasks] == [True, True]
+    assert "background task failed" in caplog.text
+
+
+async def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is said of it."""
+    group = TaskGroup("owner")
+    task = group.spawn("work", asyncio.sleep(20))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert caplog.text == ""
