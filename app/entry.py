@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from app.exchange import Method, Usage
-from app.metering import NOTHING, Charge, Prices, charge
+from app.metering import NOTHING, Charge
+from app.prices import Prices, charge
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -1,19 +1,15 @@
-"""The vocabulary of budgets and limits: what may be taken, from whom, in which window, and what it costs.
+"""The vocabulary of budgets and limits: what may be taken, from whom, in which window.
 
-Units: tokens are counted one by one; money is integer nano-USD; prices are integer pico-USD per token, so that
-USD per million tokens (what price lists print) is exact to six decimals. The cost of one request is summed in
-pico-USD and rounded **up** to the next nano-USD once, so a sum of costs never undercounts.
+Tokens are counted one by one; money is integer nano-USD.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
-
-from app.exchange import Usage
 
 LARGEST = 2**53 - 1
 """The largest limit: what Redis' Lua counts exactly. In money it is 9 007 199 USD, in tokens nine quadrillion."""
@@ -54,6 +50,14 @@ class Window(StrEnum):
         return int(first.timestamp()), int(after.timestamp())
 
 
+def kept(start: int, end: int) -> int:
+    """When the counter of a window may be forgotten, since 1970: as long after its end as it lasted, an hour at least.
+
+    Until then a clock that jumps back finds it, and reservations that outlive the window are settled in it.
+    """
+    return end + max(3600, end - start)
+
+
 _SECONDS = {Window.MINUTE: 60, Window.HOUR: 3600, Window.DAY: 86400}
 
 
@@ -74,11 +78,32 @@ class Scope:
     name: str = ""
 
 
+def key_scope(tenant: str, key: str) -> Scope:
+    """A key's name is only unique within its tenant. No name holds a space, so no two keys share a scope."""
+    return Scope(ScopeKind.KEY, f"{tenant} {key}")
+
+
 class OnFailure(StrEnum):
     """What a tenant's requests do while the shared store does not answer; the values stand in config."""
 
     CLOSED = "closed"  # refuse with 503
     LOCAL_SLICE = "local_slice"  # go on within what this worker already holds
+
+
+class OnOverBudget(StrEnum):
+    """What a tenant wants when a request's bound does not fit; the values stand in config."""
+
+    REJECT = "reject"
+    CLAMP = "clamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A tenant's choices. `clamp_floor` is the smallest output cap, in tokens per choice, that is worth a call."""
+
+    on_over_budget: OnOverBudget = OnOverBudget.REJECT
+    clamp_floor: int = 64
+    on_store_failure: OnFailure = OnFailure.CLOSED
 
 
 class Measure(StrEnum):
@@ -275,55 +300,3 @@ class Spent(NamedTuple):
     budget: Budget
     start: int
     used: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Integer pico-USD per token, per image and per request. None where a kind costs what its whole costs.
-
-    `dearest_input` and `dearest_output` are derived: what a token costs at most, of whatever kind it turns out to be.
-    """
-
-    input: int = 0
-    output: int = 0
-    cached_input: int | None = None
-    cache_write: int | None = None
-    reasoning: int | None = None
-    image: int = 0
-    request: int = 0
-    dearest_input: int = field(init=False, compare=False)
-    dearest_output: int = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dearest_input", max(self.input, self.cached_input or 0, self.cache_write or 0))
-        object.__setattr__(self, "dearest_output", max(self.output, self.reasoning or 0))
-
-    def cost(self, usage: Usage, images: int = 0) -> int:
-        """Nano-USD of one request. Cached input and cache writes are parts of input, reasoning of output."""
-        cached = min(usage.cached_input_tokens, usage.input_tokens)
-        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
-        thought = min(usage.reasoning_tokens, usage.output_tokens)
-        pico = (
-            self.request
-            + images * self.image
-            + (usage.input_tokens - cached - written) * self.input
-            + cached * _else(self.cached_input, self.input)
-            + written * _else(self.cache_write, self.input)
-            + (usage.output_tokens - thought) * self.output
-            + thought * _else(self.reasoning, self.output)
-        )
-        return -(-pico // 1000)
-
-    def bound(self, input_tokens: int, output_tokens: int, images: int = 0) -> int:
-        """Pico-USD, not rounded, that so many tokens can cost at most."""
-        fixed = self.request + images * self.image
-        return fixed + input_tokens * self.dearest_input + output_tokens * self.dearest_output
-
-
-def _else(price: int | None, whole: int) -> int:
-    return whole if price is None else price
-
-
-def charge(usage: Usage, prices: Prices, images: int = 0) -> Charge:
-    """What a request with this usage takes from its budgets."""
-    return Charge(usage.input_tokens + usage.output_tokens, prices.cost(usage, images))

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from app import config
 from app.config import Config, Secret
 from app.exchange import Endpoint, Principal, Provider, Timeouts
-from app.metering import Prices
+from app.prices import Prices
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""

@@ -9,7 +9,8 @@ import pytest
 from app.entry import METHODS, MOST, OUTCOMES, SHORT, Entry, decode
 from app.errors import Outcome
 from app.exchange import Method
-from app.metering import Charge, Prices
+from app.metering import Charge
+from app.prices import Prices
 from tests.support.entries import ENTRY, encoded
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.config import Deployment as Section
 from app.config import load
 from app.exchange import Endpoint, Principal, Provider, Timeouts
-from app.metering import Prices
+from app.prices import Prices
 from app.table import ANONYMOUS, Admin, Bounds, Deployment, State, Table, build
 from tests.support.configs import ENVIRON, REMOVED, loaded, small
 

@@ -14,13 +14,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
 from app.errors import BUDGET_EXCEEDED, OVERLOADED, RATE_LIMIT_EXCEEDED, GatewayError
 from app.exchange import Method
-from app.metering import NOTHING, Allowances, Budget, Charge, Claim, Level, Limit, OnFailure, Prices, Unit, Verdict
+from app.metering import (
+    NOTHING,
+    Allowances,
+    Budget,
+    Charge,
+    Claim,
+    Level,
+    Limit,
+    OnFailure,
+    OnOverBudget,
+    Policy,
+    Unit,
+    Verdict,
+)  # fmt: skip
+from app.prices import Prices
 
 
 class StoreUnavailable(Exception):
@@ -45,22 +58,6 @@ class Store(Protocol):
     async def levels(self, allowances: Allowances) -> list[Level]:
         """How full the budgets are. Raises StoreUnavailable."""
         ...
-
-
-class OnOverBudget(StrEnum):
-    """What a tenant wants when the bound does not fit; the values stand in config."""
-
-    REJECT = "reject"
-    CLAMP = "clamp"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A tenant's choices. `clamp_floor` is the smallest output cap, in tokens per choice, that is worth a call."""
-
-    on_over_budget: OnOverBudget = OnOverBudget.REJECT
-    clamp_floor: int = 64
-    on_store_failure: OnFailure = OnFailure.CLOSED
 
 
 REJECT = Policy()
@@ -90,7 +87,7 @@ class Bound:
         """Tokens and nano-USD: prompt + output cap × choices, at the dearest price."""
         prompt, out, images, pico = self.prompt_tokens, self.output_cap * self.choices, self.images, 0
         for price in self.prices:
-            cost = price.bound(prompt, out, images)
+            cost = price.request + images * price.image + prompt * price.dearest_input + out * price.dearest_output
             if cost > pico:  # noqa: PLR1730 # max() takes 0.15 µs
                 pico = cost
         return Charge(prompt + out, -(-pico // 1000))
@@ -148,13 +145,15 @@ class Reservation:
         self._send_by = 0.0
 
     async def __aenter__(self) -> Self:
-        verdict = await self._ask(self._bound)
         tries = 1
-        while verdict.refused is not None:
-            if tries == _TRIES or not self._clamp(verdict):
-                raise refusal(self._allowances[verdict.refused], verdict, self._bound)
-            verdict = await self._ask(self._bound)
-            tries += 1
+        try:
+            verdict = await self._store.reserve(self._claim(self._bound))
+            while verdict.refused is not None and tries < _TRIES and self._clamp(verdict):
+                verdict = await self._store.reserve(self._claim(self._bound))
+                tries += 1
+        except StoreUnavailable as error:
+            raise _unavailable() from error
+        self._granted(verdict)
         self.left = verdict.left
         return self
 
@@ -198,19 +197,19 @@ class Reservation:
         if self.method is _NOTHING_SENT:
             return
         spent = self.charge()
-        verdict = await self._ask(spent.plus(self._bound))
-        if verdict.refused is not None:
-            raise refusal(self._allowances[verdict.refused], verdict, self._bound)
-        self._earlier, self._now, self.method = spent, NOTHING, _NOTHING_SENT
-
-    async def _ask(self, amount: Charge) -> Verdict:
-        claim = Claim(self._id, self._allowances, amount, self._policy.on_store_failure, sent=True)
         try:
-            verdict = await self._store.reserve(claim)
+            self._granted(await self._store.reserve(self._claim(spent.plus(self._bound))))
         except StoreUnavailable as error:
             raise _unavailable() from error
+        self._earlier, self._now, self.method = spent, NOTHING, _NOTHING_SENT
+
+    def _claim(self, amount: Charge) -> Claim:
+        return Claim(self._id, self._allowances, amount, self._policy.on_store_failure, sent=True)
+
+    def _granted(self, verdict: Verdict) -> None:
+        if verdict.refused is not None:
+            raise refusal(self._allowances[verdict.refused], verdict, self._bound)
         self._send_by = verdict.send_by
-        return verdict
 
     def _clamp(self, verdict: Verdict) -> bool:
         """Lower the output cap to what is left. False where the policy does not want it or too little is left."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from app.exchange import Call, Method, Usage
-from app.metering import Charge, charge
+from app.metering import Charge
 from app.pipeline.bound import output_bound, prompt_bound
+from app.prices import charge
 from app.table import Deployment
 
 NOTHING = Usage(0, 0, method=Method.NOTHING_SENT)

@@ -13,7 +13,7 @@
 -- Numbers are exact to 2^53.
 
 local CLOSED, GONE, ELSEWHEN, REFUSED, DONE = -1, -2, -3, 0, 1
-local SETTLED_S, TOMB_S, BOUND_S, BUCKET_S = 300, 3600, 86400, 180
+local SETTLED_S, TOMB_S, BOUND_S, BUCKET_S, FOREVER = 300, 3600, 86400, 180, 1099511627776
 
 local operation, epoch = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
@@ -28,6 +28,11 @@ end
 
 local function save(id, record, seconds)
   redis.call('SET', space .. 'r:' .. id, cmsgpack.pack(record), 'EX', seconds)
+end
+
+-- As metering.kept; zero for a window without end.
+local function kept(start, ends)
+  return ends < FOREVER and ends + math.max(3600, ends - start) or 0
 end
 
 local function level(row)
@@ -92,7 +97,7 @@ local function reserve(forced, moved)
         if not (forced or moved) and (now < start or now >= ends) then return { ELSEWHEN, time[1], time[2] } end
         key = key .. ':' .. ARGV[a + 5]
       end
-      local expires = ARGV[a + 1] == 'w' and ends < 1099511627776 and ends + 172800 or 0
+      local expires = ARGV[a + 1] == 'w' and kept(start, ends) or 0
       record.rows[i] = { ARGV[a + 1], ARGV[a + 2], key, tonumber(ARGV[a + 4]), 0, expires }
     end
   end
@@ -137,6 +142,12 @@ local function settle()
   return { DONE }
 end
 
+-- ARGV: lease, n, then n ids. Their leases begin again; those that have ended do not.
+local function renew()
+  for i = 1, tonumber(ARGV[4]) do redis.call('ZADD', leases, 'XX', now + tonumber(ARGV[3]), ARGV[4 + i]) end
+  return { DONE }
+end
+
 -- ARGV: at most so many. Ends the leases that are over: at the bound where it was sent, else refunded.
 local function reap()
   local ids = redis.call('ZRANGE', leases, '-inf', string.format('%.6f', now), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
@@ -165,7 +176,7 @@ local function draw()
     local start, ends, got = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6]), 0
     local record = load(id)
     local key = space .. ARGV[a + 2] .. (kind == 'e' and ':' .. ARGV[a + 5] or '')
-    local row = { kind, 't', key, limit, 0, kind == 'e' and ends < 1099511627776 and ends + 172800 or 0 }
+    local row = { kind, 't', key, limit, 0, kind == 'e' and kept(start, ends) or 0 }
     local rest = left(row)
     if record then
       got = record.state == 'open' and record.rows[1][5] or 0
@@ -195,12 +206,12 @@ local function levels()
   return reply
 end
 
--- ARGV: n, then n times key after the epoch, used, end. What the ledger knows, written into an epoch that is not open yet.
+-- ARGV: n, then n times key after the epoch, used, and when it may be forgotten (0: never). What the ledger knows, written into an epoch that is not open yet.
 local function refill()
   for i = 0, tonumber(ARGV[3]) - 1 do
-    local key, ends = space .. ARGV[4 + i * 3], tonumber(ARGV[6 + i * 3])
+    local key, expires = space .. ARGV[4 + i * 3], tonumber(ARGV[6 + i * 3])
     redis.call('HSET', key, 'used', ARGV[5 + i * 3])
-    if ends < 1099511627776 then redis.call('EXPIREAT', key, ends + 172800) end
+    if expires > 0 then redis.call('EXPIREAT', key, expires) end
   end
   return { DONE }
 end
@@ -224,6 +235,7 @@ end
 if operation == 'reserve' then return reserve(false, false) end
 if operation == 'move' then return reserve(false, true) end
 if operation == 'settle' then return settle() end
+if operation == 'renew' then return renew() end
 if operation == 'reap' then return reap() end
 if operation == 'draw' then return draw() end
 if operation == 'levels' then return levels() end

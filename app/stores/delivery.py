@@ -111,6 +111,7 @@ class Delivery:
         self._on_turn = on_turn
         self._workers: dict[str, _Worker] = {}
         self._lock: int | None = None
+        self._turning = asyncio.Lock()
 
     @property
     def waiting(self) -> int:
@@ -160,6 +161,10 @@ class Delivery:
 
     async def turn(self) -> None:
         """Deliver everything that is in the spools now. Raises SinkUnavailable; nothing is lost then."""
+        async with self._turning:
+            await self._turn()
+
+    async def _turn(self) -> None:
         names = sorted({path.name.rpartition("-")[0] for path in self._folder.glob("*-*.log")})
         for name in names:
             worker = self._workers.setdefault(name, _Worker(name))

@@ -10,7 +10,7 @@ Nothing here waits or talks to anyone: the store asks what to draw and what to s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from app.metering import Allowances, Budget, Charge, Claim, Limit, Measure, Unit, Window
 
@@ -156,9 +156,14 @@ class Escrow:
             self._starved = {key: until for key, until in self._starved.items() if until > now}
             self._starved[one.row.key] = now + self._seconds / 10
 
-    def ended(self, epoch: str, now: float) -> Iterator[tuple[str, Charge]]:
+    def idle(self, wanted: list[Row], epoch: str) -> Iterator[tuple[str, Charge]]:
+        """As `ended`, of some counters only, but however much is left: somebody was refused for the want of it."""
+        return self.ended(epoch, float("inf"), {row.key for row in wanted})
+
+    def ended(self, epoch: str, now: float, keys: Collection[str] | None = None) -> Iterator[tuple[str, Charge]]:
         """Slices that nobody uses any more, with what was spent of them; they are forgotten here."""
-        for key, several in list(self._slices.items()):
+        for key in list(self._slices) if keys is None else self._slices.keys() & keys:
+            several = self._slices[key]
             done = [one for one in several if not one.claims and not one.useful(epoch, now)]
             keep = [one for one in several if one not in done]
             if keep:

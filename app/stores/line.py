@@ -150,6 +150,7 @@ class Line:
         if at.database:
             await connection.command(b"SELECT", b"%d" % at.database)
         self.server = _run_id(await connection.command(b"INFO", b"server"))
+        _check_eviction(await connection.command(b"INFO", b"memory"))
         sha = await connection.command(b"SCRIPT", b"LOAD", self._script.encode())
         if not isinstance(sha, bytes):
             raise ReplyError("SCRIPT LOAD answered no digest")
@@ -183,6 +184,14 @@ def _run_id(info: Reply) -> str:
     if found is None:
         raise ReplyError("INFO server tells no run_id")
     return found[1].decode()
+
+
+def _check_eviction(info: Reply) -> None:
+    bounded = isinstance(info, bytes) and re.search(rb"^maxmemory:[1-9]", info, re.MULTILINE)
+    if bounded and isinstance(info, bytes) and b"maxmemory_policy:noeviction" not in info:
+        raise ReplyError(
+            "maxmemory-policy has to be noeviction: a counter that is evicted is a budget that is forgotten"
+        )
 
 
 def _numbers(reply: Reply) -> list[int]:

@@ -1,8 +1,8 @@
 """Budgets and limits in this process: for one worker, and exact. Nothing here waits, so nothing can come between.
 
-What a crash loses is rebuilt at start from ledger and spool (`restore`). The wall clock cuts the windows. A clock
-that jumps back finds the earlier window's counter still there (counters are kept two days past their window), so
-a jump never grants a window twice.
+What a crash loses is rebuilt at start from ledger and spool (`restore`). The wall clock cuts the windows. A clock that
+jumps back finds the earlier window's counter still there (`metering.kept` says how long), so a jump never grants a
+window twice.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from app.metering import (
     Unit,
     Verdict,
     Window,
+    kept,
     refused,
 )  # fmt: skip
 from app.pipeline.reserve import StoreUnavailable
 
-KEEP = 2 * 86400
-"""Seconds for which a counter outlives its window."""
-
 COMPILED = 10_000
 """How many sets of allowances are kept compiled; past it all are dropped (an old routing table's go this way)."""
+
+FORGET_S = 600.0
+"""Seconds between two searches for counters that may be forgotten."""
 
 ENDED = 10_000
 """How many reservations are remembered after their lease ended."""
@@ -42,11 +43,11 @@ ENDED = 10_000
 class _Counter:
     """One budget in one window, or a concurrency. `taken` is what was used (overage included) and what is held."""
 
-    __slots__ = ("end", "over", "taken")
+    __slots__ = ("kept", "over", "taken")
 
-    def __init__(self, end: int) -> None:
+    def __init__(self, until: int) -> None:
         self.taken = self.over = 0
-        self.end = end
+        self.kept = until
 
 
 class _Bucket:
@@ -117,6 +118,7 @@ class MemoryStore:
             str, tuple[_Rows, Charge]
         ] = {}  # the last ones whose lease ended, and what they were settled at
         self._look_at = 0.0
+        self._forget_at = 0.0
 
     async def reserve(self, claim: Claim) -> Verdict:
         """Take the claim from all its allowances or from none."""
@@ -186,7 +188,9 @@ class MemoryStore:
     def _compile(self, allowances: Allowances, now: float) -> _Rows:
         if len(self._rows) >= COMPILED:
             self._rows.clear()
-        self._forget(now)
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_S
+            self._forget(now)
         rows = _Rows()
         for budget in allowances.budgets:
             start, end = budget.window.span(now)
@@ -206,7 +210,7 @@ class MemoryStore:
     def _counter(self, name: str, start: int, end: int) -> _Counter:
         counter = self._counters.get((name, start))
         if counter is None:
-            counter = self._counters[name, start] = _Counter(end)
+            counter = self._counters[name, start] = _Counter(kept(start, end))
         return counter
 
     def _bucket(self, limit: Limit) -> _Bucket:
@@ -216,15 +220,24 @@ class MemoryStore:
 
     def _forget(self, now: float) -> None:
         """Drop the counters of windows that ended long ago. No reservation lives that long."""
-        old = [key for key, counter in self._counters.items() if counter.end + KEEP < now]
+        old = [key for key, counter in self._counters.items() if counter.kept < now]
         for key in old:
             del self._counters[key]
 
 
-def _take(rows: _Rows, tokens: int, money: int, places: int, now: float) -> tuple[int, ...] | None:
+def _take(  # noqa: C901 # no calls inside: this is the hot path
+    rows: _Rows, tokens: int, money: int, places: int, now: float
+) -> tuple[int, ...] | None:
     """Take from every counter and bucket, or from none. What is left of the limits, or None where it does not fit."""
-    if not (_fits(rows.tokens, tokens) and _fits(rows.money, money) and _fits(rows.places, places)):
-        return None
+    for counter, limit in rows.tokens:
+        if counter.taken + tokens > limit and tokens > 0:
+            return None
+    for counter, limit in rows.money:
+        if counter.taken + money > limit and money > 0:
+            return None
+    for counter, limit in rows.places:
+        if counter.taken + places > limit and places > 0:
+            return None
     left = []
     for bucket in rows.buckets:
         need = tokens if bucket.per_token else places
@@ -242,14 +255,6 @@ def _take(rows: _Rows, tokens: int, money: int, places: int, now: float) -> tupl
     for bucket in rows.buckets:
         bucket.take(tokens if bucket.per_token else places, now)
     return tuple(left)
-
-
-def _fits(row: list[tuple[_Counter, int]], need: int) -> bool:
-    if need > 0:
-        for counter, limit in row:
-            if counter.taken + need > limit:
-                return False
-    return True
 
 
 def _left(rows: _Rows, now: float) -> list[int]:

@@ -15,7 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from app.metering import NOTHING, Allowances, Budget, Charge, Claim, Level, OnFailure, Spent, Verdict, Window, refused
+from app.metering import (
+    NOTHING,
+    Allowances,
+    Budget,
+    Charge,
+    Claim,
+    Level,
+    OnFailure,
+    Spent,
+    Verdict,
+    Window,
+    kept,
+    refused,
+)
 from app.pipeline.reserve import StoreUnavailable
 from app.stores.escrow import Escrow, Row, rows
 from app.stores.resp import Unanswered, encode
@@ -29,6 +42,7 @@ OUTBOX = 100_000
 """Settlements that wait for Redis at most; beyond it the oldest are left to their lease, which ends at their bound."""
 
 _BATCH = 100
+_RENEWED = 1000
 _TURN_S = 1.0
 _RETRY_S = 0.05
 _COMPILED = 10_000
@@ -67,14 +81,15 @@ class _Compiled:
     encoded: bytes
     since: float
     until: float
-    left: tuple[int, ...] = ()  # of the limits, as last heard
+    limits: list[str]  # the counters of the limits
 
 
 class RedisStore:
     """Implements `reserve.Store` over a shared Redis. Run `work` in a background task.
 
     `name` names this worker's life: no other, earlier or later one has it. `workers` is how many share the store.
-    `lease` is in seconds and longer than any request; `slice_seconds` is how long a slice is used, how long a
+    `lease` is in seconds and longer than any request; what is not sent (a place among concurrent requests) has a lease
+    of `short_lease`, renewed as long as this worker lives. `slice_seconds` is how long a slice is used, how long a
     reservation may wait to be sent, and how long a rebuild must wait before it reads the ledger.
     """
 
@@ -85,6 +100,7 @@ class RedisStore:
         name: str,
         workers: int,
         lease: float = 900.0,
+        short_lease: float = 30.0,
         slice_seconds: float = 10.0,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -94,12 +110,14 @@ class RedisStore:
         self._escrow = Escrow(name, workers, slice_seconds)
         self._workers = b"%d" % workers
         self._lease = b"%g" % lease
+        self._short_lease = short_lease
         self._slice_seconds = slice_seconds
         self._wall = wall
         self._monotonic = monotonic
         self._ahead = 0.0  # how far Redis' clock is ahead of ours, as far as it matters
         self._compiled: dict[Allowances, _Compiled] = {}
-        self._direct: set[str] = set()
+        self._direct: dict[str, bool] = {}  # what Redis holds for this worker, and whether it was sent
+        self._left: dict[str, int] = {}  # of each limit, as last heard
         self._outbox: dict[str, Charge] = {}
         self._wake = asyncio.Event()
 
@@ -117,7 +135,7 @@ class RedisStore:
             if self._escrow.hungry:
                 self._wake.set()
             if send_by is not None:
-                return Verdict(None, compiled.left, None, send_by)
+                return Verdict(None, tuple(self._left.get(name, 0) for name in compiled.limits), None, send_by)
         if not up:
             raise StoreUnavailable("the limit store is not reachable, or closed until its state is rebuilt")
         try:
@@ -131,7 +149,7 @@ class RedisStore:
         """End a reservation: what is beyond `charge` goes back as soon as Redis hears of it."""
         if claim_id in self._escrow and self._escrow.settle(claim_id, charge, self._line.epoch):
             return
-        self._direct.discard(claim_id)
+        self._direct.pop(claim_id, None)
         self._post(claim_id, charge)
 
     async def levels(self, allowances: Allowances) -> list[Level]:
@@ -149,7 +167,7 @@ class RedisStore:
 
     async def work(self) -> None:
         """Send settlements, draw slices, end leases. Ends by being cancelled."""
-        reap_at = 0.0
+        reap_at = renew_at = 0.0
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TURN_S):  # wait_for() of Python 3.11 can swallow a cancellation
@@ -161,6 +179,9 @@ class RedisStore:
                 if self._monotonic() >= reap_at:
                     reap_at = self._monotonic() + _TURN_S
                     await self.reap()
+                if self._monotonic() >= renew_at:
+                    renew_at = self._monotonic() + self._short_lease / 3
+                    await self.renew()
             except Unanswered:
                 await asyncio.sleep(_RETRY_S)
 
@@ -204,8 +225,23 @@ class RedisStore:
                 self._post(one.id, NOTHING)  # drawn or not: never used
             raise
         if reply[0] == DONE:
-            for (one, _), got in zip(asked, reply[1::2], strict=True):
+            for (one, _), got, left in zip(asked, reply[1::2], reply[2::2], strict=True):
                 self._escrow.drawn(one, got, now)
+                if one.row.kind != "w":
+                    self._left[one.row.key] = left - got
+
+    async def renew(self) -> None:
+        """Begin the short leases again."""
+        held = [claim_id.encode() for claim_id, sent in self._direct.items() if not sent]
+        for at in range(0, len(held), _RENEWED):
+            batch = held[at : at + _RENEWED]
+            await self._run(b"renew", b"%g" % self._short_lease, b"%d" % len(batch), *batch)
+
+    async def give_back(self) -> None:
+        """Before this worker ends: give its slices back and settle what it can. Raises Unanswered."""
+        for slice_id, spent in self._escrow.ended(self._line.epoch, float("inf")):
+            self._post(slice_id, spent)
+        await self.flush()
 
     async def reap(self) -> int:
         """End leases that are over; how many were ended."""
@@ -223,8 +259,8 @@ class RedisStore:
         for at in range(0, len(known), _BATCH):
             parts: list[bytes] = []
             for budget, start, used in known[at : at + _BATCH]:
-                ends = budget.window.span(start)[1]
-                parts += [f"{budget.name}:{start}".encode(), b"%d" % used, b"%d" % ends]
+                expires = 0 if budget.window is Window.TOTAL else kept(start, budget.window.span(start)[1])
+                parts += [f"{budget.name}:{start}".encode(), b"%d" % used, b"%d" % expires]
             if (await self._run(b"refill", b"%d" % (len(parts) // 3), *parts, epoch=epoch))[0] != DONE:
                 return False
             steps += 1
@@ -244,16 +280,25 @@ class RedisStore:
             self._ahead = reply[1] + reply[2] / 1e6 - self._wall()
             compiled = self._rows(claim.allowances)
             reply = await self._reserve(claim, compiled)
+        if reply[0] == REFUSED and self._give_way(compiled.rows):
+            await self.flush()
+            reply = await self._reserve(claim, compiled)
         limits = len(claim.allowances.budgets) + 1
         if reply[0] == DONE:
             if claim.id in self._escrow:
                 self._escrow.settle(claim.id, NOTHING, self._line.epoch)  # raised: it is held in Redis as a whole now
-            self._direct.add(claim.id)
-            compiled.left = tuple(reply[limits:])
-            return Verdict(None, compiled.left, None, asked + self._slice_seconds)
+            self._direct[claim.id] = claim.sent
+            self._left.update(zip(compiled.limits, reply[limits:], strict=True))
+            return Verdict(None, tuple(reply[limits:]), None, asked + self._slice_seconds)
         if reply[0] == REFUSED:
             return refused(claim.allowances, claim.amount, reply[1:], self._now())
         raise StoreUnavailable("the limit store is closed until its state is rebuilt, or has ended this reservation")
+
+    def _give_way(self, refused_rows: list[Row]) -> bool:
+        """Whether something that this worker holds would make room: settlements under way, slices that lie idle."""
+        for slice_id, spent in self._escrow.idle(refused_rows, self._line.epoch):
+            self._post(slice_id, spent)
+        return bool(self._outbox)
 
     async def _reserve(self, claim: Claim, compiled: _Compiled) -> list[int]:
         operation, encoded = b"reserve", compiled.encoded
@@ -283,12 +328,14 @@ class RedisStore:
             several = rows(allowances, now)
             since = max((row.start for row in several), default=0)
             until = min((row.end for row in several), default=Window.TOTAL.span(now)[1])
-            found = self._compiled[allowances] = _Compiled(several, _encode_rows(several), since, until)
+            limits = [row.key for row in several if row.kind != "w"]
+            found = self._compiled[allowances] = _Compiled(several, _encode_rows(several), since, until, limits)
         return found
 
     def _encode_claim(self, claim: Claim) -> bytes:
         amount = claim.amount
-        numbers = (b"%d" % claim.sent, self._lease, b"%d" % amount.tokens, b"%d" % amount.nano_usd)
+        lease = self._lease if claim.sent else b"%g" % self._short_lease
+        numbers = (b"%d" % claim.sent, lease, b"%d" % amount.tokens, b"%d" % amount.nano_usd)
         return encode((claim.id.encode(), *numbers))
 
     @staticmethod

@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[tuple[float, asyncio.Future[Reply]]] = deque()
         self._buffer = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._looked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -120,6 +121,12 @@ class Connection(asyncio.Protocol):
 
     def _late(self) -> None:
         """Fail the waits that are over, and look again when the next one will be."""
+        if not self._looked:
+            # After the event loop was busy, its timers run before it reads: a reply may lie there already.
+            self._looked = True
+            self._timer = self._loop.call_later(0.001, self._late)
+            return
+        self._looked = False
         self._timer = None
         now = self._loop.time()
         if self._waiting and now - self._waiting[0][0] >= self._give_up:

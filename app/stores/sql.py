@@ -183,16 +183,11 @@ _ADDED = f"ON CONFLICT ({', '.join(f'{chr(34)}{name}{chr(34)}' for name in GROUP
 )
 
 
-def key_name(tenant: str, key: str) -> str:
-    """The name of a key's scope: its own name is only unique within its tenant."""
-    return f"{tenant}/{key}"
-
-
 def _of_scope(wanted: Select[Any], columns: Any, budget: Budget) -> Select[Any]:
     scope = budget.scope
     if scope.kind is ScopeKind.EVERYTHING:
         return wanted
     if scope.kind is ScopeKind.KEY:
-        both: ColumnElement[str] = columns.tenant + "/" + columns.key
+        both: ColumnElement[str] = columns.tenant + " " + columns.key
         return wanted.where(both == scope.name)
     return wanted.where(columns[scope.kind.value] == scope.name)

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 import pytest
 
 from app.entry import MOST, SHORT, decode
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Call, Method, Operation, Principal, Usage
 from app.metering import Charge
-from app.pipeline.ledger import JournalFailed, Ledger
+from app.pipeline.ledger import Ledger
 from app.pipeline.progress import Progress
 from app.pipeline.settle import charged
 from app.table import Deployment, build
 from tests.support.configs import loaded
+from tests.support.entries import Journal
 
 TABLE = build(loaded())
 ONE, TWO = TABLE.deployments["one"], TABLE.deployments["two"]
 CALL = Call(Operation.CHAT, "chat", stream=False, include_usage=False, body={}, size=200, max_output_tokens=50)
-
-
-class Journal:
-    """Keeps what it is told; out of order where `fails`."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str, bytes, bytes]] = []
-        self.fails = False
-
-    def open(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
-        """As Journal's."""
-        if self.fails:
-            raise JournalFailed("no room")
-        self.told.append(("open", name, numbers, shared))
-        return None
-
-    def close(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
-        """As Journal's."""
-        self.told.append(("close", name, numbers, shared))
-        return None
 
 
 def request() -> Progress:

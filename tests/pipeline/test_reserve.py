@@ -18,14 +18,16 @@ from app.metering import (
     Limit,
     Measure,
     OnFailure,
-    Prices,
+    OnOverBudget,
+    Policy,
     Scope,
     ScopeKind,
     Unit,
     Verdict,
     Window,
 )
-from app.pipeline.reserve import Bound, OnOverBudget, Policy, Reservation, StoreUnavailable, Ticket
+from app.pipeline.reserve import Bound, Reservation, StoreUnavailable, Ticket
+from app.prices import Prices
 from app.stores.memory import MemoryStore
 
 TENANT = Scope(ScopeKind.TENANT, "t")

@@ -138,3 +138,13 @@ async def test_a_server_that_is_not_there_is_looked_for() -> None:
             await until(line, connected=True)
     finally:
         redis.__exit__(None, None, None)
+
+
+async def test_a_server_that_evicts_is_refused() -> None:
+    """A counter that is evicted is a budget that is forgotten."""
+    with Redis(settings={"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"}) as redis:
+        async with line_to(redis.url) as line:
+            await asyncio.sleep(0.3)
+            assert not line.connected
+            redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            await until(line, connected=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -67,7 +68,7 @@ def written(reply: object) -> bytes:
 replies = st.recursive(st.none() | st.integers(-(2**53), 2**53) | st.binary(max_size=20), st.lists, max_leaves=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(replies, min_size=1, max_size=5), st.lists(st.integers(0, 200), max_size=6))
 def test_replies_are_read_in_every_split(expected: list[Reply], cuts: list[int]) -> None:
     """However the network cuts them."""
@@ -157,3 +158,13 @@ async def test_what_is_not_redis_closes_the_connection(nonsense: bytes) -> None:
     connection.connection_lost(None)
     with pytest.raises(Unanswered):
         await future
+
+
+async def test_a_busy_event_loop_is_no_silent_server(redis: Redis) -> None:
+    """The reply was there all the time; nobody had looked."""
+    async with connected(redis, wait=0.05) as connection:
+        for _ in range(5):
+            future = connection.ask(1, encode((b"PING",)))
+            await asyncio.sleep(0)
+            time.sleep(0.1)  # noqa: ASYNC251 # this is the point
+            assert await future == b"PONG"

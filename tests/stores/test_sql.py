@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.entry import Entry
-from app.metering import Budget, Scope, ScopeKind, Spent, Unit, Window
+from app.metering import Budget, Scope, ScopeKind, Spent, Unit, Window, key_scope
 from app.stores.delivery import SinkUnavailable
 from app.stores.migrate import upgrade
 from app.stores.sql import DAY, Ledger, engine
@@ -148,7 +148,7 @@ async def test_what_was_spent_of_budgets(database: AsyncEngine) -> None:
     scopes = [
         Scope(ScopeKind.EVERYTHING),
         Scope(ScopeKind.TENANT, "a"),
-        Scope(ScopeKind.KEY, "a/k"),
+        key_scope("a", "k"),
         Scope(ScopeKind.MODEL, "x"),
     ]
     budgets = [Budget(scope, window, unit, 1) for scope in scopes for window in Window for unit in Unit]
@@ -156,7 +156,7 @@ async def test_what_was_spent_of_budgets(database: AsyncEngine) -> None:
 
     def counts(one: Entry, budget: Budget) -> bool:
         start, end = budget.window.span(NOON + 1)
-        names = {"tenant": one.tenant, "key": f"{one.tenant}/{one.key}", "model": one.model, "everything": ""}
+        names = {"tenant": one.tenant, "key": f"{one.tenant} {one.key}", "model": one.model, "everything": ""}
         return start <= one.at < end and names[budget.scope.kind] == budget.scope.name
 
     for left_out in (set(), besides):

@@ -13,8 +13,22 @@ from random import Random
 from typing import Any
 
 from app.errors import GatewayError
-from app.metering import NOTHING, Allowances, Budget, Charge, OnFailure, Prices, Scope, ScopeKind, Spent, Unit, Window
-from app.pipeline.reserve import Bound, OnOverBudget, Policy, Reservation, Store
+from app.metering import (
+    NOTHING,
+    Allowances,
+    Budget,
+    Charge,
+    OnFailure,
+    OnOverBudget,
+    Policy,
+    Scope,
+    ScopeKind,
+    Spent,
+    Unit,
+    Window,
+)
+from app.pipeline.reserve import Bound, Reservation, Store
+from app.prices import Prices
 
 START = 4_102_444_800.0 + 86_400 - 130  # two minutes before a midnight in 2100: after any real expiry, and windows roll
 PRICE = Prices(input=1_000_000, output=2_000_000)  # 1000 and 2000 nano-USD a token

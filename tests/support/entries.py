@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from app.entry import LONG, METHODS, OUTCOMES, Entry, shared
+from app.pipeline.ledger import JournalFailed
 
 ENTRY = Entry(
     request_id="w1-7",
@@ -41,3 +44,23 @@ def encoded(entry: Entry, bound: tuple[int, int] = (1000, 1000)) -> tuple[bytes,
     )  # fmt: skip
     names = entry.tenant, entry.key, entry.model, entry.deployment, entry.arm, entry.operation, entry.purpose
     return numbers, shared(names, entry.prices)
+
+
+class Journal:
+    """Keeps what it is told; out of order where `fails`."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, bytes, bytes]] = []
+        self.fails = False
+
+    def open(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
+        """As Journal's."""
+        if self.fails:
+            raise JournalFailed("no room")
+        self.told.append(("open", name, numbers, shared))
+        return None
+
+    def close(self, name: str, numbers: bytes, shared: bytes) -> Awaitable[None] | None:
+        """As Journal's."""
+        self.told.append(("close", name, numbers, shared))
+        return None
