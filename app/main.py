@@ -81,9 +81,12 @@ class Launch:
 def listen(config: Config) -> Listeners:
     """Bind what the configuration names. Raises `OSError`, its text naming the address."""
     server = config.server
-    return Listeners(
-        _bind(server.host, server.port), _bind(server.ops.host, server.ops.port) if server.ops is not None else None
-    )
+    callers = _bind(server.host, server.port)
+    try:
+        return Listeners(callers, _bind(server.ops.host, server.ops.port) if server.ops is not None else None)
+    except OSError:
+        callers.close()
+        raise
 
 
 def _bind(host: str, port: int) -> socket.socket:

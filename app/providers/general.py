@@ -17,6 +17,7 @@ from app.errors import Failure, UpstreamFailure
 from app.exchange import Endpoint, Outbound, Timeouts
 from app.providers.encoding import DecodedReply, coding_of, gather
 from app.providers.failures import FOREIGN, Phase, upstream_failure
+from app.providers.http1 import TICK
 from app.providers.pool import Counts, Pool, Pools
 from app.providers.trust import Trust
 from app.tasks import TaskGroup
@@ -107,7 +108,7 @@ class Clock:
         """What an error means now."""
         phase = self.phase
         if isinstance(error, TimeoutError):
-            if self._time() >= self._deadline:
+            if self._time() >= self._deadline - TICK:
                 return UpstreamFailure(Failure.TOTAL_TIMEOUT, "the deadline passed", sent=phase > Phase.CONNECT)
             if phase is Phase.BODY and not self.begun:
                 phase = Phase.HEAD

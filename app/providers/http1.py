@@ -43,9 +43,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_create_future", "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_poll", "_time", "_timer",
-        "_timer_at", "_unsent", "_waiter", "_write_paused", "idle_since", "made", "paused", "reply", "transport",
-        "usable",
+        "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_poll", "_time", "_timer", "_timer_at", "_unsent",
+        "_write_paused", "create_future", "idle_since", "made", "paused", "reply", "transport", "usable", "waiter",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -55,11 +54,12 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._loop = loop
         self._time = loop.time
-        self._create_future = loop.create_future
+        self.create_future = loop.create_future
         self._idle = idle
         self._lost = lost
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        """Resolved at the next news of the reply: its head, a piece of its body, its end or its failure."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._fields: list[tuple[bytes, bytes]] = []
@@ -96,11 +96,6 @@ class Connection(asyncio.Protocol):
             self.transport.write(head)
             self._unsent = memoryview(body)
             self._pump()
-
-    def wait(self) -> asyncio.Future[None]:
-        """Resolves at the next news of the reply: its head, a piece of its body, its end or its failure."""
-        waiter = self._waiter = self._create_future()
-        return waiter
 
     def finish(self, reply: HttpReply, *, drain: bool) -> None:
         """The reply lets go: keep the connection if it is in step with the upstream, or soon will be, else abort it."""
@@ -161,9 +156,9 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None:
-            self._waiter = None
+            self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -231,8 +226,10 @@ class Connection(asyncio.Protocol):
         if reply.draining:
             if self.reply.complete or reply.unread > HIGH_WATER:
                 self.finish(reply, drain=False)
-        elif reply.status:
-            self._wake()
+        elif reply.status and (waiter := self.waiter) is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def eof_received(self) -> None:
         """The upstream will send no more: the end of a body without a length. Of others `connection_lost` judges."""
@@ -263,6 +260,7 @@ class Connection(asyncio.Protocol):
             reply.failure = (failure, describe(exc) if exc is not None else "closed by the upstream")
         self._lost(self)
         self._wake()
+        del self._parser  # it refers back to here, and would keep all of it until the next full garbage collection
 
     def pause_writing(self) -> None:
         """The socket takes no more for now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from app.errors import Failure, UpstreamFailure
@@ -17,9 +17,8 @@ class Carrier(Protocol):
     """The connection that a reply comes on."""
 
     paused: bool
-
-    def wait(self) -> asyncio.Future[None]:
-        """Resolves at the next news."""
+    waiter: asyncio.Future[None] | None
+    create_future: Callable[[], asyncio.Future[None]]
 
     def unpause(self) -> None:
         """Read from the socket again."""
@@ -117,8 +116,9 @@ class HttpReply:
             connection = self.connection
             if connection is None or self.failure is not None:
                 raise self.error()
+            waiter = connection.waiter = connection.create_future()
             try:
-                await connection.wait()
+                await waiter
             except BaseException:
                 self.close()
                 raise

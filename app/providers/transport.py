@@ -19,7 +19,7 @@ from app.exchange import Endpoint, Outbound, Timeouts
 from app.providers.encoding import DecodedReply, coding_of
 from app.providers.failures import FOREIGN, Phase, upstream_failure
 from app.providers.general import GeneralClient, GeneralReply
-from app.providers.http1 import Connection
+from app.providers.http1 import TICK, Connection
 from app.providers.pool import Counts, Pools
 from app.providers.reply import HttpReply
 from app.providers.trust import Trust
@@ -104,7 +104,7 @@ class HttpTransport:
                 tls = await self._trust.context(http2=False) if endpoint.scheme == "https" else None
             return await self._first(endpoint, addresses, tls, until)
         except FOREIGN as error:
-            if isinstance(error, TimeoutError) and self._time() >= deadline:
+            if isinstance(error, TimeoutError) and self._time() >= deadline - TICK:
                 raise UpstreamFailure(Failure.TOTAL_TIMEOUT, "no connection by the deadline", sent=sent) from error
             raise upstream_failure(error, Phase.CONNECT, sent=sent) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 
@@ -243,53 +244,48 @@ async def test_nowhere_to_connect_to(transport: HttpTransport, endpoint: Endpoin
     assert (error.failure, error.sent) == (Failure.CONNECT, False)
 
 
-async def full_backlog() -> tuple[Endpoint, list[socket.socket]]:
+@contextlib.asynccontextmanager
+async def full_backlog() -> AsyncIterator[Endpoint]:
     """An address where connecting hangs: a listener that accepts nothing and whose queue is full."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    port = listener.getsockname()[1]
-    held = [listener]
-    for _ in range(4):
-        filler = socket.socket()
-        filler.settimeout(0)
-        filler.connect_ex(("127.0.0.1", port))
-        held.append(filler)
-    await asyncio.sleep(0.01)
-    return Endpoint("http", "127.0.0.1", port, ""), held
+    with contextlib.ExitStack() as held:
+        listener = held.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            filler = held.enter_context(socket.socket())
+            filler.settimeout(0)
+            filler.connect_ex(("127.0.0.1", port))
+        await asyncio.sleep(0.01)
+        yield Endpoint("http", "127.0.0.1", port, "")
 
 
 async def test_connecting_takes_too_long(transport: HttpTransport) -> None:
     """`connect` bounds it, unless the deadline comes first; nothing stays behind."""
-    endpoint, held = await full_backlog()
-    error = await failure_of(transport, endpoint, timeouts=QUICK)
-    assert (error.failure, error.sent) == (Failure.CONNECT_TIMEOUT, False)
-    with pytest.raises(UpstreamFailure) as caught:
-        await transport.send(endpoint, outbound(), PATIENT, soon(0.1))
-    assert (caught.value.failure, caught.value.sent) == (Failure.TOTAL_TIMEOUT, False)
-    assert transport.connections() == {}
-    for sock in held:
-        sock.close()
+    async with full_backlog() as endpoint:
+        error = await failure_of(transport, endpoint, timeouts=QUICK)
+        assert (error.failure, error.sent) == (Failure.CONNECT_TIMEOUT, False)
+        with pytest.raises(UpstreamFailure) as caught:
+            await transport.send(endpoint, outbound(), PATIENT, soon(0.1))
+        assert (caught.value.failure, caught.value.sent) == (Failure.TOTAL_TIMEOUT, False)
+        assert transport.connections() == {}
 
 
 async def test_cancelled_while_connecting(transport: HttpTransport) -> None:
     """The attempt ends with its caller."""
-    endpoint, held = await full_backlog()
-    caller = asyncio.create_task(fetch(transport, endpoint))
-    await until(lambda: transport.connections() == {endpoint: (1, 0)})
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert transport.connections() == {}
-    for sock in held:
-        sock.close()
+    async with full_backlog() as endpoint:
+        caller = asyncio.create_task(fetch(transport, endpoint))
+        await until(lambda: transport.connections() == {endpoint: (1, 0)})
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert transport.connections() == {}
 
 
 async def test_a_dead_address_costs_its_share_of_the_time(
     transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name with two addresses, of which the first never answers: the second one does."""
-    endpoint, held = await full_backlog()
 
     async def addresses(_: Endpoint) -> list[str]:
         return ["127.0.0.1", "127.0.0.2"]
@@ -301,12 +297,11 @@ async def test_a_dead_address_costs_its_share_of_the_time(
         writer.close()
 
     monkeypatch.setattr(transport, "_addresses", addresses)
-    server = await asyncio.start_server(handler, "127.0.0.2", endpoint.port)
-    assert await fetch(transport, endpoint, timeouts=Timeouts(connect=0.4)) == b"hello"
-    await transport.aclose()
-    server.close()
-    for sock in held:
-        sock.close()
+    async with full_backlog() as endpoint:
+        server = await asyncio.start_server(handler, "127.0.0.2", endpoint.port)
+        assert await fetch(transport, endpoint, timeouts=Timeouts(connect=0.6)) == b"hello"
+        await transport.aclose()
+        server.close()
 
 
 @pytest.mark.parametrize("turns", range(6))
