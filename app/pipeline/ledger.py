@@ -57,7 +57,7 @@ class Ledger:
         Raises `GatewayError` `overloaded` where it cannot be written: then nothing may be sent.
         """
         if progress.reached:
-            progress.earlier = progress.earlier.plus(_bound(progress))
+            progress.earlier = progress.earlier.plus(_left_behind(progress))
             progress.reached = False
         elif progress.opened is deployment:
             return None  # the attempt before was refused: what was written still holds
@@ -117,12 +117,15 @@ def _numbers(progress: Progress, call: Call, usage: Usage, outcome: Outcome, sec
     return LONG.pack(2, *kind, *when, *[min(count, MOST) for count in (made, out, *progress.bound, *rare)])
 
 
-def _bound(progress: Progress) -> Charge:
-    """What the last attempt may have cost."""
-    if progress.opened is None or progress.call is None:
+def _left_behind(progress: Progress) -> Charge:
+    """What the last attempt may be billed, which brought nothing: its bound, or a cut stream's allowance."""
+    call, deployment = progress.call, progress.opened
+    if call is None or deployment is None:
         raise AssertionError("only what was opened can have been billed")
     prompt, output = progress.bound
-    return Charge(prompt + output, -(-progress.opened.price.bound(prompt, output, progress.call.images) // 1000))
+    if call.stream and deployment.cancel_allowance is not None:
+        output = min(output, deployment.cancel_allowance)
+    return Charge(prompt + output, -(-deployment.price.bound(prompt, output, call.images) // 1000))
 
 
 def _unwritten() -> GatewayError:

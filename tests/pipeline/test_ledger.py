@@ -75,6 +75,17 @@ def test_an_attempt_after_one_that_may_be_billed_carries_its_bound() -> None:
     assert Charge(closed.earlier_tokens, closed.earlier_nano) == first.charged
 
 
+def test_a_stream_that_brought_nothing_may_be_billed_its_allowance() -> None:
+    """It was cancelled at once: not its whole bound."""
+    journal = Journal()
+    ledger, progress = Ledger(journal), request()
+    progress.call = call = CALL._replace(stream=True)
+    ledger.open(call, Arm.STABLE, ONE, progress)
+    progress.reached = True
+    ledger.open(call, Arm.STABLE, ONE, progress)
+    assert progress.earlier.tokens == 200 + 16
+
+
 def test_what_no_upstream_can_have_seen_is_taken_back() -> None:
     """Its close has no numbers; a request that was never opened has no close."""
     journal = Journal()
