@@ -25,6 +25,7 @@ from app.exchange import JsonObject
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_WITHIN = 20.0
+_STOPS = {signal.SIGINT, signal.SIGTERM}
 _QUESTION = "What does a sluice gate do?"
 _ANSWER = "A sluice gate opens by degrees, holds back what must not pass, and measures what flows."
 
@@ -78,6 +79,7 @@ def run(*, once: bool) -> int:
         _ask(url, key)
         click.echo(_summary(_access_line(log)))
         if not once:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # from here on they wait for `sigwait`
             click.echo(_SNIPPET.format(url=url, ops_url=ops_url, key=key))
             _wait_for_interrupt()
     return 0
@@ -181,4 +183,4 @@ def _port(wanted: int) -> int:
 
 
 def _wait_for_interrupt() -> None:
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    signal.sigwait(_STOPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,6 +114,9 @@ def test_every_answer_names_its_request(url: str, caplog: pytest.LogCaptureFixtu
     ids = {get(url, path).headers["x-request-id"] for path in ("/nowhere", "/busy", "/docs", "/number/1?wanted=1")}
     assert len(ids) == 4
     failed = get(url, "/bug").headers["x-request-id"]
+    end = time.monotonic() + 10  # the line is written after the answer
+    while not [record for record in caplog.records if record.exc_info] and time.monotonic() < end:
+        time.sleep(0.01)
     assert [getattr(record, "request_id", None) for record in caplog.records if record.exc_info] == [failed]
 
 

@@ -85,18 +85,21 @@ class Reply:
 class Path:
     """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
 
-    `held` places are taken by other requests.
+    `held` places are taken by other requests; without `patient` there is no budget for retries.
     """
 
-    def __init__(self, *script: Reply | UpstreamFailure, cut_at: int | None = None, held: int = 0) -> None:
+    def __init__(
+        self, *script: Reply | UpstreamFailure, cut_at: int | None = None, held: int = 0, patient: bool = True
+    ) -> None:
         self.state = state({"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5})
         self.telemetry, self.log = Counted(), Lines()
         self.admission = Admission(self.state)
         self.admission.in_flight = self.held = held
         loop = asyncio.get_running_loop()
-        caller = Caller(
-            self, DIALECTS, Endpoints(loop.time), RetryBudgets(self.telemetry), Attempts(self.telemetry, loop.time)
-        )
+        retries = RetryBudgets(self.telemetry)
+        while not patient and all([retries.spend("one"), retries.spend("two")]):
+            pass
+        caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
         recorder = Recorder(self.telemetry, self.log, 200)
         self.services = Services(self.state, self.admission, caller, recorder)
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]

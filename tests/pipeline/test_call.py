@@ -104,6 +104,13 @@ def test_what_is_retried(
     assert seen([upstream]) == expected[2]
 
 
+def test_a_sole_endpoint_that_is_down_is_tried_once_a_request(gateway: Gateway, upstream: Upstream) -> None:
+    """After three 5xx it is down, and still tried for want of another; that is no reason to try it twice."""
+    responses = [gateway.chat("fail-500") for _ in range(6)]
+    assert {outcome(gateway, response) for response in responses} == {(502, "upstream_error", 1)}
+    assert upstream.stats()["requests"] == 6
+
+
 def test_an_overloaded_vllm_that_says_so_in_the_stream(gateway: Gateway, upstream: Upstream) -> None:
     """HTTP 200 whose first event is a 503: the caller never learns of it when the retry succeeds."""
     upstream.set(max_running=1, overload="event")

@@ -156,12 +156,22 @@ async def test_a_refusal_whose_body_breaks_off(status: int) -> None:
     assert results(path) == {("one", "stable", str(status)): 1}
 
 
-async def test_an_attempt_that_may_have_been_billed_stays_billed() -> None:
-    """It was sent and never answered; that the fallback refused the request does not take it back."""
-    path = Path(lost(Failure.FIRST_BYTE_TIMEOUT), Reply(b"{}", status=400, headers={}))
+@pytest.mark.parametrize(
+    ("then", "status"),
+    [
+        ([Reply(b"{}", status=400, headers={})], 400),
+        ([lost(Failure.CONNECT, sent=False)] * 3, 502),
+        ([Reply(b'data: {"error": {"message": "busy", "code": 503}}\n\n')], 503),
+    ],
+)
+async def test_an_attempt_that_may_have_been_billed_stays_billed(
+    then: list[Reply | UpstreamFailure], status: int
+) -> None:
+    """It was sent and never answered; that the fallback refused, or could not be reached, does not take it back."""
+    path = Path(lost(Failure.FIRST_BYTE_TIMEOUT), *then, patient=False)
     _, error, line = await path.ask(STREAMED)
     assert error is not None
-    assert (error.status, line["usage"], line["output_tokens"]) == (400, "at_least", 16)
+    assert (error.status, line["usage"], line["output_tokens"]) == (status, "at_least", 16)
 
 
 async def test_what_never_left_costs_nothing() -> None:
