@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -176,13 +176,17 @@ sys.exit(Supervisor({count}, work, lambda: None).run())
 """
 
 
-def supervise(work: str, count: int = 2) -> subprocess.Popen[str]:
+@contextmanager
+def supervise(work: str, count: int = 2) -> Iterator[subprocess.Popen[str]]:
     """A supervisor alone, with workers that do one thing; one of them has begun."""
     code = SUPERVISOR.format(work=work, count=count)
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline()
-    return process
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.terminate()
 
 
 @pytest.mark.parametrize("seed", range(8))
