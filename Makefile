@@ -13,7 +13,7 @@ demo: setup ## start the gateway before a fake upstream, send a first request, s
 	@.venv/bin/sluicegate demo $(ARGS)
 
 test: setup ## every test that needs neither minutes nor the network, style, types and docs included
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest -n 3 --dist loadfile $(ARGS)
 
 lint: setup ## style and import contracts alone (they are part of `make test` too)
 	@.venv/bin/ruff check

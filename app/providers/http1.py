@@ -174,6 +174,14 @@ class Connection(asyncio.Protocol):
         self._timer_at = due
         self._timer = self._loop.call_at(due, self._on_timer)
 
+    def _begin(self, reply: HttpReply) -> None:
+        """A stream's first byte is here: from now on the shorter patience between two counts, and the timer with it."""
+        reply.begun = True
+        reply.patience = reply.between
+        due = reply.due()
+        if due < self._timer_at:
+            self._arm(due)
+
     def _on_timer(self) -> None:
         self._timer = None
         reply = self.reply
@@ -215,8 +223,8 @@ class Connection(asyncio.Protocol):
             self._fed = 0
             if reply.stream:
                 reply.since = self._time()
-                reply.patience = reply.between
-                reply.begun = True
+                if not reply.begun:
+                    self._begin(reply)
             if reply.unread > HIGH_WATER and not self.paused and not self.reply.complete:
                 self.paused = True
                 self.transport.pause_reading()

@@ -24,7 +24,7 @@ PART_OF = {
 }
 """Packages that another one is made of and bounds: declaring them too would only let the versions drift apart."""
 
-TOOLS = {"import-linter", "mypy", "pytest-asyncio", "pytest-timeout", "ruff", "types-pyyaml"}
+TOOLS = {"import-linter", "mypy", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml"}
 """Packages of the dev group that are run, not imported."""
 
 

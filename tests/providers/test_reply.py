@@ -229,6 +229,29 @@ async def test_a_stream_that_keeps_coming_never_times_out(transport: HttpTranspo
         reply.close()
 
 
+@pytest.mark.parametrize("earlier", [0, 1], ids=["fresh", "reused"])
+async def test_silence_after_the_first_byte_has_the_shorter_patience(transport: HttpTransport, earlier: int) -> None:
+    """`between_tokens` strikes in its own time, however long the first token might have taken."""
+
+    async def script(peer: Peer) -> None:
+        for _ in range(earlier):
+            await peer.answer(HELLO)
+        await peer.answer(CHUNKED, b"1\r\na\r\n")
+        await peer.gone()
+
+    async with serving(script) as server:
+        timeouts = Timeouts(first_token=5, between_tokens=0.2)
+        for _ in range(earlier):
+            reply = await transport.send(server.endpoint(), outbound(stream=True), timeouts, soon())
+            assert await reply.read_all(10) == b"hello"
+            reply.close()
+        reply = await transport.send(server.endpoint(), outbound(stream=True), timeouts, soon())
+        began = asyncio.get_running_loop().time()
+        got, failure = await read_until_failure(reply)
+        assert (got, failure.failure) == (b"a", Failure.BETWEEN_BYTES_TIMEOUT)
+        assert asyncio.get_running_loop().time() - began < 3
+
+
 async def test_the_deadline_ends_a_stream_that_keeps_coming(transport: HttpTransport) -> None:
     """`total` holds for everything."""
 
@@ -262,7 +285,7 @@ async def test_a_slow_reader_is_not_the_upstreams_fault(transport: HttpTransport
 
 
 async def test_one_timer_serves_many_requests(clean: None) -> None:
-    """A timer that would fire early enough is left alone: no timer work per request or per piece."""
+    """A timer that would fire early enough is left alone: after the first stream's first byte no timer work at all."""
     bench = Bench()
     timers = []
     for _ in range(3):
@@ -271,12 +294,16 @@ async def test_one_timer_serves_many_requests(clean: None) -> None:
         bench.connection.data_received(CHUNKED)
         for _ in range(10):
             bench.connection.data_received(b"1\r\na\r\n")
+            timers.append(bench.connection._timer)
         bench.connection.data_received(b"0\r\n\r\n")
         reply.close()
-    assert timers[0] is not None
-    assert timers == [timers[0]] * 3
+    before_the_first_byte, *rest = timers
+    assert before_the_first_byte is not None
+    assert before_the_first_byte.cancelled()
+    assert rest[0] is not None
+    assert rest == [rest[0]] * 32
     bench.connection.connection_lost(None)
-    assert timers[0].cancelled()
+    assert rest[0].cancelled()
 
 
 # --- backpressure and cancellation
