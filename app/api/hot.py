@@ -47,8 +47,10 @@ class Hot:
             error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
             await send_error(send, error, [(b"allow", b"POST"), (b"x-request-id", new_id().encode())])
             return
+        headers = scope["headers"]
         progress = Progress(new_id(), operation)
-        credentials, length = read_headers(scope["headers"])
+        credentials, length = read_headers(headers)
+        progress.trace = self._services.tracer.begin(progress.request_id, scope["path"], headers)
 
         async def read_body(limit: int) -> bytes:
             return await _read_body(scope, receive, length, limit)

@@ -16,6 +16,7 @@ from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALI
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
 from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State
 
@@ -35,6 +36,7 @@ class Services:
     admission: Admission
     caller: Caller
     recorder: Recorder
+    tracer: Tracer
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
