@@ -19,7 +19,8 @@ PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
 ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
-GUARDS = "content safety"
+MEMBERS = "detectors that are models or services"
+TEMPLATES = "prompt templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,11 @@ NOT_YET = (
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].shadow", SHADOWS),
-    Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("models[].budgets", LIMITS),
-    Unbuilt("guards", GUARDS),
+    Unbuilt("guards[].prompt.detectors[]", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].completion.detectors[]", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].safety_prompt", TEMPLATES),
     Unbuilt("tenants[].keys[].budgets", LIMITS),
     Unbuilt("tenants[].budgets", LIMITS),
     Unbuilt("tenants[].limits", LIMITS),
