@@ -42,6 +42,7 @@ from app.providers.collector import Collector
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
+from app.safety.guards import Guards
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
@@ -122,9 +123,16 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._guards = Guards(config.guards)
         self._state = tables.State(tables.build(config))
         self._reloader = Reloader(
-            launch.path, self._state, config, os.environ, overrides=launch.overrides, on_reload=[self._reloaded]
+            launch.path,
+            self._state,
+            config,
+            os.environ,
+            overrides=launch.overrides,
+            prepare=lambda wanted: self._guards.prepare(wanted.guards),
+            on_reload=[self._reloaded],
         )
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
@@ -137,7 +145,7 @@ class Process:
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
         recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
-        self._services = Services(self._state, self._admission, caller, recorder, tracer)
+        self._services = Services(self._state, self._admission, caller, recorder, tracer, self._guards)
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 

@@ -17,7 +17,8 @@ LONGEST = 256
 """Characters that a term may have: text that may become one is held back, and this bounds how much."""
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_FILE_TERMS = 200_000
-_SEPARATING = frozenset("^`~|")
+_NOTHING = frozenset("^`~|\u115f\u1160\u2800\u3164\uffa0\ufffc")
+"""Symbols that separate, and letters that nobody sees."""
 
 
 def _term(value: str) -> str:
@@ -26,7 +27,7 @@ def _term(value: str) -> str:
         raise wrong(
             f"has more than {LONGEST} characters", "Text that may become a term is held back: keep terms short."
         )
-    if not any(char.isalnum() or (unicodedata.category(char)[0] == "S" and char not in _SEPARATING) for char in shown):
+    if not any((char.isalnum() or unicodedata.category(char)[0] == "S") and char not in _NOTHING for char in shown):
         raise wrong("has no letter, digit or symbol to look for", "Punctuation and space alone do not make a term.")
     return value
 

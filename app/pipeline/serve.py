@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from random import random
 from typing import NamedTuple
 
-from app.errors import GatewayError, Outcome
+from app.errors import GatewayError
 from app.exchange import NO_WISHES, Batch, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
+from app.pipeline.guard import Guards, check
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
@@ -39,6 +40,7 @@ class Services:
     caller: Caller
     recorder: Recorder
     tracer: Tracer
+    guards: Guards
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -62,15 +64,28 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
+            checked = None
+            guard = table.models[call.model].guard
+            if guard is not None:
+                # Before anything is reserved or sent: a prompt that is blocked costs nothing.
+                policy = services.guards.of(guard, progress.principal.tenant)
+                checked = await check(policy, call, progress)
+                call = checked.call
+                if checked.instead:
+                    yield checked.instead
+                    progress.end()
+                    return
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
-                batch = answer.first
+                # What is held back or cut off was made, and is billed: the guard sees events after they are counted.
+                source = answer if checked is None else await checked.through(answer)
+                batch = source.first
                 while batch:
                     progress.see(batch)
                     yield batch
-                    batch = await answer.more()
-        progress.outcome = Outcome.OK
+                    batch = await source.more()
+        progress.end()
     except GatewayError as error:
         progress.fail(error)
         raise

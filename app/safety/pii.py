@@ -110,7 +110,7 @@ def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
         found += [(start, end, "IBAN") for start, end in ibans.find(text)]
     if _NUMBER in hints:
         found += numbers.find(text, before, final=final)
-    return [Match(start, end, "pii", 6, label) for start, end, label in found]
+    return [Match(start, end, "pii", 6, label, "pii") for start, end, label in found]
 
 
 def hold(text: str, before: str = "") -> int:

@@ -102,7 +102,7 @@ class Path:
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
-        self.services = Services(self.state, self.admission, caller, recorder, tracer)
+        self.services = Services(self.state, self.admission, caller, recorder, tracer, Guards(config.guards))
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
