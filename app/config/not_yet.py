@@ -46,8 +46,8 @@ NOT_YET = (
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("models[].budgets", LIMITS),
-    Unbuilt("guards[].prompt.detectors[]", MEMBERS, ("rules", "pii")),
-    Unbuilt("guards[].completion.detectors[]", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].safety_prompt", TEMPLATES),
     Unbuilt("tenants[].keys[].budgets", LIMITS),
     Unbuilt("tenants[].budgets", LIMITS),
@@ -75,6 +75,8 @@ def unbuilt(document: Document) -> list[Problem]:
 def _is_off(value: Any, entry: Unbuilt) -> bool:
     if isinstance(value, dict):
         return all(_is_off(inner, entry) for inner in value.values())
+    if isinstance(value, tuple):
+        return all(_is_off(inner, entry) for inner in value)
     return any(value == off and isinstance(value, bool) == isinstance(off, bool) for off in (*_NOTHING, *entry.off))
 
 

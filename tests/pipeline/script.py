@@ -19,6 +19,7 @@ from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.safety.guards import Guards
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
@@ -102,7 +103,7 @@ class Path:
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
-        self.services = Services(self.state, self.admission, caller, recorder, tracer, Guards(config.guards))
+        self.services = Services(self.state, self.admission, caller, recorder, tracer, Guards())
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
