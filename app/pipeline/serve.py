@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Batch
+from app.exchange import Batch, Method, Usage
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
+from app.pipeline.ledger import Ledger
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
-from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.settle import NOTHING, charged, settle
 from app.pipeline.validate import validate
 from app.table import State
 
@@ -34,6 +35,7 @@ class Services:
     state: State
     admission: Admission
     caller: Caller
+    ledger: Ledger
     recorder: Recorder
 
 
@@ -75,8 +77,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
+        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
         _settle(progress)
+        progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
 
@@ -85,8 +89,10 @@ def _settle(progress: Progress) -> None:
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return
-    if not progress.reached:
-        progress.usage = NOTHING
-        return
-    progress.usage = settle(call, deployment, progress.reported, progress.counted, finished=progress.finished)
-    progress.cost = cost(progress.usage, deployment.price)
+    if progress.reached:
+        usage = settle(call, deployment, progress.reported, progress.counted, finished=progress.finished)
+        progress.charge = progress.earlier.plus(charged(call, deployment, usage))
+    else:
+        usage = NOTHING if progress.earlier.tokens == 0 else Usage(0, 0, method=Method.BOUND)
+        progress.charge = progress.earlier
+    progress.usage = usage

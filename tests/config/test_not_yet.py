@@ -52,7 +52,6 @@ def test_no_setting_has_two_entries() -> None:
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
         ("models[0].sticky", "key", "weighted rollouts"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
-        ("stores.database", "postgresql+asyncpg://u@h/d", "the ledger"),
         ("telemetry.trace_sample", 0.5, "tracing"),
         ("telemetry.capture_content", True, "tracing"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),
