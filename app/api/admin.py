@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.ops import Operators
+from app.api.ops import Operators, guarded
+from app.api.schemas import ERRORS
 from app.errors import INVALID_REQUEST, OVERLOADED, GatewayError
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
 
@@ -45,11 +46,10 @@ async def answering() -> AsyncIterator[None]:
 
 def directory_admin(operators: Operators, directory: Directory, refresh: Callable[[], Awaitable[None]]) -> APIRouter:
     """The routes. `refresh` makes a change known in this process at once; other workers look within half a second."""
-    router = APIRouter(prefix="/admin/v1", tags=["operators"])
+    router = APIRouter(prefix="/admin/v1", tags=["operators"], responses=ERRORS, route_class=guarded(operators))
 
     @router.get("/tenants", summary="List the tenants that were made here")
-    async def tenants(request: Request) -> dict[str, Any]:
-        operators.viewer(request)
+    async def tenants() -> dict[str, Any]:
         async with answering():
             return {"data": await directory.list_tenants()}
 
@@ -65,8 +65,7 @@ def directory_admin(operators: Operators, directory: Directory, refresh: Callabl
     _keys(router, operators, directory, refresh)
 
     @router.get("/audit", summary="Who changed what, latest first")
-    async def audit(request: Request, limit: Limit = 100, before: int | None = None) -> dict[str, Any]:
-        operators.viewer(request)
+    async def audit(limit: Limit = 100, before: int | None = None) -> dict[str, Any]:
         async with answering():
             return {"data": await directory.audit(limit, before)}
 
@@ -77,8 +76,7 @@ def _keys(
     router: APIRouter, operators: Operators, directory: Directory, refresh: Callable[[], Awaitable[None]]
 ) -> None:
     @router.get("/keys", summary="List the keys that were made here, without their secrets")
-    async def keys(request: Request, tenant: str | None = None) -> dict[str, Any]:
-        operators.viewer(request)
+    async def keys(tenant: str | None = None) -> dict[str, Any]:
         async with answering():
             return {"data": await directory.list_keys(tenant)}
 

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.api.hot import read_headers
 from app.api.ops import Operators
+from app.api.schemas import ERRORS
 from app.errors import INVALID_REQUEST, OVERLOADED, GatewayError
 from app.pipeline.authenticate import authenticate
 from app.stores.delivery import SinkUnavailable
@@ -24,7 +25,7 @@ _MONTH = 30
 
 def usage_admin(operators: Operators, ledger: Ledger) -> APIRouter:
     """`GET /admin/v1/usage`."""
-    router = APIRouter(prefix="/admin/v1", tags=["operators"])
+    router = APIRouter(prefix="/admin/v1", tags=["operators"], responses=ERRORS)
 
     @router.get("/usage", summary="Usage by day, tenant, key and model, as JSON or CSV", response_model=None)
     async def usage(
@@ -46,7 +47,7 @@ def usage_admin(operators: Operators, ledger: Ledger) -> APIRouter:
 
 def own_usage(state: State, ledger: Ledger) -> APIRouter:
     """`GET /v1/usage`."""
-    router = APIRouter(tags=["usage"])
+    router = APIRouter(tags=["usage"], responses=ERRORS)
 
     @router.get("/v1/usage", summary="What this key has used, by day and model", response_model=None)
     async def usage(

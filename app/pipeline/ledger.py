@@ -57,8 +57,7 @@ class Ledger:
         Raises `GatewayError` `overloaded` where it cannot be written: then nothing may be sent.
         """
         if progress.reached:
-            progress.earlier = progress.earlier.plus(_left_behind(progress))
-            progress.reached = False
+            _leave_behind(progress)
         elif progress.opened is deployment:
             return None  # the attempt before was refused: what was written still holds
         progress.opened = deployment
@@ -85,6 +84,8 @@ class Ledger:
             return None
         if not progress.seen:
             return self._journal.close(progress.request_id, b"", progress.shared)
+        if not progress.reached and usage is progress.left:
+            usage = Usage(0, 0, method=usage.method)  # what is left of attempts before stands in the row as such
         numbers = _numbers(progress, call, usage, progress.outcome, perf_counter() - progress.began)
         return self._journal.close(progress.request_id, numbers, progress.shared)
 
@@ -117,15 +118,19 @@ def _numbers(progress: Progress, call: Call, usage: Usage, outcome: Outcome, sec
     return LONG.pack(2, *kind, *when, *[min(count, MOST) for count in (made, out, *progress.bound, *rare)])
 
 
-def _left_behind(progress: Progress) -> Charge:
-    """What the last attempt may be billed, which brought nothing: its bound, or a cut stream's allowance."""
+def _leave_behind(progress: Progress) -> None:
+    """Add what the last attempt may be billed, which brought nothing: its bound, or a cut stream's allowance."""
     call, deployment = progress.call, progress.opened
     if call is None or deployment is None:
         raise AssertionError("only what was opened can have been billed")
-    prompt, output = progress.bound
+    (prompt, output), method = progress.bound, Method.BOUND
     if call.stream and deployment.cancel_allowance is not None:
-        output = min(output, deployment.cancel_allowance)
-    return Charge(prompt + output, -(-deployment.price.bound(prompt, output, call.images) // 1000))
+        output, method = min(output, deployment.cancel_allowance), Method.AT_LEAST
+    nano = -(-deployment.price.bound(prompt, output, call.images) // 1000)
+    progress.earlier = progress.earlier.plus(Charge(prompt + output, nano))
+    left = progress.left
+    progress.left = Usage(left.input_tokens + prompt, left.output_tokens + output, method=method)
+    progress.reached = False
 
 
 def _unwritten() -> GatewayError:

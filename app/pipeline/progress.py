@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Final
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Arm, Batch, Call, Operation, Principal, Usage
+from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING
 from app.table import Deployment
 
@@ -17,6 +17,8 @@ STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
+NONE_LEFT: Final = Usage(0, 0, method=Method.NOTHING_SENT)
+"""Tokens of attempts that left nothing behind; also of a request that never reached an upstream."""
 FULL_SOCKET: Final = 0.005
 """Seconds. A write that takes longer was waiting for its caller."""
 
@@ -44,6 +46,7 @@ class Progress:
         "finished",
         "first_at",
         "last_at",
+        "left",
         "opened",
         "opened_at",
         "operation",
@@ -77,6 +80,8 @@ class Progress:
         """Input and output tokens that the last attempt may use at most."""
         self.earlier = NOTHING
         """What the attempts before it may have cost."""
+        self.left = NONE_LEFT
+        """The same in tokens, as the access log tells it where no later attempt brought anything."""
         self.opened: Deployment | None = None
         """Where the ledger's journal says that the request goes; None before it says anything."""
         self.shared = b""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Batch, Method, Usage
+from app.exchange import Batch
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
@@ -16,7 +16,7 @@ from app.pipeline.ledger import Ledger
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
-from app.pipeline.settle import NOTHING, charged, settle
+from app.pipeline.settle import charged, settle
 from app.pipeline.validate import validate
 from app.table import State
 
@@ -93,6 +93,5 @@ def _settle(progress: Progress) -> None:
         usage = settle(call, deployment, progress.reported, progress.counted, finished=progress.finished)
         progress.charge = progress.earlier.plus(charged(call, deployment, usage))
     else:
-        usage = NOTHING if progress.earlier.tokens == 0 else Usage(0, 0, method=Method.BOUND)
-        progress.charge = progress.earlier
+        usage, progress.charge = progress.left, progress.earlier
     progress.usage = usage

@@ -8,8 +8,6 @@ from app.pipeline.bound import output_bound, prompt_bound
 from app.prices import charge
 from app.table import Deployment
 
-NOTHING = Usage(0, 0, method=Method.NOTHING_SENT)
-
 
 def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: int, *, finished: bool) -> Usage:
     """The usage that a request which reached `deployment` is charged.

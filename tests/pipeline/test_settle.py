@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from app.exchange import Call, Method, Operation, Usage
 from app.pipeline.bound import output_bound, prompt_bound
-from app.pipeline.settle import NOTHING, settle
+from app.pipeline.progress import NONE_LEFT
+from app.pipeline.settle import settle
 from app.prices import Prices
 from app.table import Deployment
 from tests.pipeline.parts import call, deployment
@@ -151,4 +152,4 @@ def test_one_token_is_never_free() -> None:
     """Rounding is up: the cheapest request costs a nano-dollar, where a price is set at all."""
     assert Prices(1, 0, 1, 1).cost(Usage(1, 0)) == 1
     assert Prices(0, 0, 0, 0).cost(Usage(10**9, 10**9)) == 0
-    assert Prices(10**9, 10**9, 10**9, 10**9).cost(NOTHING) == 0
+    assert Prices(10**9, 10**9, 10**9, 10**9).cost(NONE_LEFT) == 0

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, inspect
 
 from app.stores.migrate import upgrade
 from app.stores.sql import engine
+from app.stores.tables import METADATA
 
 
 async def test_a_new_file_gets_its_tables_and_may_be_upgraded_again(tmp_path: Path) -> None:
@@ -20,5 +21,5 @@ async def test_a_new_file_gets_its_tables_and_may_be_upgraded_again(tmp_path: Pa
     for _ in range(2):
         await upgrade(database)
     async with database.connect() as connection:
-        assert await connection.run_sync(tables) == {"alembic_version", "ledger", "usage_daily"}
+        assert await connection.run_sync(tables) == {"alembic_version", *METADATA.tables}
     await database.dispose()
