@@ -16,7 +16,7 @@ LIMITS = "limits and budgets"
 TRACES = "tracing"
 PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
-ROLLOUTS = "weighted rollouts"
+ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
 GUARDS = "content safety"
 
@@ -39,10 +39,7 @@ NOT_YET = (
     Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
     Unbuilt("telemetry.capture_content", TRACES, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
-    Unbuilt("models[].candidate", ROLLOUTS),
-    Unbuilt("models[].weight", ROLLOUTS),
     Unbuilt("models[].rollout", ROLLOUTS),
-    Unbuilt("models[].sticky", ROLLOUTS, ("none",)),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),

@@ -18,10 +18,7 @@ COMPLETE = Path("tests/fixtures/config/complete.yaml")
 def test_the_complete_example_uses_exactly_these_unbuilt_settings() -> None:
     """`check` says so, with the lines; everything else in it is built."""
     assert [(problem.line, problem.path) for problem in problems_of(COMPLETE.read_text())] == [
-        (24, "models[0].candidate"),
-        (25, "models[0].weight"),
         (26, "models[0].rollout"),
-        (27, "models[0].sticky"),
         (28, "models[0].shadow"),
         (30, "models[0].guard"),
         (32, "models[0].budgets"),
@@ -50,7 +47,6 @@ def test_no_setting_has_two_entries() -> None:
     [
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
-        ("models[0].sticky", "key", "weighted rollouts"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("telemetry.trace_sample", 0.5, "tracing"),
         ("telemetry.capture_content", True, "tracing"),
