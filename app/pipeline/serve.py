@@ -18,6 +18,7 @@ from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALI
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
 from app.pipeline.settle import charged, settle
+from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State
 
@@ -39,6 +40,7 @@ class Services:
     caller: Caller
     ledger: Ledger
     recorder: Recorder
+    tracer: Tracer
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
