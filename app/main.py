@@ -139,10 +139,10 @@ class Process:
             config,
             os.environ,
             overrides=launch.overrides,
-            prepare=lambda wanted: self._guards.prepare(wanted.guards),
             on_reload=[self._reloaded],
             extend=self._keys.extend,
         )
+        self._reloader.prepare = lambda wanted: self._guards.prepare(wanted.guards)
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
         self._admission = Admission(self._state)

@@ -34,9 +34,8 @@ class Reloader:
     """Keeps the running table equal to the file at `path`.
 
     `running` is the configuration that `state.table` was built from; `overrides` are the command line's settings, as
-    for `load`; `extend` adds what does not stand in the file. `prepare` makes ready, in a thread, what a configuration
-    needs before it is in force. `on_reload` is told of every reload that was asked for or found something, after the
-    swap. One runs at a time.
+    for `load`; `extend` adds what does not stand in the file. `on_reload` is told of every reload that was asked for or
+    found something, after the swap. One runs at a time.
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class Reloader:
         environ: Mapping[str, str],
         *,
         overrides: Mapping[str, object] | None = None,
-        prepare: Callable[[Config], None] | None = None,
         on_reload: Sequence[Callable[[ReloadResult], None]] = (),
         extend: Callable[[Config], Config] = lambda config: config,
         every: float = 1.0,
@@ -57,7 +55,8 @@ class Reloader:
         self._state = state
         self._environ = environ
         self._overrides = dict(overrides or {})
-        self._prepare = prepare
+        self.prepare: Callable[[Config], None] | None = None
+        """Makes ready, in a thread, what a configuration needs before it is in force."""
         self._on_reload = tuple(on_reload)
         self._extend = extend
         self._every = every
@@ -110,8 +109,8 @@ class Reloader:
             )
         changed = wanted != self.config
         if changed:
-            if self._prepare is not None:
-                await asyncio.to_thread(self._prepare, wanted)
+            if self.prepare is not None:
+                await asyncio.to_thread(self.prepare, wanted)
             table = build(self._extend(wanted))
             self.config = wanted
             self._state.table = table
