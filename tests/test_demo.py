@@ -102,6 +102,6 @@ def test_a_port_that_is_taken_after_the_look(
 ) -> None:
     """It starts on free ones: two demos on one machine do not trip over each other."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(demo, "_port", lambda _: taken.getsockname()[1])
+        monkeypatch.setattr(demo, "_port", {8080: taken.getsockname()[1], 9090: 0}.__getitem__)
         assert demo.run(once=True) == 0
     assert "outcome ok" in capsys.readouterr().out
