@@ -174,14 +174,14 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child that is told to stop, and waited for, on the way out."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(  # noqa: S603  # our own commands
+    with subprocess.Popen(  # noqa: S603  # our own commands
         command, cwd=_ROOT, env=environ, stdin=pipe, stdout=out, stderr=err, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(_START_WITHIN)
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(_START_WITHIN)
 
 
 def _port(wanted: int) -> int:
