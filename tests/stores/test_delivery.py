@@ -102,7 +102,10 @@ async def test_segments_of_the_living_are_removed_when_their_requests_are_in(
     await delivery.turn()
     assert sorted(tmp_path.glob("*.log")) == paths
     spool.close(*closed("long"))
-    await delivery.turn()
+    async with asyncio.timeout(20):
+        while len(ledger.entries) <= served or len(list(tmp_path.glob("*.log"))) > 1:
+            await asyncio.sleep(0.01)  # what was closed is written by a thread, a moment later
+            await delivery.turn()
     assert sorted(tmp_path.glob("*.log")) == paths[-1:]
     assert len(ledger.entries) == served + 1
     spool.end()
