@@ -50,6 +50,18 @@ def test_least_in_flight() -> None:
     assert {scene.chosen() for _ in range(6)} == {scene.two}
 
 
+def test_an_engine_that_sleeps_is_not_healthy() -> None:
+    """Whatever its health path says; awake again, the next probe brings it back."""
+    state = Scene().one
+    state.sleeps(1000.0, asleep=True)
+    state.healthy(1100.0)
+    assert not state.up
+    state.sleeps(1100.0, asleep=False)
+    assert not state.up
+    state.healthy(1100.0)
+    assert state.up
+
+
 def test_ties_go_round() -> None:
     """Equal replicas share equally."""
     scene = Scene()
