@@ -130,7 +130,7 @@ def test_the_whole_request_is_timed() -> None:
     book.record(served(reached=False))
     count, seconds = book.telemetry.observed(REQUEST_DURATION)
     assert count == 1
-    assert seconds == pytest.approx(2.0, abs=0.5)
+    assert 2.0 <= seconds < 60.0
 
 
 def test_overhead_by_stage_and_in_all() -> None:
