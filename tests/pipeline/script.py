@@ -58,15 +58,17 @@ class Reply:
         self.drained = False
         self.path: Path | None = None
 
-    async def read(self) -> bytes:
-        """The next piece, or the failure in its place."""
+    async def read(self, tap: Callable[[bytes], bool] | None = None) -> bytes:
+        """The next piece that the tap leaves, or the failure in its place."""
         assert self.path is not None
-        assert not self.closed, "read after close"
-        await self.path.tick()
-        piece = self.pieces.pop(0) if self.pieces else b""
-        if isinstance(piece, UpstreamFailure):
-            raise piece
-        return piece
+        while True:
+            assert not self.closed, "read after close"
+            await self.path.tick()
+            piece = self.pieces.pop(0) if self.pieces else b""
+            if isinstance(piece, UpstreamFailure):
+                raise piece
+            if not piece or tap is None or not tap(piece):
+                return piece
 
     async def read_all(self, limit: int) -> bytes:
         """All pieces."""
