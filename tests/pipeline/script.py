@@ -84,6 +84,23 @@ class Reply:
         self.drained = drain
 
 
+class Outlet:
+    """The caller's socket for what needs no look; `full_at` is how many pieces fit."""
+
+    def __init__(self, full_at: int | None = None) -> None:
+        self.pieces: list[bytes] = []
+        self.full_at = full_at
+
+    @property
+    def full(self) -> bool:
+        """Whether no more fit."""
+        return len(self.pieces) == self.full_at
+
+    def relay(self, piece: bytes) -> None:
+        """Take one."""
+        self.pieces.append(piece)
+
+
 class Path:
     """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
 
@@ -137,6 +154,7 @@ class Path:
         *,
         credentials: tuple[bytes, ...] = (KEY,),
         batches: int | None = None,
+        outlet: Outlet | None = None,
     ) -> tuple[list[Batch], GatewayError | None, JsonObject]:
         """One request to its end: what came, the error, the line. `batches` is after how many the flow is closed."""
         usual = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
@@ -151,7 +169,7 @@ class Path:
         error: GatewayError | None = None
         progress = Progress("req_1", Operation.CHAT)
         try:
-            async with aclosing(serve(Arrival(credentials, read_body), progress, self.services)) as flow:
+            async with aclosing(serve(Arrival(credentials, read_body, outlet), progress, self.services)) as flow:
                 async for batch in flow:
                     got.append(batch)
                     if batches == len(got):
