@@ -97,11 +97,8 @@ class Running:
                 middle = piece.find(made, first, first + _DIGITS + len(made))
                 second = middle + len(made)
                 last = piece.find(end, second, second + _DIGITS + len(end))
-                if middle < 0 or last < 0:
-                    return b""
-                orjson.loads(piece[first:middle])
-                count = orjson.loads(piece[second:last])
-                if type(count) is not int or count < 0:
+                count = _number(piece[second:last])
+                if middle < 0 or last < 0 or count < 0 or _number(piece[first:middle]) < 0:
                     return b""
                 out += (piece[at:stop], self._kept)
                 at = last + len(end)
@@ -128,6 +125,11 @@ def running(data: bytes, *, asked: bool) -> tuple[Running, int] | None:
     if usage is None or b'"usage"' in parts[0] or parts[1].count(b'"usage"') > 1:
         return None
     return Running(*parts, usage, asked=asked), int(usage["read"])
+
+
+def _number(text: bytes) -> int:
+    """A JSON number without sign; -1 for anything else, also for one with space around it."""
+    return int(text) if text.isdigit() and (text[0] != 0x30 or len(text) == 1) else -1
 
 
 def _cut(data: bytes) -> tuple[bytes, bytes] | None:

@@ -122,6 +122,17 @@ def test_a_glance_is_as_good_as_a_look(dialect: str, pieces: list[bytes], asked:
     same(dialect, pieces, stream_options=options, n=n)
 
 
+@pytest.mark.parametrize(
+    "number", [b"\n5", b" 5", b"05", b"+5", b"-5", b"5.0", b"", b"5e1", b"5\r", b"\xc2\xb2", b"1_0"]
+)
+def test_no_number_is_taken_for_one(number: bytes) -> None:
+    """A count that is not plainly one is for the parser, be it wrong or only unusual."""
+    found = stencil.running(BEFORE + b"hi" + RUNNING, asked=False)
+    assert found is not None
+    for name in (b":6", b":1"):
+        assert not found[0].trace(b"data: " + BEFORE + b"you" + RUNNING.replace(name, b":" + number) + b"\n\n")
+
+
 @settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_changed_byte_is_not_overlooked(data: st.DataObject) -> None:
