@@ -92,7 +92,8 @@ class OpenAIDecoder:
             if data == b"[DONE]":
                 self.finished = True
                 break
-            event = self._event(data)
+            # Of several `data` lines: the line feeds are between tokens of JSON, where a space does as well.
+            event = self._event(data.replace(b"\n", b" ") if b"\n" in data else data)
             if event.error:
                 self.failure = event
                 break
