@@ -17,6 +17,7 @@ from app.stores.migrate import upgrade
 from app.stores.sql import engine
 from app.stores.tables import KEYS
 from tests.support.postgres import Postgres
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,4 @@ async def test_a_database_that_is_away_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(DirectoryUnavailable):
         await Directory(database).version()
     await database.dispose()
-    async with asyncio.timeout(20):
-        while threading.active_count() > threads:  # the driver's thread still has a word for this loop
-            await asyncio.sleep(0.01)
+    await until(lambda: threading.active_count() <= threads)  # the driver's thread has a last word for this loop
