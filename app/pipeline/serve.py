@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Batch
+from app.exchange import Batch, Call, Operation
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
@@ -21,10 +21,14 @@ from app.table import State
 
 
 class Arrival(NamedTuple):
-    """A request as it stands at the door: its credentials, and how to get its body, which nobody has read yet."""
+    """A request as it stands at the door: its credentials, and how to get its body, which nobody has read yet.
+
+    `understand` is `validate`, or for a caller who speaks another shape what stands before it.
+    """
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
+    understand: Callable[[Operation, bytes], Call] = validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         finally:
             progress.resume()
         # Before admission: only a sound request takes a place.
-        progress.call = call = validate(progress.operation, raw)
+        progress.call = call = arrival.understand(progress.operation, raw)
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission:
