@@ -38,6 +38,15 @@ _OPTIONS_NEED_STREAM: JsonDict = {
 }
 
 
+_PROMPT_OR_MESSAGES: JsonDict = {
+    **_OPTIONS_NEED_STREAM,
+    "oneOf": [
+        {"properties": {"prompt": {"type": "string"}}, "required": ["prompt"]},
+        {"properties": {"messages": {"type": "array"}}, "required": ["messages"]},
+    ],
+}
+
+
 class Request(_Open):
     """What all requests share."""
 
@@ -121,15 +130,15 @@ class ScoreRequest(_Whole):
 class TokenizeRequest(_Whole):
     """`POST /tokenize`: vLLM's; a `prompt`, or `messages` as of a chat completion. Costs nothing."""
 
+    model_config = ConfigDict(extra="allow", json_schema_extra=_PROMPT_OR_MESSAGES)
+
     prompt: StrictStr | None = None
-    messages: Any = Field(None, description="As of a chat completion, where there is no `prompt`.")
-    max_tokens: Any = None
-    max_completion_tokens: Any = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        if self.prompt is None:
-            ChatRequest.model_validate({**(self.model_extra or {}), **self.model_dump(exclude_unset=True)})
+        if (self.prompt is None) is (self.messages is None):
+            raise ValueError("exactly one of `prompt` and `messages` must be sent")
         return self
 
 

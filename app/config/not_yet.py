@@ -15,6 +15,7 @@ from app.config.raw import Document
 LEDGER = "the ledger"
 LIMITS = "limits and budgets"
 TRACES = "tracing"
+PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
 ROLLOUTS = "weighted rollouts"
 SHADOWS = "shadow traffic"
@@ -41,6 +42,7 @@ NOT_YET = (
     Unbuilt("telemetry.otlp_endpoint", TRACES),
     Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
     Unbuilt("telemetry.capture_content", TRACES, (False,)),
+    Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai", "anthropic")),
     Unbuilt("models[].candidate", ROLLOUTS),
     Unbuilt("models[].weight", ROLLOUTS),
     Unbuilt("models[].rollout", ROLLOUTS),

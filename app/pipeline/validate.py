@@ -15,6 +15,7 @@ from app.errors import INVALID_REQUEST, GatewayError
 from app.exchange import Call, JsonObject, Operation
 
 MAX_CHOICES = 128
+_MARKS = 4
 
 
 def validate(operation: Operation, raw: bytes) -> Call:
@@ -81,12 +82,16 @@ def _several(name: str) -> Callable[[JsonObject, int], tuple[int, int]]:
     return lambda body, size: (_prompts(body[name]), size)
 
 
-def _pairs(body: JsonObject, size: int) -> tuple[int, int]:
-    """How many pairs are read, and at most how many bytes: the text that stands once is read with each other one."""
-    once, each = body.get("query", body.get("text_1")), body.get("documents", body.get("text_2"))
-    many = len(each) if type(each) is list else 1
-    again = len(once.encode()) * (many - 1) if type(once) is str else 0
-    return many, size + again
+def _pairs(one: str, other: str) -> Callable[[JsonObject, int], tuple[int, int]]:
+    """Texts are read in pairs: one that stands once with each other one, with marks around each pair."""
+
+    def read(body: JsonObject, size: int) -> tuple[int, int]:
+        texts = body[one], body[other]
+        many = max(len(text) if type(text) is list else 1 for text in texts)
+        again = sum(len(text.encode()) for text in texts if type(text) is str) * (many - 1)
+        return many, size + again + _MARKS * many
+
+    return read
 
 
 def _free(_body: JsonObject, _size: int) -> tuple[int, int]:
@@ -96,8 +101,8 @@ def _free(_body: JsonObject, _size: int) -> tuple[int, int]:
 _READ: dict[Operation, Callable[[JsonObject, int], tuple[int, int]]] = {
     Operation.COMPLETION: _several("prompt"),
     Operation.EMBEDDINGS: _several("input"),
-    Operation.RERANK: _pairs,
-    Operation.SCORE: _pairs,
+    Operation.RERANK: _pairs("query", "documents"),
+    Operation.SCORE: _pairs("text_1", "text_2"),
     Operation.TOKENIZE: _free,
 }
 """Prompts that are read, and a bound of their bytes."""
@@ -110,6 +115,19 @@ def _best_of(body: JsonObject) -> int:
 
 
 def _chat(body: JsonObject) -> int | None:
+    _messages(body)
+    newer = _cap(body, "max_completion_tokens", 1)
+    older = _cap(body, "max_tokens", 1)
+    if newer is not None and older is not None and newer != older:
+        raise GatewayError(
+            INVALID_REQUEST,
+            "`max_tokens` and `max_completion_tokens` contradict each other. Send one.",
+            param="max_tokens",
+        )
+    return newer if newer is not None else older
+
+
+def _messages(body: JsonObject) -> None:
     messages = body.get("messages")
     if type(messages) is not list or not messages:
         raise wrong("messages", "`messages`", "a non-empty array of messages", messages)
@@ -124,15 +142,6 @@ def _chat(body: JsonObject) -> int | None:
                 "a string, an array of parts or null",
                 content,
             )
-    newer = _cap(body, "max_completion_tokens", 1)
-    older = _cap(body, "max_tokens", 1)
-    if newer is not None and older is not None and newer != older:
-        raise GatewayError(
-            INVALID_REQUEST,
-            "`max_tokens` and `max_completion_tokens` contradict each other. Send one.",
-            param="max_tokens",
-        )
-    return newer if newer is not None else older
 
 
 def _completion(body: JsonObject) -> int | None:
@@ -176,9 +185,11 @@ def _score(body: JsonObject) -> int | None:
 def _tokenize(body: JsonObject) -> int | None:
     prompt = body.get("prompt")
     if prompt is None:
-        _chat(body)
+        _messages(body)
     elif type(prompt) is not str:
         raise wrong("prompt", "`prompt`", "a string", prompt)
+    elif body.get("messages") is not None:
+        raise GatewayError(INVALID_REQUEST, "Only one of `prompt` and `messages` must be sent.", param="messages")
     return _whole(body, "A count of tokens")
 
 

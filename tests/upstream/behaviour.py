@@ -20,6 +20,7 @@ A name that does not parse is an unknown model (404), unless it was made an alia
     content-filter              finish_reason is `content_filter`
     tool-call[-N]               calls N tools (1) of those offered, or `get_weather`; after a tool's result it answers
     cached-N                    usage says that N prompt tokens were cached
+    cache-write-N               usage says that N prompt tokens were written to the cache (Anthropic)
     no-usage                    never reports usage
     absurd-usage[-N]            reports N times (10) the tokens that were made
     context-N                   the context window (131072)
@@ -85,6 +86,7 @@ class Behaviour:
     content_filter: bool = False
     tool_calls: int = 0
     cached: int | None = None
+    cache_write: int = 0
     usage_factor: int = 1  # 0: none is reported
     context: int = 131072
     dims: int = 16
@@ -149,6 +151,7 @@ RULES: dict[str, Rule] = {
     "content-filter": _flag(content_filter=True),
     "tool-call": Rule("p", (1,), field="tool_calls"),
     "cached": Rule("N", field="cached"),
+    "cache-write": Rule("N", field="cache_write"),
     "no-usage": _flag(usage_factor=0),
     "absurd-usage": Rule("n", (10,), field="usage_factor"),
     "context": Rule("P", field="context"),

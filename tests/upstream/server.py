@@ -9,6 +9,7 @@ import traceback
 from typing import Any
 
 from tests.upstream import checks
+from tests.upstream.anthropic_wire import AnthropicWire
 from tests.upstream.control import control
 from tests.upstream.dialect import Dialect, Refused
 from tests.upstream.openai import OpenAI
@@ -17,7 +18,7 @@ from tests.upstream.serve import Service
 from tests.upstream.state import State
 from tests.upstream.wire import Connection, Exchange
 
-DIALECTS: tuple[Dialect, ...] = (OpenAI(),)
+DIALECTS: tuple[Dialect, ...] = (OpenAI(), AnthropicWire())
 _SHOWN_BUGS = 10  # on stderr; all of them are violations
 _LONG_BODY = 65536  # bytes; `early-413` answers longer bodies before they are complete
 

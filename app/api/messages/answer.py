@@ -26,8 +26,11 @@ _NATIVE: Final = {
 }
 
 
-def stop_of(choice: JsonObject) -> tuple[str, str | None, JsonObject | None]:
-    """Stop reason, stop sequence and details. A stage may have changed `finish_reason`: then that is what counts."""
+def stop_of(choice: JsonObject, refusal: Any) -> tuple[str, str | None, JsonObject | None]:
+    """Stop reason, stop sequence and details; `refusal` is what the model or the provider said to explain one.
+
+    A stage may have changed `finish_reason`: then that is what counts.
+    """
     finish, native, sequence = (
         choice.get("finish_reason"),
         choice.get("native_finish_reason"),
@@ -39,7 +42,11 @@ def stop_of(choice: JsonObject) -> tuple[str, str | None, JsonObject | None]:
     if reason == "refusal":
         results = choice.get("content_filter_results")
         hit = next((name for name, one in results.items() if one.get("filtered")), None) if results else None
-        details = {"type": "refusal", "category": hit if hit in _CATEGORIES else None, "explanation": _why(results)}
+        details = {
+            "type": "refusal",
+            "category": hit if hit in _CATEGORIES else None,
+            "explanation": refusal or _why(results),
+        }
     return ("stop_sequence" if met is not None else reason), met, details
 
 
@@ -96,7 +103,7 @@ def whole(doc: JsonObject, usage: Usage | None, request_id: str) -> JsonObject:
         blocks.append(
             {"type": "tool_use", "id": call["id"], "name": function["name"], "input": _input(function["arguments"])}
         )
-    reason, sequence, details = stop_of(choice)
+    reason, sequence, details = stop_of(choice, said.get("refusal"))
     return {
         "id": message_id(doc, request_id),
         "type": "message",

@@ -128,12 +128,16 @@ def _assistant(content: Any, place: str) -> JsonObject:
     texts: list[JsonObject] = []
     thoughts: list[JsonObject] = []
     calls: list[JsonObject] = []
+    unsigned: list[str] = []
     for spot, block in _blocks(content, place):
         kind = block["type"]
         if kind == "text":
             texts.append(_part(block, spot))
         elif kind in ("thinking", "redacted_thinking"):
-            thoughts.append(block)
+            if block.get("signature") == "":  # another provider's, which nobody can check
+                unsigned.append(text_of(block, spot, "thinking"))
+            else:
+                thoughts.append(block)
         elif kind == "tool_use":
             arguments = block.get("input")
             if type(arguments) is not dict:
@@ -146,6 +150,8 @@ def _assistant(content: Any, place: str) -> JsonObject:
     message: JsonObject = {"role": "assistant", "content": _plain(texts) if texts else None}
     if thoughts:
         message["thinking_blocks"] = thoughts
+    if unsigned:
+        message["reasoning_content"] = "".join(unsigned)
     if calls:
         message["tool_calls"] = calls
     return message

@@ -23,7 +23,7 @@ _TEXT = (
 class MessagesWriter:
     """Writes one message. Blocks follow each other: a new kind of content, or a new tool call, ends the one before."""
 
-    __slots__ = ("_calls", "_doc", "_ending", "_index", "_kind", "_progress", "_usage")
+    __slots__ = ("_calls", "_doc", "_ending", "_index", "_kind", "_progress", "_refusal", "_usage")
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -32,6 +32,7 @@ class MessagesWriter:
         self._kind = ""
         self._calls = -1
         self._ending: JsonObject = {}
+        self._refusal: str | None = None
         self._usage: Usage | None = None
 
     def whole(self, event: Event) -> bytes:
@@ -61,11 +62,12 @@ class MessagesWriter:
         for choice in event.doc.get("choices") or ():
             if choice.get("index"):
                 continue
-            delta = choice.get("delta")
+            delta = choice.get("delta") or {}
+            if choice.get("finish_reason"):
+                self._ending, self._refusal = choice, delta.get("refusal")
+                delta = {name: said for name, said in delta.items() if name != "refusal"}
             if delta:
                 self._take(delta, out)
-            if choice.get("finish_reason"):
-                self._ending = choice
 
     def end(self, error: GatewayError | None) -> bytes:
         """The last block's end, why it stopped, what it used; or an error."""
@@ -75,7 +77,7 @@ class MessagesWriter:
         if self._doc is None:
             self._begin({}, out)
         self._close(out)
-        reason, sequence, details = stop_of(self._ending)
+        reason, sequence, details = stop_of(self._ending, self._refusal)
         delta = {"stop_reason": reason, "stop_sequence": sequence, "stop_details": details}
         out.append(_event({"type": "message_delta", "delta": delta, "usage": usage_document(self._usage)}))
         out.append(_event({"type": "message_stop"}))
