@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from app.exchange import JsonObject, Usage
+from app.providers.usage import usage_document
 
 FINISH: Final = {
     "end_turn": "stop",
@@ -55,20 +56,6 @@ def usage_of(reported: Any, before: Usage | None = None) -> Usage | None:
     thought = details.get("thinking_tokens") if type(details) is dict else None
     reasoning = min(thought, made) if type(thought) is int and thought >= 0 else known.reasoning_tokens
     return Usage(plain + read + written, made, read, written, reasoning)
-
-
-def usage_document(usage: Usage) -> JsonObject:
-    """Usage in OpenAI's shape: cached and reasoning tokens are parts, not additions."""
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cached_input_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-        },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
 
 
 def ending(reason: Any, sequence: Any, details: Any) -> JsonObject:

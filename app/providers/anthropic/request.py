@@ -41,6 +41,8 @@ def encode(call: Call, deployment: Deployment) -> JsonObject:
 
 def encode_count(call: Call, deployment: Deployment) -> JsonObject:
     """The body of `POST /v1/messages/count_tokens`: what a prompt is made of, no more."""
+    if call.body.get("prompt") is not None:
+        raise Asked(call, deployment).cannot("prompt", "it counts `messages`")
     body = encode(call, deployment)
     return {name: body[name] for name in _COUNTED if name in body}
 

@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 
 from app.exchange import Batch, Call, Event, JsonObject, Usage
-from app.providers.anthropic.answer import ending, error_status, explanation, usage_document, usage_of, whole
+from app.providers.anthropic.answer import ending, error_status, explanation, usage_of, whole
 from app.providers.sse import SSEParser
+from app.providers.usage import usage_document
 
 
 class AnthropicDecoder:
