@@ -109,6 +109,16 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}{self.base_path}"
 
 
+class Wishes(NamedTuple):
+    """What a caller's headers ask of the routing: `x-sluicegate-affinity` and `x-sluicegate-pin`."""
+
+    affinity: str = ""
+    pin: str = ""
+
+
+NO_WISHES = Wishes()
+
+
 class Outbound(NamedTuple):
     """One HTTP request to an upstream, complete but for its endpoint, `host` and `content-length`.
 
@@ -141,8 +151,9 @@ class Call(NamedTuple):
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
     usage chunk. `max_output_tokens` is the caller's own cap on each answer, None where it gave none; `choices` is how
     many answers are made in all, to so many `prompts` (or inputs); `size` is a bound in bytes of what is read: the
-    body's length, more where the upstream reads a part of it several times, 0 where reading costs nothing. `foreign`
-    tells that `body` was translated from another shape and may hold hints that OpenAI's API does not know.
+    body's length, more where the upstream reads a part of it several times, 0 where reading costs nothing; `images` is
+    how many it holds or points to. `foreign` tells that `body` was translated from another shape and may hold hints
+    that OpenAI's API does not know.
     """
 
     operation: Operation
@@ -154,6 +165,7 @@ class Call(NamedTuple):
     max_output_tokens: int | None = None
     choices: int = 1
     prompts: int = 1
+    images: int = 0
     foreign: bool = False
 
 

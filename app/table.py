@@ -17,28 +17,28 @@ from urllib.parse import urlsplit
 
 from app import config
 from app.config import Config, Secret
-from app.exchange import Endpoint, Principal, Provider, Timeouts
+from app.exchange import Arm, Endpoint, Operation, Principal, Provider, Timeouts
+from app.prices import Prices
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""
 
 _PICO_USD_PER_TOKEN = 10**6
 """Prices are written in USD per million tokens: 1 USD / 10^6 tokens = 10^12 pico-USD / 10^6 tokens."""
+_PICO_USD = 10**12
 _PORTS = {"http": 80, "https": 443}
 _REASONING = re.compile(r"(o[1-9]|gpt-[5-9])([-.]|$)")
 _FOUND_BY = 16
+_EVERY_OPERATION = frozenset(Operation)
+_SPOKEN: Mapping[Provider, frozenset[Operation]] = {
+    Provider.ANTHROPIC: frozenset({Operation.CHAT, Operation.TOKENIZE}),
+    Provider.AZURE_OPENAI: frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS}),
+    Provider.GEMINI: frozenset({Operation.CHAT, Operation.EMBEDDINGS, Operation.TOKENIZE}),
+    Provider.OPENAI: frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS}),
+}
+"""What a provider's API can do, where that is not everything."""
 _T = TypeVar("_T")
 _Ring = Mapping[bytes, tuple[bytes, _T]]
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Pico-USD (10^-12 USD) per token, exact. Cached input and cache writes are parts of input at their own price."""
-
-    input: int
-    output: int
-    cached_input: int
-    cache_write: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Deployment:
     endpoints: tuple[Endpoint, ...]
     api_key: Secret | None
     headers: tuple[tuple[str, str], ...] = field(repr=False)
-    price: Price
+    price: Prices
     timeouts: Timeouts
     context_window: int
     max_output_tokens: int
@@ -71,13 +71,41 @@ class Deployment:
     output_cap: str | None = None
 
 
+Choices = tuple[tuple[Arm, Deployment], ...]
+"""Deployments to try, in order, each with the role that it would serve in. Never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How a model's traffic is divided between stable and its candidate.
+
+    `weight` is the candidate's percent. `sticky` says who keeps to one arm, `salt` (at most 64 bytes) makes each
+    rollout draw anew. `operations` are those that the candidate speaks: the rest stays with stable. `choices` are those
+    of the candidate's requests: what it fails to answer goes to stable first.
+    """
+
+    candidate: Deployment
+    weight: float
+    sticky: Literal["user", "key", "none"]
+    salt: bytes
+    operations: frozenset[Operation]
+    choices: Choices
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A public name, the deployment that serves it, and those to try when it fails, in order."""
+    """A public name, the deployment that serves it, and those to try when it fails, in order.
+
+    `choices` are these as a plan. `split` is None where there is no candidate. `pins` are the deployments that
+    `x-sluicegate-pin` may name, each with its role.
+    """
 
     name: str
     stable: Deployment
     fallbacks: tuple[Deployment, ...]
+    choices: Choices
+    split: Split | None
+    pins: Mapping[str, tuple[Arm, Deployment]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +194,7 @@ def _holder(ring: _Ring[_T], secret: bytes | None) -> _T | None:
 
 
 def _principal(tenant: config.Tenant, key: config.Key) -> Principal:
-    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None)
+    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None, key.pin)
 
 
 def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
@@ -177,7 +205,32 @@ def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
 
 
 def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
-    return Model(one.name, deployments[one.stable], tuple(deployments[name] for name in one.fallbacks))
+    stable = deployments[one.stable]
+    fallbacks = tuple(deployments[name] for name in one.fallbacks)
+    pins = {found.name: (Arm.FALLBACK, found) for found in fallbacks} | {stable.name: (Arm.STABLE, stable)}
+    split = None
+    if one.candidate is not None:
+        candidate = deployments[one.candidate]
+        pins[candidate.name] = Arm.CANDIDATE, candidate
+        split = _split(one, candidate, (stable, *fallbacks))
+    return Model(one.name, stable, fallbacks, _choices(Arm.STABLE, stable, fallbacks), split, MappingProxyType(pins))
+
+
+def _split(one: config.Model, candidate: Deployment, others: tuple[Deployment, ...]) -> Split:
+    # The names are hashed: a salt has at most 64 bytes, and no two models share one.
+    salt = hashlib.blake2b(f"{one.name}\0{candidate.name}".encode(), digest_size=32).digest()
+    return Split(
+        candidate=candidate,
+        weight=one.weight or 0.0,
+        sticky=one.sticky,
+        salt=salt,
+        operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
+        choices=_choices(Arm.CANDIDATE, candidate, others),
+    )
+
+
+def _choices(arm: Arm, first: Deployment, others: tuple[Deployment, ...]) -> Choices:
+    return (arm, first), *((Arm.FALLBACK, one) for one in others if one is not first)
 
 
 def _deployment(one: config.Deployment) -> Deployment:
@@ -186,11 +239,9 @@ def _deployment(one: config.Deployment) -> Deployment:
         name=one.name,
         provider=Provider(one.provider),
         model=one.model,
-        endpoints=tuple(_endpoint(url, proxy, http2=one.http2) for url in one.urls),
+        endpoints=tuple(endpoint_of(url, proxy, http2=one.http2) for url in one.urls),
         api_key=one.api_key,
-        headers=tuple(
-            (name, value.reveal() if isinstance(value, Secret) else value) for name, value in one.headers.items()
-        ),
+        headers=headers_of(one.headers),
         price=_price(one.price),
         timeouts=Timeouts(**one.timeouts.model_dump()),
         context_window=one.context_window,
@@ -211,14 +262,31 @@ def _output_cap(one: config.Deployment) -> str | None:
     return "max_completion_tokens" if reasons else None
 
 
-def _endpoint(url: str, proxy: str | None, *, http2: bool) -> Endpoint:
+def headers_of(settings: Mapping[str, Secret | str]) -> tuple[tuple[str, str], ...]:
+    """Configured headers with their secrets in the clear, ready to be sent."""
+    return tuple((name, value.reveal() if isinstance(value, Secret) else value) for name, value in settings.items())
+
+
+def endpoint_of(url: str, proxy: str | None = None, *, http2: bool = False) -> Endpoint:
+    """An address, taken apart."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return Endpoint(parts.scheme, host, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"), proxy, http2)
 
 
-def _price(price: config.Price) -> Price:
-    def pico(usd: Decimal | None) -> int:
-        return int((price.input if usd is None else usd) * _PICO_USD_PER_TOKEN)
+def _price(price: config.Price) -> Prices:
+    def pico(usd: Decimal) -> int:
+        return int(usd * _PICO_USD_PER_TOKEN)
 
-    return Price(pico(price.input), pico(price.output), pico(price.cached_input), pico(price.cache_write))
+    def of_part(usd: Decimal | None) -> int | None:
+        return None if usd is None else pico(usd)
+
+    return Prices(
+        input=pico(price.input),
+        output=pico(price.output),
+        cached_input=of_part(price.cached_input),
+        cache_write=of_part(price.cache_write),
+        reasoning=of_part(price.reasoning),
+        image=int(price.image * _PICO_USD),
+        request=int(price.request * _PICO_USD),
+    )

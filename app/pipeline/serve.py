@@ -5,29 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from random import random
 from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Batch, Call, Operation
+from app.exchange import NO_WISHES, Batch, Call, Operation, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
+from app.pipeline.ledger import Ledger
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
-from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.settle import charged, settle
+from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State
 
 
 class Arrival(NamedTuple):
-    """A request as it stands at the door: its credentials, and how to get its body, which nobody has read yet.
+    """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet.
 
     `understand` is `validate`, or for a caller who speaks another shape what stands before it.
     """
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
+    wishes: Wishes = NO_WISHES
     understand: Callable[[Operation, bytes], Call] = validate
 
 
@@ -38,7 +42,9 @@ class Services:
     state: State
     admission: Admission
     caller: Caller
+    ledger: Ledger
     recorder: Recorder
+    tracer: Tracer
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -60,7 +66,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission:
-            plan = route(call, progress.principal, table)
+            plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
@@ -79,8 +85,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
+        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
         _settle(progress)
+        progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
 
@@ -89,8 +97,9 @@ def _settle(progress: Progress) -> None:
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return
-    if not progress.reached:
-        progress.usage = NOTHING
-        return
-    progress.usage = settle(call, deployment, progress.reported, progress.counted, finished=progress.finished)
-    progress.cost = cost(progress.usage, deployment.price)
+    if progress.reached:
+        usage = settle(call, deployment, progress.reported, progress.counted, finished=progress.finished)
+        progress.charge = progress.earlier.plus(charged(call, deployment, usage))
+    else:
+        usage, progress.charge = progress.left, progress.earlier
+    progress.usage = usage
