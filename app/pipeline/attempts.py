@@ -12,7 +12,7 @@ from app.pipeline.endpoints import EndpointState
 from app.table import Deployment
 from app.telemetry import ATTEMPTS, FIRST_CHUNK, IN_FLIGHT, OPERATION_DURATION, PER_CHUNK, Telemetry
 
-_RETRYABLE = frozenset({429, 503, 529})
+_RETRYABLE = frozenset({429, 503})
 _UNREACHABLE = frozenset({Failure.CONNECT, Failure.CONNECT_TIMEOUT})
 
 

@@ -1,10 +1,9 @@
 """Stage 8: call the upstream. Deadlines, retry and fallback, all before the first event; after it, never again.
 
-A retry goes to the same deployment after a failed connection, a 429, a 503, a 529, a stream whose first event is an
-error, or a 5xx of an endpoint on trial: to another endpoint at once where there is one, else after the upstream's
-`retry-after`. It costs from a budget of 10 % of the deployment's traffic. What cannot be retried, and is not the
-caller's own fault, goes to the next deployment of the plan. Everything lies inside the first deployment's
-`timeouts.total`.
+A retry goes to the same deployment after a failed connection, a 429, a 503, a stream whose first event is an error, or
+a 5xx of an endpoint on trial: to another endpoint at once where there is one, else after the upstream's `retry-after`.
+It costs from a budget of 10 % of the deployment's traffic. What cannot be retried, and is not the caller's own fault,
+goes to the next deployment of the plan. Everything lies inside the first deployment's `timeouts.total`.
 """
 
 from __future__ import annotations

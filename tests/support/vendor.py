@@ -8,7 +8,9 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from anthropic.types import message_create_params
-from pydantic import BaseModel, TypeAdapter
+from google.genai import types
+from openai.types.chat import completion_create_params
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from typing_extensions import get_type_hints, is_typeddict
 
 from app.exchange import JsonObject
@@ -79,6 +81,29 @@ def anthropic_request(body: JsonObject) -> list[str]:
     params = message_create_params
     kind = params.MessageCreateParamsStreaming if body.get("stream") else params.MessageCreateParamsNonStreaming
     return list(problems({name: value for name, value in body.items() if name not in SAMPLING}, kind))
+
+
+def gemini_request(body: JsonObject) -> list[str]:
+    """What about a request is not as Google's SDK says: its models forbid what they do not know."""
+    kinds: dict[str, Any] = {
+        "contents": list[types.Content], "systemInstruction": types.Content, "tools": list[types.Tool],
+        "toolConfig": types.ToolConfig, "generationConfig": types.GenerationConfig,
+        "safetySettings": list[types.SafetySetting],
+    }  # fmt: skip
+    found = [f"{name}: unknown" for name in body if name not in kinds]
+    for name, value in body.items():
+        try:
+            adapter(kinds.get(name, Any)).validate_python(value)
+        except ValidationError as error:
+            found.append(f"{name}: {error}")
+    return found
+
+
+def openai_request(body: JsonObject) -> list[str]:
+    """What about a chat request is not as OpenAI's SDK says."""
+    params = completion_create_params
+    kind = params.CompletionCreateParamsStreaming if body.get("stream") else params.CompletionCreateParamsNonStreaming
+    return list(problems(body, kind))
 
 
 @cache

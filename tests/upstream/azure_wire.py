@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -37,6 +38,7 @@ class AzureWire(OpenAI):
         name, _, rest = path.removeprefix("/openai/deployments/").partition("/")
         doc = {**openai_read.document(exchange), "model": unquote(name)}
         ask = openai_read.ask_of(doc, _OPERATIONS[f"/{rest}"], exchange, settings, now)
+        ask.behaviour = replace(ask.behaviour, openai=True)
         if ask.behaviour.prompt_filter:
             raise Blocked
         return ask

@@ -9,7 +9,7 @@ from anthropic.types import Message
 from openai.types.chat import ChatCompletion
 
 from app.exchange import JsonObject, Usage
-from app.providers.anthropic.answer import FINISH, error_status, usage_document, usage_of, whole
+from app.providers.anthropic.answer import FINISH, error_status, usage_of, whole
 
 USAGE = {
     "input_tokens": 10, "output_tokens": 50, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3,
@@ -42,14 +42,6 @@ def test_text_thoughts_and_calls() -> None:
     assert [call["function"] for call in said["tool_calls"]] == [{"name": "f", "arguments": '{"a":[1]}'}] * 2
     assert usage == Usage(17, 50, 4, 3, 20)
     assert (doc["id"], doc["model"], doc["service_tier"]) == ("msg_1", "claude-x", "default")
-
-
-def test_usage_is_counted_once() -> None:
-    """Cached and reasoning tokens are parts, so the whole is what Anthropic bills."""
-    document = usage_document(Usage(17, 50, 4, 3, 20))
-    assert (document["prompt_tokens"], document["completion_tokens"], document["total_tokens"]) == (17, 50, 67)
-    assert document["prompt_tokens_details"] == {"cached_tokens": 4, "cache_write_tokens": 3}
-    assert document["completion_tokens_details"] == {"reasoning_tokens": 20}
 
 
 def test_a_later_report_overrides_what_it_names() -> None:
