@@ -16,7 +16,7 @@ from os import urandom
 from typing import Any, Final
 
 from app.api.answers import Headers, Send, send_error, send_json, start_stream
-from app.api.cycle import BODY_FAULT
+from app.api.cycle import BODY_FAULT, OUTLET
 from app.api.messages.surface import MessagesSurface
 from app.api.surface import OpenAISurface, Surface, Writer
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
@@ -70,7 +70,8 @@ class Hot:
         async def read_body(limit: int) -> bytes:
             return await _read_body(scope, receive, length, limit)
 
-        arrival = Arrival(credentials, read_body, wishes, surface.understand)
+        outlet = scope.get(OUTLET) if surface is OPENAI else None
+        arrival = Arrival(credentials, read_body, wishes, outlet, surface.understand)
         try:
             async with aclosing(serve(arrival, progress, self._services)) as flow:
                 try:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import orjson
 
 from app.exchange import Batch, Event, Usage
+from app.providers.reader import Reader
 
 FREE = Usage(0, 0)
 
 
-class CountDecoder:
+class CountDecoder(Reader):
     """Reads the answer whose field `name` holds the number."""
 
-    __slots__ = ("_name", "failure", "finished")
+    __slots__ = ("_name",)
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self._name = name
-        self.finished = False
-        self.failure: Event | None = None
 
     def feed(self, piece: bytes) -> Batch:  # noqa: ARG002  # as every decoder
         """Nobody streams a number. Raises `ValueError`."""

@@ -13,19 +13,20 @@ import orjson
 
 from app.exchange import Batch, Call, Event, JsonObject, Usage
 from app.providers.anthropic.answer import ending, error_status, explanation, usage_of, whole
+from app.providers.reader import Reader
 from app.providers.sse import SSEParser
 from app.providers.usage import usage_document
 
 
-class AnthropicDecoder:
+class AnthropicDecoder(Reader):
     """Reads one answer. An error inside it becomes its `failure`, and it is over."""
 
     __slots__ = (
-        "_call", "_chunk", "_empty_call", "_ended", "_read", "_sse", "_tool", "_usage", "failure",
-        "finished",
+        "_call", "_chunk", "_empty_call", "_ended", "_read", "_sse", "_tool", "_usage",
     )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
         self._sse = SSEParser()
         self._chunk: JsonObject = {
@@ -42,8 +43,6 @@ class AnthropicDecoder:
             "content_block_stop": self._block_end,
             "message_delta": self._end,
         }
-        self.finished = False
-        self.failure: Event | None = None
 
     def feed(self, piece: bytes) -> Batch:
         """The chunks of this piece. Raises `ValueError` on an end that comes too soon."""

@@ -11,6 +11,7 @@ import orjson
 from app.exchange import Batch, Call, Event, JsonObject
 from app.providers.asked import Asked
 from app.providers.gemini.answer import error_status, usage_of
+from app.providers.reader import Reader
 from app.table import Deployment
 
 
@@ -29,15 +30,14 @@ def encode(call: Call, deployment: Deployment) -> JsonObject:
     return {"requests": [{"model": model, "content": {"parts": [{"text": text}]}, **common} for text in texts]}
 
 
-class EmbeddingsDecoder:
+class EmbeddingsDecoder(Reader):
     """Reads the vectors."""
 
-    __slots__ = ("_call", "failure", "finished")
+    __slots__ = ("_call",)
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
-        self.finished = False
-        self.failure: Event | None = None
 
     def feed(self, piece: bytes) -> Batch:  # noqa: ARG002  # as every decoder
         """Nobody streams vectors. Raises `ValueError`."""

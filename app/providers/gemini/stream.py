@@ -18,18 +18,20 @@ from app.providers.gemini.answer import (
     message_of,
     usage_of,
 )
+from app.providers.reader import Reader
 from app.providers.sse import SSEParser
 from app.providers.usage import usage_document
 
 _MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
 
 
-class GeminiDecoder:
+class GeminiDecoder(Reader):
     """Reads one answer. An error inside it becomes its `failure`, and it is over."""
 
-    __slots__ = ("_call", "_calls", "_created", "_ended", "_last", "_sse", "_usage", "failure", "finished")
+    __slots__ = ("_call", "_calls", "_created", "_ended", "_last", "_sse", "_usage")
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
         self._sse = SSEParser()
         self._created = int(time.time())
@@ -37,8 +39,6 @@ class GeminiDecoder:
         self._ended: set[int] = set()
         self._last: JsonObject = {}
         self._usage: Usage | None = None
-        self.finished = False
-        self.failure: Event | None = None
 
     def feed(self, piece: bytes) -> Batch:
         """The chunks of this piece. Raises `ValueError` on an end that comes too soon."""
