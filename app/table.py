@@ -46,10 +46,15 @@ class Deployment:
     """A deployment, ready to be called.
 
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
+<<<<<<< HEAD
     a cancelled answer to its end (`full`). `health` is a path from the server's root, None where there is nothing to
     ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing. `drop_params`
     are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent, None where it
     keeps the caller's; `api_version` is Azure's.
+=======
+    a cancelled answer to its end (`full`). `health` and `metrics` are paths from the server's root, None where there is
+    nothing to ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
+>>>>>>> main
     """
 
     name: str
@@ -64,6 +69,7 @@ class Deployment:
     max_output_tokens: int
     cancel_allowance: int | None
     health: str | None
+    metrics: str | None
     parameters: str | None
     license: str | None
     drop_params: frozenset[str] = frozenset()
@@ -248,6 +254,7 @@ def _deployment(one: config.Deployment) -> Deployment:
         max_output_tokens=one.max_output_tokens,
         cancel_allowance=None if one.cancel_allowance == "full" else one.cancel_allowance,
         health=one.health,
+        metrics=one.metrics,
         parameters=one.catalog.parameters,
         license=one.catalog.license,
         drop_params=frozenset(one.drop_params),
