@@ -140,6 +140,7 @@ class ResponsesWriter:
     def _called(self, call: JsonObject, out: list[bytes]) -> None:
         number, function = call.get("index", 0), call.get("function") or {}
         if number > self._calls:
+            self._close(out)
             self._calls = number
             self._call = {**call, "function": {"name": function.get("name")}}
             self._open("call", out)
