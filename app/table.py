@@ -46,15 +46,10 @@ class Deployment:
     """A deployment, ready to be called.
 
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
-<<<<<<< HEAD
-    a cancelled answer to its end (`full`). `health` is a path from the server's root, None where there is nothing to
-    ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing. `drop_params`
-    are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent, None where it
-    keeps the caller's; `api_version` is Azure's.
-=======
     a cancelled answer to its end (`full`). `health` and `metrics` are paths from the server's root, None where there is
     nothing to ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
->>>>>>> main
+    `drop_params` are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent,
+    None where it keeps the caller's; `api_version` is Azure's.
     """
 
     name: str
