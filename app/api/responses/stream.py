@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from app.api.responses import answer
-from app.api.surface import MALFORMED, malformed
+from app.api.surface import MALFORMED, malformed, string
 from app.errors import UPSTREAM_ERROR, GatewayError
 from app.exchange import Batch, Event, JsonObject, Usage
 from app.pipeline.progress import Progress
@@ -113,7 +113,7 @@ class ResponsesWriter:
         if text:
             if self._kind != "text":
                 self._open("text", out)
-            self._pieces.append(text)
+            self._pieces.append(string(text))
             self._sequence += 1
             place, known = len(self._output) - 1, orjson.dumps(self._id)
             told = orjson.dumps((logprobs or {}).get("content") or [])
@@ -131,7 +131,7 @@ class ResponsesWriter:
     def _say(self, kind: str, text: str, out: list[bytes]) -> None:
         if self._kind != kind:
             self._open(kind, out)
-        self._pieces.append(text)
+        self._pieces.append(string(text))
         self._tell(f"response.{_NAMES[kind]}.delta", out, **self._where(), content_index=0, delta=text)
 
     def _where(self) -> JsonObject:
@@ -148,7 +148,7 @@ class ResponsesWriter:
             raise GatewayError(UPSTREAM_ERROR, "The upstream went back to a tool call that had ended.")
         text = function.get("arguments")
         if text:
-            self._pieces.append(text)
+            self._pieces.append(string(text))
             self._tell("response.function_call_arguments.delta", out, **self._where(), delta=text)
 
     def _open(self, kind: str, out: list[bytes]) -> None:
