@@ -18,6 +18,7 @@ from typing import Any, Final
 from app.api.answers import Headers, Send, send_error, send_json, start_stream
 from app.api.cycle import BODY_FAULT, OUTLET
 from app.api.messages.surface import MessagesSurface
+from app.api.responses.surface import ResponsesSurface
 from app.api.surface import OpenAISurface, Surface, Writer
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import NO_WISHES, Batch, Operation, Wishes
@@ -36,6 +37,7 @@ OPERATIONS: dict[str, Operation] = {
     "/v1/embeddings": Operation.EMBEDDINGS,
     "/v1/messages": Operation.CHAT,
     "/v1/messages/count_tokens": Operation.TOKENIZE,
+    "/v1/responses": Operation.CHAT,
     "/v1/rerank": Operation.RERANK,
     "/v1/score": Operation.SCORE,
     "/tokenize": Operation.TOKENIZE,
@@ -44,7 +46,11 @@ OPERATIONS: dict[str, Operation] = {
 
 OPENAI: Final[Surface] = OpenAISurface()
 _MESSAGES: Final = MessagesSurface()
-SURFACES: dict[str, Surface] = {"/v1/messages": _MESSAGES, "/v1/messages/count_tokens": _MESSAGES}
+SURFACES: dict[str, Surface] = {
+    "/v1/messages": _MESSAGES,
+    "/v1/messages/count_tokens": _MESSAGES,
+    "/v1/responses": ResponsesSurface(),
+}
 """The paths that are not spoken in OpenAI's shape."""
 
 

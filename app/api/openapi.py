@@ -15,6 +15,7 @@ from app.api.messages.schemas import (
     MessagesRequest,
     MessagesResponse,
 )
+from app.api.responses.schemas import ResponsesRequest, ResponsesResponse
 from app.api.schemas import (
     ChatRequest,
     ChatResponse,
@@ -40,6 +41,7 @@ SHAPES: dict[str, Shape] = {
     "/v1/embeddings": ("Create embeddings", EmbeddingsRequest, EmbeddingsResponse, False),
     "/v1/messages": ("Create a message (Anthropic's shape)", MessagesRequest, MessagesResponse, True),
     "/v1/messages/count_tokens": ("Count a message's tokens", CountRequest, CountResponse, False),
+    "/v1/responses": ("Create a response", ResponsesRequest, ResponsesResponse, True),
     "/v1/rerank": ("Rank documents by a query", RerankRequest, RerankResponse, False),
     "/v1/score": ("Score pairs of texts", ScoreRequest, ScoreResponse, False),
     "/tokenize": ("Tokenize a prompt", TokenizeRequest, TokenizeResponse, False),

@@ -23,6 +23,13 @@ def malformed() -> GatewayError:
     return GatewayError(UPSTREAM_ERROR, "The upstream's answer is malformed.")
 
 
+def string(value: object) -> str:
+    """A text of an upstream's. Raises `TypeError` where it is none."""
+    if type(value) is not str:
+        raise TypeError("not a string")
+    return value
+
+
 class Writer(Protocol):
     """Writes one answer."""
 

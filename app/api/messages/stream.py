@@ -8,7 +8,7 @@ import orjson
 
 from app.api.messages.answer import message_id, stop_of, usage_document, whole
 from app.api.messages.errors import document
-from app.api.surface import MALFORMED, malformed
+from app.api.surface import MALFORMED, malformed, string
 from app.errors import UPSTREAM_ERROR, GatewayError
 from app.exchange import Batch, Event, JsonObject, Operation, Usage
 from app.pipeline.progress import Progress
@@ -105,7 +105,7 @@ class MessagesWriter:
         if text:
             if self._kind != "text":
                 self._open("text", {"type": "text", "text": ""}, out)
-            out.append(_TEXT % (self._index, orjson.dumps(text)))
+            out.append(_TEXT % (self._index, orjson.dumps(string(text))))
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought:
             self._think({"type": "thinking_delta", "thinking": thought}, out)

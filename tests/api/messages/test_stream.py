@@ -122,7 +122,7 @@ def test_an_error_in_a_stream() -> None:
 @pytest.mark.parametrize(
     "delta",
     [
-        {"tool_calls": [{"index": 0, "function": 7}]}, {"tool_calls": 7}, {"content": b"x"}, {"thinking_blocks": [{}]},
+        {"tool_calls": [{"index": 0, "function": 7}]}, {"tool_calls": 7}, {"content": 7}, {"thinking_blocks": [{}]},
         {"tool_calls": [{"index": 1, "id": "b", "function": {"name": "g"}}, {"index": 0, "function": {}}]},
     ],
 )  # fmt: skip
