@@ -72,7 +72,7 @@ def test_what_an_assistant_did_in_a_row_is_one_message() -> None:
 @pytest.mark.parametrize("sealed", [None, "gAAAA-of-openais", SEALED + "!!", SEALED + "QQ=="])
 def test_thoughts_that_nobody_here_can_read_are_left_out(sealed: str | None) -> None:
     """They belong to another provider."""
-    item = {"type": "reasoning", "summary": [], "encrypted_content": sealed}
+    item: dict[str, Any] = {"type": "reasoning", "summary": [], "encrypted_content": sealed}
     assert messages([{"role": "user", "content": "x"}, item]) == [{"role": "user", "content": "x"}]
 
 
