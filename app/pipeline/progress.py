@@ -8,6 +8,8 @@ from typing import Final
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Operation, Principal, Usage
+from app.pipeline.plan import Plan
+from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
@@ -39,9 +41,11 @@ class Progress:
         "finished",
         "first_at",
         "last_at",
+        "observed",
         "operation",
         "outcome",
         "own",
+        "plan",
         "principal",
         "reached",
         "reported",
@@ -49,6 +53,7 @@ class Progress:
         "resumed",
         "shut_down",
         "status",
+        "transcript",
         "usage",
     )  # fmt: skip
 
@@ -59,6 +64,11 @@ class Progress:
         self.call: Call | None = None
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
+        self.plan: Plan | None = None
+        self.observed = False
+        """Whether a rollout counts this request among its observations."""
+        self.transcript: Transcript | None = None
+        """What the answer says; kept only where a rollout or a shadow asks."""
         self.attempts = 0
         self.reached = False
         """Whether an upstream may bill for this request: bytes were sent, and no refusal came back."""
@@ -96,6 +106,8 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        if self.transcript is not None:
+            self.transcript.add(batch)
         for event in batch:
             self.counted += event.tokens
             if event.usage is not None:

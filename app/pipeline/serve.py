@@ -13,6 +13,7 @@ from app.exchange import NO_WISHES, Batch, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
+from app.pipeline.observe import Observer
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
@@ -37,6 +38,7 @@ class Services:
     admission: Admission
     caller: Caller
     recorder: Recorder
+    observer: Observer
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -60,6 +62,8 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
+            # From here on what becomes of the request is the arm's doing.
+            services.observer.begin(progress, plan)
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
@@ -81,6 +85,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         _settle(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
+        services.observer.end(progress)
 
 
 def _settle(progress: Progress) -> None:
