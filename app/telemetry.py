@@ -108,6 +108,20 @@ DROPPED = Metric(
     "Work off the request path that was dropped because its bound was reached: log lines, metric series.",
     ("what",),
 )
+SPOOL_BYTES = Metric(
+    "sluicegate_spool_bytes",
+    Kind.GAUGE,
+    "Bytes of the ledger's spools on this host, told by the process that delivers them; grows while the database is away.",
+)
+SPOOL_RECORDS = Metric(
+    "sluicegate_spool_records",
+    Kind.GAUGE,
+    "Requests that have ended, were read from the spool, and wait for the database.",
+)
+LEDGER_ROWS = Metric("sluicegate_ledger_rows_total", Kind.COUNTER, "Rows that were delivered into the ledger.")
+DATABASE_UP = Metric(
+    "sluicegate_database_up", Kind.GAUGE, "Workers whose last look at the ledger's database succeeded."
+)
 TASKS = Metric("sluicegate_tasks", Kind.GAUGE, "asyncio tasks alive in the workers.")
 UPSTREAM_CONNECTIONS = Metric(
     "sluicegate_upstream_connections", Kind.GAUGE, "Open connections to upstreams, by state: idle or busy.", ("state",)
@@ -146,7 +160,7 @@ PER_CHUNK = Metric(
 
 METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
-    TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
+    SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 
 LOG_FIELDS: dict[str, str] = {

@@ -88,6 +88,9 @@ class Gateway:
 
     def write(self, document: Mapping[str, Any]) -> None:
         """Replace the configuration file, as one change."""
+        folder = self.config_file.parent
+        own = {"database": f"sqlite+aiosqlite:///{folder}/ledger.db", "spool": f"{folder}/spool"}
+        document = {**document, "stores": {**own, **document.get("stores", {})}}
         fresh = self.config_file.with_suffix(".new")
         fresh.write_bytes(orjson.dumps(dict(document), option=orjson.OPT_INDENT_2))  # JSON is YAML
         fresh.rename(self.config_file)
@@ -135,6 +138,17 @@ class Gateway:
         finally:
             if process.stdin is not None:
                 process.stdin.close()
+
+    def crash(self) -> None:
+        """Kill -9, and a new life in the same folder."""
+        process, self._process = self._process, None
+        assert process
+        assert process.stdin
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        self.messages.unlink()
+        self.start()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
