@@ -24,6 +24,7 @@ from app.api.app import GatewayApp, ops_app
 from app.api.catalogue import catalogue, probes
 from app.api.hot import Hot
 from app.api.ops import Operators, config_admin, metrics
+from app.api.rollouts import rollout_admin
 from app.api.server import Bounds, Protocol
 from app.api.usage import own_usage, usage_admin
 from app.books import Books
@@ -44,6 +45,7 @@ from app.process import watch_process
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
+from app.rollouts import Steering
 from app.stores.directory import Directory
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, Telemetry
@@ -125,10 +127,13 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
-        self._state = tables.State(tables.build(config))
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
+        self._steering = Steering(
+            self._books.database, telemetry, self._loop.time, lambda: self._reloader.config, self._rebuild
+        )
+        self._state = tables.State(self._table(config))
         self._reloader = Reloader(
             launch.path,
             self._state,
@@ -136,7 +141,7 @@ class Process:
             os.environ,
             overrides=launch.overrides,
             on_reload=[self._reloaded],
-            extend=self._keys.extend,
+            make=self._table,
         )
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
@@ -146,7 +151,9 @@ class Process:
             self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), attempts, self._books.ledger
         )
         recorder = Recorder(telemetry, self._log, config.telemetry.metrics_tenants)
-        self._services = Services(self._state, self._admission, caller, self._books.ledger, recorder)
+        self._services = Services(
+            self._state, self._admission, caller, self._books.ledger, recorder, self._steering.observer
+        )
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -162,6 +169,7 @@ class Process:
         self._tasks.spawn("config", self._reloader.watch())
         self._books.start(self._tasks)
         self._tasks.spawn("keys", self._keys.watch())
+        self._steering.start(self._tasks)
         self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
         # Every async generator of the path is closed by `aclosing`: the loop need not keep track of them (1 µs each).
         sys.set_asyncgen_hooks(None, None)
@@ -174,6 +182,7 @@ class Process:
         finally:
             await self._cut()
             await self._tasks.aclose()
+            await self._steering.aclose()
             await self._books.aclose()
             await self._transport.aclose()
             self._log.close()
@@ -201,6 +210,10 @@ class Process:
             os.kill(self._supervisor, signal.SIGHUP)
         return _document(result)
 
+    def _table(self, config: Config) -> tables.Table:
+        """The table of a configuration, with the keys and the weights that the database holds."""
+        return self._steering.finish(tables.build(self._keys.extend(config)))
+
     def _rebuild(self) -> None:
         self._reloader.rebuild()
 
@@ -208,6 +221,7 @@ class Process:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
+        self._steering.rollouts.warn()
         if result.changed or result.problems:
             _log.log(logging.ERROR if result.problems else logging.INFO, "config reload", extra=document)
 
@@ -224,6 +238,7 @@ class Process:
         ops.include_router(metrics(self._read_cells, operators.viewer if open_to_strangers else None))
         ops.include_router(config_admin(operators, lambda: redacted(self._reloader.config), self.reload))
         ops.include_router(directory_admin(operators, self._directory, self._keys.refresh))
+        ops.include_router(rollout_admin(operators, self._steering.rollouts, self._steering.rollouts))
         ops.include_router(usage_admin(operators, self._books.rows))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]
         if ops_socket is not None:

@@ -122,6 +122,25 @@ LEDGER_ROWS = Metric("sluicegate_ledger_rows_total", Kind.COUNTER, "Rows that we
 DATABASE_UP = Metric(
     "sluicegate_database_up", Kind.GAUGE, "Workers whose last look at the ledger's database succeeded."
 )
+ROLLOUT_WEIGHT = Metric(
+    "sluicegate_rollout_weight",
+    Kind.GAUGE,
+    "Percent of a model's traffic that a deployment gets by its rollout; shown by the process that acts on rollouts.",
+    ("model", "deployment"),
+)
+ROLLOUT_EVIDENCE = Metric(
+    "sluicegate_rollout_evidence",
+    Kind.GAUGE,
+    "Evidence that the candidate is worse, by gate; it alarms at 1 / (the gate's part of alpha). Shown by the process that acts.",
+    ("model", "gate"),
+)
+FEEDBACK_SCORE = Metric(
+    "sluicegate_feedback_score",
+    Kind.HISTOGRAM,
+    "Scores that callers gave, in their own scale.",
+    ("model", "deployment"),
+    (-1.0, -0.5, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 100.0),
+)
 TASKS = Metric("sluicegate_tasks", Kind.GAUGE, "asyncio tasks alive in the workers.")
 UPSTREAM_CONNECTIONS = Metric(
     "sluicegate_upstream_connections", Kind.GAUGE, "Open connections to upstreams, by state: idle or busy.", ("state",)
@@ -160,7 +179,8 @@ PER_CHUNK = Metric(
 
 METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
-    SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
+    SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
+    TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 
 LOG_FIELDS: dict[str, str] = {

@@ -16,7 +16,6 @@ LIMITS = "limits and budgets"
 TRACES = "tracing"
 PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
-ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
 GUARDS = "content safety"
 
@@ -39,7 +38,6 @@ NOT_YET = (
     Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
     Unbuilt("telemetry.capture_content", TRACES, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
-    Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),

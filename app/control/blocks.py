@@ -146,4 +146,4 @@ class Book:
             del self._units[key]
             for request in unit.results:
                 self._running.pop(request, None)
-        return Observed(tuple(arms[0]), tuple(arms[1]))
+        return Observed(tuple(arms[0]), tuple(arms[1]), block.key[0])

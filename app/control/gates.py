@@ -14,10 +14,11 @@ from app.exchange import Result
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One closed block: for every unit the results of its observed requests."""
+    """One closed block: for every unit the results of its observed requests, and the epoch of all of them."""
 
     stable: tuple[tuple[Result, ...], ...]
     candidate: tuple[tuple[Result, ...], ...]
+    epoch: int = 0
 
 
 class Limit:

@@ -18,7 +18,6 @@ COMPLETE = Path("tests/fixtures/config/complete.yaml")
 def test_the_complete_example_uses_exactly_these_unbuilt_settings() -> None:
     """`check` says so, with the lines; everything else in it is built."""
     assert [(problem.line, problem.path) for problem in problems_of(COMPLETE.read_text())] == [
-        (26, "models[0].rollout"),
         (28, "models[0].shadow"),
         (30, "models[0].guard"),
         (32, "models[0].budgets"),
