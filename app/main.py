@@ -22,6 +22,7 @@ from app import table as tables
 from app.api.admin import directory_admin
 from app.api.app import GatewayApp, ops_app
 from app.api.catalogue import catalogue, probes
+from app.api.feedback import feedback
 from app.api.hot import Hot
 from app.api.ops import Operators, config_admin, metrics
 from app.api.rollouts import rollout_admin
@@ -47,6 +48,7 @@ from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
 from app.stores.directory import Directory
+from app.stores.feedback import FeedbackStore
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, Telemetry
 from app.version import VERSION
@@ -231,6 +233,7 @@ class Process:
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
         callers.include_router(own_usage(self._state, self._books.rows))
+        callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))
         ops_socket = self._launch.listeners.ops
         open_to_strangers = ops_socket is None and not is_loopback(config.server.host)

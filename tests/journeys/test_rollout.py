@@ -65,3 +65,56 @@ def test_a_good_candidate_is_promoted(upstream: Upstream, postgres: Postgres) ->
         assert steps == [("start", 0, 5), ("passed", 5, 25), ("passed", 25, 100), ("passed", 100, 100)]
         assert [line["who"] for line in end["log"]] == ["controller"] * 3 + ["ops"]
     assert not traffic.failures
+
+
+@pytest.mark.parametrize(
+    ("becomes", "gate"),
+    [("flaky-2-500+answer-2", "error"), ("answer-2+ttft-1.5s", "slow_first_token")],
+    ids=["errors", "slow first tokens"],
+)
+def test_a_candidate_that_turns_bad_is_rolled_back(
+    upstream: Upstream, postgres: Postgres, becomes: str, gate: str
+) -> None:
+    """At 25 %, by itself; the log explains it with its evidence, and callers saw no error: stable rescued them."""
+    upstream.set(aliases={"v1": "answer-2@1", "v2": "answer-2@2"})
+    steps = [*QUICK[:1], {"weight": 25, "hold": 60, "min_requests": 20}, 100]
+    with (
+        Gateway(document(upstream, postgres.url, steps=steps), arguments=["--workers", "4"]) as gateway,
+        Traffic(gateway.url, "echo", rate=80, stream=True, connections=24) as traffic,
+    ):
+        admin(gateway, "/echo/start", {})
+        gateway.until(lambda: admin(gateway, "/echo")["weight"] == 25, seconds=40)
+        upstream.set(aliases={"v1": "answer-2@1", "v2": becomes})
+        end = wait(gateway, "promoted", "rolled_back", "paused")
+        assert (end["state"], end["weight"], end["alarmed"]) == ("rolled_back", 0, True), end
+        last = end["log"][0]
+        assert (last["who"], last["event"], last["weight_before"]) == ("controller", "failed", 25)
+        [told] = [one for one in last["evidence"] if one["alarm"]]
+        assert told["gate"] == gate
+        assert told["peak"] >= told["needed"]
+        assert f"{gate}: evidence" in last["reason"]
+        assert f"candidate {told['candidate_bad']} of {told['candidate']} bad" in last["reason"]
+        seen = traffic.served("candidate")
+        gateway.until(lambda: gateway.value("sluicegate_rollout_weight", deployment="v2") == 0)
+        gateway.until(lambda: not upstream.stats()["running"])
+        before = traffic.served("candidate")
+        gateway.until(lambda: sum(traffic.answers.values()) > seen + 200)
+        assert traffic.served("candidate") <= before + 24
+    assert not traffic.failures
+
+
+def test_a_dead_candidate_is_out_at_once(upstream: Upstream, postgres: Postgres) -> None:
+    """Down from the first second: rolled back within 12 of its requests, and no caller noticed."""
+    upstream.set(aliases={"v1": "answer-2@1"})
+    settings = document(upstream, postgres.url)
+    settings["deployments"][1] = deployment("v2", "http://127.0.0.1:9", "v2")
+    with (
+        Gateway(settings, arguments=["--workers", "4"]) as gateway,
+        Traffic(gateway.url, "echo", rate=60) as traffic,
+    ):
+        admin(gateway, "/echo/start", {})
+        end = wait(gateway, "rolled_back", "paused", "promoted")
+        assert end["state"] == "rolled_back", end
+        gateway.until(lambda: gateway.value("sluicegate_rollout_weight", deployment="v2") == 0)
+    assert not traffic.failures
+    assert 0 < traffic.served("fallback") <= 12
