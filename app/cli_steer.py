@@ -133,7 +133,8 @@ def _described(one: JsonObject) -> str:
     if one["state"] in {"running", "ready", "paused"}:
         seen = one.get("seen", {"answered": 0, "stable": 0, "candidate": 0})
         lines.append(
-            f"step {one['step'] + 1} held for {one['held_s']:.0f} s; the candidate answered {seen['answered']} requests;"
+            f"step {one['step'] + 1} held for {one['held_s']:.0f} s;"
+            f" the candidate answered {seen['answered']} requests;"
             f" units observed: {seen['candidate']} of the candidate, {seen['stable']} of stable"
         )
     if one["gates"]:

@@ -8,6 +8,7 @@ decides; one that is observed is always told how it ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
@@ -21,7 +22,9 @@ from app.table import Watch
 EVERY = 0.1
 """Seconds between two batches."""
 OPEN_MOST = 20_000
-"""Observed requests that have not been told to the store to their end."""
+"""Starts and ends that the store has not been told yet, those that are still to come included."""
+BATCHES_MOST = 20
+"""Batches that wait; while there are so many, the next one grows."""
 UNITS_MOST = 200_000
 """Sticky units that are remembered per weight."""
 
@@ -84,12 +87,13 @@ class Notes:
         pending = self._of(watch)
         if unit is not None and unit in pending.units:
             return False
-        if len(self._open) + self._waiting >= OPEN_MOST or len(pending.units) >= UNITS_MOST:
+        if self._waiting >= OPEN_MOST or len(pending.units) >= UNITS_MOST:
             pending.skipped += 1
             self._dropped.inc()
             return False
         if unit is not None:
             pending.units.add(unit)
+        self._waiting += 2  # its start, and room for its end
         self._open[request_id] = watch, peek, self._clock()
         pending.starts.append([request_id, None if unit is None else unit.hex(), int(candidate)])
         return True
@@ -111,30 +115,28 @@ class Notes:
     async def flush(self) -> None:
         """Write what there is. What the store does not take waits for the next time."""
         self._horizon()
-        for (model, epoch), pending in list(self._pending.items()):
-            if not pending.empty:
-                size = len(pending.starts) + len(pending.ends)
-                self._unwritten.append((model, pending.take(), size))
-                self._waiting += size
-            elif not any(watch.model == model and watch.epoch == epoch for watch, _, _ in self._open.values()):
-                self._retire(model, epoch)
-        try:
+        if len(self._unwritten) < BATCHES_MOST:
+            running = {(watch.model, watch.epoch) for watch, _, _ in self._open.values()}
+            for (model, epoch), pending in list(self._pending.items()):
+                if not pending.empty:
+                    size = len(pending.starts) + len(pending.ends)
+                    self._unwritten.append((model, pending.take(), size))
+                elif (model, epoch) not in running:
+                    self._retire(model, epoch)
+        with contextlib.suppress(StoreUnavailable):  # told by whoever needs the same database
             while self._unwritten:
                 model, body, size = self._unwritten[0]
                 await self._store.put(model, body)
                 del self._unwritten[0]
                 self._waiting -= size
-        except StoreUnavailable:
-            pass  # told by whoever needs the same database
 
     def _horizon(self) -> None:
         """Tell what has run for too long as it stands."""
         now = self._clock()
         for request_id, (watch, peek, began) in list(self._open.items()):
-            if now - began < watch.horizon:
-                break  # in the order of their starts; horizons of several rollouts differ by little
-            del self._open[request_id]
-            self._of(watch).ends.append([request_id, compact(peek())])
+            if now - began >= watch.horizon:
+                del self._open[request_id]
+                self._of(watch).ends.append([request_id, compact(peek())])
 
     def _of(self, watch: Watch) -> _Pending:
         key = watch.model, watch.epoch
