@@ -27,6 +27,8 @@ LEASE_S = 3.0
 """Seconds after which another controller takes over from one that is silent."""
 TAKEN_AT_ONCE = 500
 """Batches that are read at a time."""
+SCORES_S = 7 * 86400.0
+"""Seconds for which a score of an observed answer is waited for."""
 _UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
 
 
@@ -234,7 +236,11 @@ class RolloutStore:
             await connection.execute(old, names)
             await connection.execute(insert(UNITS), rows)
         if learned.answers:
-            await connection.execute(insert(ANSWERS), [{"model": model, **answer} for answer in learned.answers])
+            now = time.time()
+            old = delete(ANSWERS).where(ANSWERS.c.model == model, ANSWERS.c.at < now - SCORES_S)
+            await connection.execute(old)
+            rows = [{"model": model, "at": now, **answer} for answer in learned.answers]
+            await connection.execute(insert(ANSWERS), rows)
         if learned.scored:
             await connection.execute(delete(ANSWERS).where(ANSWERS.c.request_id.in_(list(learned.scored))))
 
