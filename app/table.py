@@ -306,11 +306,9 @@ def _deployment(one: config.Deployment) -> Deployment:
         name=one.name,
         provider=Provider(one.provider),
         model=one.model,
-        endpoints=tuple(_endpoint(url, proxy, http2=one.http2) for url in one.urls),
+        endpoints=tuple(endpoint_of(url, proxy, http2=one.http2) for url in one.urls),
         api_key=one.api_key,
-        headers=tuple(
-            (name, value.reveal() if isinstance(value, Secret) else value) for name, value in one.headers.items()
-        ),
+        headers=headers_of(one.headers),
         price=_price(one.price),
         timeouts=Timeouts(**one.timeouts.model_dump()),
         context_window=one.context_window,
@@ -322,7 +320,13 @@ def _deployment(one: config.Deployment) -> Deployment:
     )
 
 
-def _endpoint(url: str, proxy: str | None, *, http2: bool) -> Endpoint:
+def headers_of(settings: Mapping[str, Secret | str]) -> tuple[tuple[str, str], ...]:
+    """Configured headers with their secrets in the clear, ready to be sent."""
+    return tuple((name, value.reveal() if isinstance(value, Secret) else value) for name, value in settings.items())
+
+
+def endpoint_of(url: str, proxy: str | None = None, *, http2: bool = False) -> Endpoint:
+    """An address, taken apart."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return Endpoint(parts.scheme, host, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"), proxy, http2)

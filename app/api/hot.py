@@ -48,8 +48,10 @@ class Hot:
             error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
             await send_error(send, error, [(b"allow", b"POST"), (b"x-request-id", new_id().encode())])
             return
+        headers = scope["headers"]
         progress = Progress(new_id(), operation)
-        credentials, length, wishes = read_head(scope["headers"])
+        credentials, length, wishes = read_head(headers)
+        progress.trace = self._services.tracer.begin(progress.request_id, scope["path"], headers)
 
         async def read_body(limit: int) -> bytes:
             return await _read_body(scope, receive, length, limit)

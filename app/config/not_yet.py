@@ -13,7 +13,7 @@ from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
 LIMITS = "limits and budgets"
-TRACES = "tracing"
+CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
 SHADOWS = "shadow traffic"
@@ -34,9 +34,7 @@ class Unbuilt:
 
 NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
-    Unbuilt("telemetry.otlp_endpoint", TRACES),
-    Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
-    Unbuilt("telemetry.capture_content", TRACES, (False,)),
+    Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),

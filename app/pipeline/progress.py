@@ -11,6 +11,7 @@ from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING
 from app.pipeline.plan import Plan
+from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
@@ -45,6 +46,7 @@ class Progress:
         "durable",
         "earlier",
         "error",
+        "exposed",
         "finished",
         "first_at",
         "last_at",
@@ -65,6 +67,7 @@ class Progress:
         "shared",
         "shut_down",
         "status",
+        "trace",
         "transcript",
         "usage",
     )  # fmt: skip
@@ -84,7 +87,7 @@ class Progress:
         self.attempts = 0
         self.reached = False
         """Whether the last attempt may be billed: bytes were sent, and no refusal came back."""
-        self.seen = False
+        self.exposed = False
         """Whether any attempt may have been seen by an upstream."""
         self.bound = (0, 0)
         """Input and output tokens that the last attempt may use at most."""
@@ -102,6 +105,8 @@ class Progress:
         """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
         self.counted = 0
+        self.seen: tuple[Batch, Batch] = ([], [])
+        """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
         self.finished = False
         """Whether the answer came to its own end."""
         self.usage: Usage | None = None
@@ -110,6 +115,8 @@ class Progress:
         self.error: GatewayError | None = None
         self.detail: str | None = None
         self.status = 0
+        self.trace: Trace | None = None
+        """Its place in a trace; None where nobody asks for one."""
         self.shut_down = False
         self.first_at = 0.0
         self.last_at = 0.0
@@ -141,6 +148,7 @@ class Progress:
         """Take in what an upstream has sent."""
         if self.transcript is not None:
             self.transcript.add(batch)
+        self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens
             if event.usage is not None:

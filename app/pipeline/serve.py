@@ -19,6 +19,7 @@ from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALI
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
 from app.pipeline.settle import charged, settle
+from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State
 
@@ -41,6 +42,7 @@ class Services:
     ledger: Ledger
     recorder: Recorder
     observer: Observer
+    tracer: Tracer
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:

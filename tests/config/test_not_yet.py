@@ -47,8 +47,7 @@ def test_no_setting_has_two_entries() -> None:
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
-        ("telemetry.trace_sample", 0.5, "tracing"),
-        ("telemetry.capture_content", True, "tracing"),
+        ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),
         ("tenants[0].allow_shadow", False, "shadow traffic"),
     ],
@@ -65,7 +64,7 @@ def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: o
     ("path", "value"),
     [
         ("stores", {"database": "sqlite+aiosqlite:///sluicegate.db", "limits": "memory", "spool_fsync": "grouped"}),
-        ("telemetry", {"otlp_endpoint": None, "trace_sample": 0, "capture_content": False}),
+        ("telemetry", {"otlp_endpoint": None, "capture_content": False}),
         ("models[0].candidate", None),
         ("models[0].budgets", []),
         ("models[0].token_limit", "reject"),
@@ -83,8 +82,8 @@ def test_what_asks_for_nothing_may_be_written(path: str, value: object) -> None:
 
 def test_zero_is_not_false() -> None:
     """A value is off only as what it is."""
-    assert problems({"telemetry.trace_sample": 0}, allow_unbuilt=False) == []
-    assert problems({"telemetry.trace_sample": False}, allow_unbuilt=False) != []
+    assert problems({"telemetry.capture_content": False}, allow_unbuilt=False) == []
+    assert problems({"telemetry.capture_content": 0}, allow_unbuilt=False) != []
 
 
 def test_a_wrong_value_is_told_once() -> None:
