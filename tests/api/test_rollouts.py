@@ -18,8 +18,12 @@ def gateway(upstream_process: Upstream) -> Iterator[Gateway]:
     """One gateway with two models that may roll."""
     url = upstream_process.url
     deployments = [deployment("v1", url, "answer-2@1"), deployment("v2", url, "answer-2@2")]
-    rolled = {"stable": "v1", "candidate": "v2", "weight": 0, "rollout": ASKED}
-    models = [{"name": "echo", **rolled}, {"name": "org/other", **rolled}, {"name": "plain", "stable": "v1"}]
+    rolled: Json = {"stable": "v1", "candidate": "v2", "weight": 0, "rollout": ASKED}
+    models: list[Json] = [
+        {"name": "echo", **rolled},
+        {"name": "org/other", **rolled},
+        {"name": "plain", "stable": "v1"},
+    ]
     with Gateway(config(deployments, models)) as running:
         running.until(lambda: running.ops("/readyz").json()["checks"]["ledger"] == "ok", seconds=30)
         yield running

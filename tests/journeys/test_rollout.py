@@ -192,7 +192,7 @@ def test_the_controller_is_killed_in_every_state(upstream: Upstream, postgres: P
             gateway.until(lambda: holder(postgres.url) != victim, seconds=40)
 
         admin(gateway, "/echo/start", {})
-        expected = [("start", "running")]
+        expected, after = [("start", "running")], admin(gateway, "/echo")
         for weight in (5, 25, 100):
             gateway.until(lambda: admin(gateway, "/echo")["gates"] != [], seconds=40)
             kill()

@@ -9,17 +9,19 @@ from contextlib import aclosing
 import orjson
 
 from app.errors import GatewayError, UpstreamFailure
-from app.exchange import Batch, Endpoint, JsonObject, Operation, Outbound, Timeouts
+from app.exchange import Batch, Endpoint, JsonObject, Operation, Outbound, Result, Timeouts
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.ledger import Ledger
+from app.pipeline.observe import Observer
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.table import Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
@@ -60,15 +62,17 @@ class Reply:
         self.drained = False
         self.path: Path | None = None
 
-    async def read(self) -> bytes:
-        """The next piece, or the failure in its place."""
+    async def read(self, tap: Callable[[bytes], bool] | None = None) -> bytes:
+        """The next piece that the tap leaves, or the failure in its place."""
         assert self.path is not None
-        assert not self.closed, "read after close"
-        await self.path.tick()
-        piece = self.pieces.pop(0) if self.pieces else b""
-        if isinstance(piece, UpstreamFailure):
-            raise piece
-        return piece
+        while True:
+            assert not self.closed, "read after close"
+            await self.path.tick()
+            piece = self.pieces.pop(0) if self.pieces else b""
+            if isinstance(piece, UpstreamFailure):
+                raise piece
+            if not piece or tap is None or not tap(piece):
+                return piece
 
     async def read_all(self, limit: int) -> bytes:
         """All pieces."""
@@ -82,6 +86,37 @@ class Reply:
         """Count it."""
         self.closed += 1
         self.drained = drain
+
+
+class Outlet:
+    """The caller's socket for what needs no look; `full_at` is how many pieces fit."""
+
+    def __init__(self, full_at: int | None = None) -> None:
+        self.pieces: list[bytes] = []
+        self.full_at = full_at
+
+    @property
+    def full(self) -> bool:
+        """Whether no more fit."""
+        return len(self.pieces) == self.full_at
+
+    def relay(self, piece: bytes) -> None:
+        """Take one."""
+        self.pieces.append(piece)
+
+
+class Unheard:
+    """Notes of a gateway without rollouts: nobody tells them anything."""
+
+    def started(
+        self, watch: Watch, request_id: str, unit: float | None, peek: Callable[[], Result], *, candidate: bool
+    ) -> bool:
+        """Never called."""
+        raise AssertionError(request_id)
+
+    def ended(self, watch: Watch, request_id: str, result: Result, *, candidate: bool, observed: bool) -> None:
+        """Never called."""
+        raise AssertionError(request_id)
 
 
 class Path:
@@ -107,7 +142,7 @@ class Path:
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
-        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, tracer)
+        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, Observer(Unheard()), tracer)
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
@@ -141,6 +176,7 @@ class Path:
         *,
         credentials: tuple[bytes, ...] = (KEY,),
         batches: int | None = None,
+        outlet: Outlet | None = None,
     ) -> tuple[list[Batch], GatewayError | None, JsonObject]:
         """One request to its end: what came, the error, the line. `batches` is after how many the flow is closed."""
         usual = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
@@ -155,7 +191,7 @@ class Path:
         error: GatewayError | None = None
         progress = Progress("req_1", Operation.CHAT)
         try:
-            async with aclosing(serve(Arrival(credentials, read_body), progress, self.services)) as flow:
+            async with aclosing(serve(Arrival(credentials, read_body, outlet=outlet), progress, self.services)) as flow:
                 async for batch in flow:
                     got.append(batch)
                     if batches == len(got):
