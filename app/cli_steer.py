@@ -93,7 +93,21 @@ def set_weight(model: str, weight: float, reason: str, url: str, *, as_document:
     _act(url, model, "set-weight", {"weight": weight, "reason": reason}, as_document=as_document)
 
 
-COMMANDS: tuple[click.Command, ...] = (show, start, pause, resume, advance, promote, abort, set_weight)
+@click.command("shadow-report")
+@_model
+@click.option("--hours", type=click.FloatRange(0, 720, min_open=True), default=24.0, show_default=True)
+@_url
+@_json
+def shadow_report(model: str, hours: float, url: str, *, as_document: bool) -> None:
+    """Compare the answers of MODEL's shadow with those that callers got."""
+    found = _call(url, "GET", f"/{model}/shadow-report?hours={hours}")
+    if as_document:
+        click.echo(orjson.dumps(found).decode())
+    else:
+        click.echo("\n\n".join(map(_compared, found["pairs"])) or f"{model}: nothing was compared in {hours:g} hours")
+
+
+COMMANDS: tuple[click.Command, ...] = (show, start, pause, resume, advance, promote, abort, set_weight, shadow_report)
 
 
 def _act(url: str, model: str, action: str, body: JsonObject, *, as_document: bool) -> None:
@@ -143,6 +157,35 @@ def _described(one: JsonObject) -> str:
     if one["log"]:
         lines += ["", *map(_logged, reversed(one["log"]))]
     return "\n".join(lines)
+
+
+def _compared(pair: JsonObject) -> str:
+    head = (
+        f"{pair['shadow']} beside {pair['primary']}: {pair['comparisons']} comparisons,"
+        f" both answered {pair['both_answered']}"
+    )
+    lines = [head]
+    for name, words in (("seconds", "seconds, median"), ("first_seconds", "first token, median")):
+        lines.append(f"  {words:<22} {_median(pair[f'primary_{name}'])} → {_median(pair[f'shadow_{name}'])}")
+    for name, words in (("ok", "answered"), ("tokens", "output tokens, mean"), ("usd", "US dollars in all")):
+        lines.append(f"  {words:<22} {_number(pair[f'primary_{name}'])} → {_number(pair[f'shadow_{name}'])}")
+    for name, words in (("refused", "refused"), ("harm", "harmful"), ("format_ok", "in the format asked")):
+        found = pair[name]
+        lines.append(
+            f"  {words:<22} only primary {found['only_primary']}, only shadow {found['only_shadow']}"
+            f" of {found['compared']}"
+        )
+    lines.append(f"  {'same tools called':<22} {pair['tools']['same']} of {pair['tools']['compared']}")
+    lines.append(f"  {'likeness, median':<22} {_median(pair['similarity'])}")
+    return "\n".join(lines)
+
+
+def _median(spread: JsonObject | None) -> str:
+    return "-" if spread is None else _number(spread["p50"])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _gate(gate: JsonObject) -> str:

@@ -164,6 +164,8 @@ class Principal:
     key: str
     models: frozenset[str] | None = None
     pin: bool = False
+    shadow: bool = True
+    """Whether its requests may be copied."""
 
 
 class Call(NamedTuple):

@@ -27,6 +27,7 @@ from app.api.hot import Hot
 from app.api.ops import Operators, config_admin, metrics
 from app.api.rollouts import rollout_admin
 from app.api.server import Bounds, Protocol
+from app.api.shadows import shadow_report
 from app.api.usage import own_usage, usage_admin
 from app.books import Books
 from app.cells import Cells, Files, Series
@@ -39,8 +40,9 @@ from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.mirror import Mirror
 from app.pipeline.record import Recorder
-from app.pipeline.retries import RetryBudgets
+from app.pipeline.retries import NoRetries, RetryBudgets
 from app.pipeline.serve import Services
 from app.pipeline.spans import Tracer
 from app.process import watch_process
@@ -50,8 +52,11 @@ from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
+from app.shadows import Shadows
+from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
+from app.stores.memory import MemoryStore
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
@@ -161,9 +166,11 @@ class Process:
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
         recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        self._shadows = self._make_shadows(attempts, config.server.workers)
         self._services = Services(
-            self._state, self._admission, caller, self._books.ledger, recorder, self._steering.observer, tracer
-        )
+            self._state, self._admission, caller, self._books.ledger, recorder, self._steering.observer,
+            Mirror(self._shadows), tracer,
+        )  # fmt: skip
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -182,6 +189,7 @@ class Process:
         self._books.start(self._tasks)
         self._tasks.spawn("keys", self._keys.watch())
         self._steering.start(self._tasks)
+        self._tasks.spawn("shadow-comparisons", self._comparisons.run())
         if self._collector is not None:
             self._tasks.spawn("spans", self._collector.run())
         self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
@@ -196,6 +204,8 @@ class Process:
         finally:
             await self._cut()
             await self._tasks.aclose()
+            await self._shadows.aclose()
+            await self._comparisons.flush()
             await self._steering.aclose()
             await self._books.aclose()
             if self._collector is not None:
@@ -258,6 +268,15 @@ class Process:
         )
         return Collector(self._transport, url, tables.headers_of(config.telemetry.otlp_headers), who, counts)
 
+    def _make_shadows(self, attempts: Attempts, workers: int) -> Shadows:
+        dropped = self._telemetry.counter(DROPPED, "shadow_rows")
+        self._comparisons = Comparisons(self._books.database, dropped)
+        caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
+        return Shadows(
+            self._state, self._admission, caller, self._books.ledger, MemoryStore(), self._comparisons,
+            self._telemetry, (self._launch.worker, workers),
+        )  # fmt: skip
+
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
         Protocol.bounds = _bounds(config)
         operators = Operators(self._state)
@@ -272,6 +291,7 @@ class Process:
         ops.include_router(metrics(self._read_cells, operators.viewer if open_to_strangers else None))
         ops.include_router(config_admin(operators, lambda: redacted(self._reloader.config), self.reload))
         ops.include_router(directory_admin(operators, self._directory, self._keys.refresh))
+        ops.include_router(shadow_report(operators, self._state, self._comparisons))
         ops.include_router(rollout_admin(operators, self._steering.rollouts, self._steering.rollouts))
         ops.include_router(usage_admin(operators, self._books.rows))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]

@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 from app import config
 from app.config import Config, Secret
 from app.exchange import Arm, Endpoint, Operation, Principal, Provider, Timeouts
+from app.metering import Allowances
 from app.prices import Prices
+from app.scopes import shadow_budgets
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""
@@ -112,6 +114,18 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A deployment that gets copies of a model's requests: `sample` is their share, `allowances` what they may cost."""
+
+    model: str
+    deployment: Deployment
+    sample: float
+    max_concurrent: int
+    operations: frozenset[Operation]
+    allowances: Allowances
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A public name, the deployment that serves it, and those to try when it fails, in order.
 
@@ -125,6 +139,7 @@ class Model:
     choices: Choices
     split: Split | None
     rolled: bool
+    shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
 
 
@@ -214,7 +229,8 @@ def _holder(ring: _Ring[_T], secret: bytes | None) -> _T | None:
 
 
 def _principal(tenant: config.Tenant, key: config.Key) -> Principal:
-    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None, key.pin)
+    models = frozenset(key.models) if key.models is not None else None
+    return Principal(tenant.name, key.name, models, key.pin, tenant.allow_shadow)
 
 
 def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
@@ -247,7 +263,22 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
         choices=_choices(Arm.STABLE, stable, fallbacks),
         split=split,
         rolled=one.rollout is not None,
+        shadow=_shadow(one, deployments),
         pins=MappingProxyType(pins),
+    )
+
+
+def _shadow(one: config.Model, deployments: Mapping[str, Deployment]) -> Shadow | None:
+    if one.shadow is None:
+        return None
+    to = deployments[one.shadow.to]
+    return Shadow(
+        model=one.name,
+        deployment=to,
+        sample=one.shadow.sample,
+        max_concurrent=one.shadow.max_concurrent,
+        operations=_SPOKEN.get(to.provider, _EVERY_OPERATION),
+        allowances=Allowances(shadow_budgets(one)),
     )
 
 

@@ -153,6 +153,44 @@ ROLLOUT_EVIDENCE = Metric(
     "Evidence that the candidate is worse, by gate; it alarms at 1 / (the gate's part of alpha). Shown by the process that acts.",
     ("model", "gate"),
 )
+SHADOW_COPIES = Metric(
+    "sluicegate_shadow_copies_total",
+    Kind.COUNTER,
+    "Requests drawn for a copy, by what became of it: an outcome, or why it was dropped (busy, load, budget, unwanted).",
+    ("model", "deployment", "result"),
+)
+SHADOW_IN_FLIGHT = Metric(
+    "sluicegate_shadow_in_flight",
+    Kind.GAUGE,
+    "Places for copies that are taken; adds up over workers.",
+    ("model", "deployment"),
+)
+SHADOW_COST = Metric(
+    "sluicegate_shadow_cost_usd_total",
+    Kind.COUNTER,
+    "US dollars that copies have cost; no other metric counts them.",
+    ("model", "deployment"),
+)
+SHADOW_SECONDS = Metric(
+    "sluicegate_shadow_duration_seconds",
+    Kind.HISTOGRAM,
+    "How long the answers that were compared took, by side: primary or shadow.",
+    ("model", "deployment", "side"),
+    _DURATION,
+)
+SHADOW_FLIPS = Metric(
+    "sluicegate_shadow_flips_total",
+    Kind.COUNTER,
+    "Comparisons in which the shadow differs: status, refusal, harm, format, tools.",
+    ("model", "deployment", "what"),
+)
+SHADOW_SIMILARITY = Metric(
+    "sluicegate_shadow_similarity",
+    Kind.HISTOGRAM,
+    "How much the shadow's text shares with the primary's, 0 to 1.",
+    ("model", "deployment"),
+    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
 FEEDBACK_SCORE = Metric(
     "sluicegate_feedback_score",
     Kind.HISTOGRAM,
@@ -288,6 +326,7 @@ METRICS = (
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
     SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
+    SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 

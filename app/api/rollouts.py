@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.ops import Operators, guarded
 from app.api.schemas import ERRORS
 from app.config import ConfigError, describe
-from app.errors import INVALID_REQUEST, OVERLOADED, GatewayError
+from app.errors import INVALID_REQUEST, METHOD_NOT_ALLOWED, OVERLOADED, GatewayError
 from app.exchange import JsonObject
 from app.stores.notes import StoreUnavailable
 
@@ -93,6 +93,8 @@ def rollout_admin(operators: Operators, views: Views, acts: Acts) -> APIRouter:
 
     @router.get("/{model:path}", summary="Show a rollout: where it is, its evidence, its log")
     async def show(model: str, limit: Limit = 100) -> dict[str, Any]:
+        if model.rpartition("/")[2] in {*_ACTIONS, "start", "set-weight"}:
+            raise GatewayError(METHOD_NOT_ALLOWED, "Use POST for what changes a rollout.")
         async with answering():
             return await views.show(model, limit)
 

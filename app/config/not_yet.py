@@ -16,7 +16,6 @@ LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
-SHADOWS = "shadow traffic"
 GUARDS = "content safety"
 
 
@@ -36,7 +35,6 @@ NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
-    Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("models[].budgets", LIMITS),
@@ -47,7 +45,6 @@ NOT_YET = (
     Unbuilt("tenants[].on_over_budget", LIMITS, ("reject",)),
     Unbuilt("tenants[].clamp_floor", LIMITS, (64,)),
     Unbuilt("tenants[].on_store_failure", LIMITS, ("closed",)),
-    Unbuilt("tenants[].allow_shadow", SHADOWS, (True,)),
     Unbuilt("budgets", LIMITS),
 )
 

@@ -40,6 +40,7 @@ class Progress:
         "bound",
         "call",
         "charge",
+        "copied",
         "counted",
         "deployment",
         "detail",
@@ -80,8 +81,8 @@ class Progress:
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
         self.plan: Plan | None = None
-        self.observed = False
-        """Whether a rollout counts this request among its observations."""
+        self.observed = self.copied = False
+        """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
         self.transcript: Transcript | None = None
         """What the answer says; kept only where a rollout or a shadow asks."""
         self.attempts = 0

@@ -14,6 +14,7 @@ from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
 from app.pipeline.ledger import Ledger
+from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
@@ -46,6 +47,7 @@ class Services:
     ledger: Ledger
     recorder: Recorder
     observer: Observer
+    mirror: Mirror
     tracer: Tracer
 
 
@@ -72,6 +74,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
             progress.mark(ADMIT)
             # From here on what becomes of the request is the arm's doing.
             services.observer.begin(progress, plan)
+            services.mirror.begin(progress, plan)
             outlet = arrival.outlet if progress.transcript is None else None
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
@@ -93,14 +96,16 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
         # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
-        _settle(progress)
+        charge(progress)
         progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
         services.observer.end(progress)
+        services.mirror.end(progress)
 
 
-def _settle(progress: Progress) -> None:
+def charge(progress: Progress) -> None:
+    """What a request that has ended is charged, whatever became of it."""
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return

@@ -203,3 +203,27 @@ FEEDBACK = Table(
     Index("feedback_model", "model", "number"),
 )
 """What callers said of answers: the last word on each request."""
+
+SHADOWS = Table(
+    "shadow_comparisons",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("request_id", String(NAME), nullable=False),
+    Column("at", Float(53), nullable=False),
+    *_names("model", "primary_deployment", "primary_arm", "shadow_deployment", "primary_outcome", "shadow_outcome"),
+    Column("primary_seconds", Float(53), nullable=False),
+    Column("shadow_seconds", Float(53), nullable=False),
+    Column("primary_first_seconds", Float(53)),
+    Column("shadow_first_seconds", Float(53)),
+    *_numbers("primary_tokens", "shadow_tokens", "primary_nano", "shadow_nano", "primary_length", "shadow_length"),
+    Column("primary_refused", Boolean, nullable=False),
+    Column("shadow_refused", Boolean, nullable=False),
+    Column("primary_harm", Boolean),
+    Column("shadow_harm", Boolean),
+    Column("primary_format_ok", Boolean),
+    Column("shadow_format_ok", Boolean),
+    Column("same_tools", Boolean),
+    Column("similarity", Float(53)),
+    Index("shadow_comparisons_model", "model", "at"),
+)
+"""Answers of a shadow beside those that callers got. No text of anybody."""

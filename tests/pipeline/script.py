@@ -15,13 +15,14 @@ from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.ledger import Ledger
+from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
-from app.table import Watch
+from app.table import Shadow, Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
@@ -119,6 +120,22 @@ class Unheard:
         raise AssertionError(request_id)
 
 
+class Unsent:
+    """Copies of a gateway without shadows: nobody asks for any."""
+
+    def room(self, shadow: Shadow) -> bool:
+        """Never called."""
+        raise AssertionError(shadow)
+
+    def leave(self, shadow: Shadow) -> None:
+        """Never called."""
+        raise AssertionError(shadow)
+
+    def send(self, shadow: Shadow, progress: Progress) -> None:
+        """Never called."""
+        raise AssertionError(shadow)
+
+
 class Path:
     """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
 
@@ -142,7 +159,8 @@ class Path:
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
-        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, Observer(Unheard()), tracer)
+        observer, mirror = Observer(Unheard()), Mirror(Unsent())
+        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, observer, mirror, tracer)
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
