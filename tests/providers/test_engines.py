@@ -95,7 +95,63 @@ class Watch:
         parts = self.running, self.endpoints, transport, self.telemetry, loop.time
         self.tasks = [asyncio.create_task(one.run()) for one in (Engines(*parts), Prober(*parts))]
 
-    def test_readiness_and_metrics_of_a_gateway(upstream: Upstream) -> None:
+    def told(self, metric: object, place: str = "0") -> float | None:
+        """A series' value."""
+        found = self.telemetry.read(metric).get(("one", place))  # type: ignore[arg-type]  # a metric
+        return None if found is None else found[0]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for it. Raises AssertionError when it does not come."""
+        end = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < end, self.telemetry.cells.read()
+            await asyncio.sleep(0.01)
+
+
+@pytest_asyncio.fixture
+async def watching(transport: HttpTransport, upstream: Upstream) -> AsyncIterator[Watch]:
+    """The first deployment's only engine is watched."""
+    watch = Watch(transport, table({"deployments[0].base_url": f"{upstream.url}/v1"}))
+    yield watch
+    for task in watch.tasks:
+        task.cancel()
+    await asyncio.gather(*watch.tasks, return_exceptions=True)
+
+
+async def test_an_engine_is_told_of(watching: Watch, upstream: Upstream) -> None:
+    """Gauges as they stand there; counters grow by what was made since."""
+    await watching.until(lambda: watching.told(ENGINE_UP) == 1)
+    upstream.set(kv_cache=0.875)
+    await watching.until(lambda: watching.told(ENGINE_KV_CACHE) == 0.875)
+    assert watching.told(ENGINE_OUTPUT_TOKENS) == 0
+
+
+async def test_an_engine_that_does_not_answer_has_no_figures(watching: Watch, upstream: Upstream) -> None:
+    """Neither the last ones nor zeros; it is told as not up."""
+    await watching.until(lambda: watching.told(ENGINE_UP) == 1)
+    watching.running.table = table({"deployments[0].base_url": "http://127.0.0.1:9/v1"})
+    await watching.until(lambda: watching.told(ENGINE_UP) == 0)
+    running = watching.told(ENGINE_RUNNING)
+    assert running != running  # noqa: PLR0124 - NaN
+    watching.running.table = table({"deployments[0].metrics": None})
+    await watching.until(lambda: watching.told(ENGINE_UP) not in {0, 1})
+
+
+async def test_an_engine_that_sleeps_leaves_and_comes_back(watching: Watch, upstream: Upstream) -> None:
+    """Its health path answers 200 all the time."""
+    deployment = watching.running.table.deployments["one"]
+    await watching.until(lambda: watching.told(ENGINE_ASLEEP) == 0)
+    upstream.set(asleep=True)
+    await watching.until(lambda: not watching.endpoints.may_serve(deployment))
+    assert describe(deployment, watching.endpoints) == "1 of 1 endpoints down, 1 asleep"
+    await asyncio.sleep(0.2)
+    assert not watching.endpoints.may_serve(deployment)
+    upstream.set(asleep=False)
+    await watching.until(lambda: watching.endpoints.may_serve(deployment))
+    assert describe(deployment, watching.endpoints) == "ok"
+
+
+def test_readiness_and_metrics_of_a_gateway(upstream: Upstream) -> None:
     """Two workers tell what the engine says once, not twice; a gateway whose only engine sleeps is not ready."""
     upstream.set(kv_cache=0.5)
     document = one_each(
@@ -112,6 +168,6 @@ class Watch:
         assert gateway.ops("/readyz").status_code == 200
         upstream.set(asleep=True)
         # The workers learn of it one after the other: the status and its reason are of one answer.
-        gateway.until(lambda: (said := gateway.ops("/readyz")).status_code == 503 and "1 asleep" in said.text, seconds=30)
+        gateway.until(lambda: (at := gateway.ops("/readyz")).status_code == 503 and "1 asleep" in at.text, seconds=30)
         upstream.set(asleep=False)
         gateway.until(lambda: gateway.ops("/readyz").status_code == 200, seconds=30)
