@@ -14,7 +14,6 @@ from app.config.raw import Document
 
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
-PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
 GUARDS = "content safety"
 
@@ -34,7 +33,6 @@ class Unbuilt:
 NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("models[].budgets", LIMITS),
