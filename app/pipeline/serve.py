@@ -51,6 +51,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
+    checked = None
     try:
         # First, so that a stranger's body is never read.
         progress.principal = authenticate(table, arrival.credentials)
@@ -66,7 +67,6 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
-            checked = None
             guard = table.models[call.model].guard
             if guard is not None:
                 # Before anything is reserved or sent: a prompt that is blocked costs nothing.
@@ -95,6 +95,8 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.cut(cancellation)
         raise
     finally:
+        if checked is not None:
+            checked.close()
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
         # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
