@@ -243,7 +243,7 @@ class Raced:
         self._arrived.append(self._answer.first)
         self.first = await self.more()
 
-    async def more(self) -> Batch:
+    async def more(self, outlet: Any = None) -> Batch:  # noqa: ARG002 - as above
         """The next events that may be seen; empty at the end. Raises `GatewayError` when the stream breaks."""
         watch, progress = self._watch, self._progress
         while not watch.cut:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from app import config
+from app.exchange import JsonObject
+from app.pipeline.report import Report
 from app.safety.actions import Actions
 from app.safety.detector import Detector
+from app.safety.moderation import moderate
 from app.safety.policy import GuardPolicy
 from app.safety.stage import Stage
 from app.safety.terms import Lexicon, parse
@@ -53,6 +56,12 @@ class Guards:
         if compiled is None or compiled.settings is not settings:  # of a table that was made without `prepare`
             compiled = self._current[id(settings)] = Compiled(settings, self._members)
         return compiled.exempt.get(tenant, compiled.default)
+
+    async def moderate(
+        self, settings: config.Guard, tenant: str, texts: Sequence[str], report: Report
+    ) -> list[JsonObject]:
+        """Judge texts as this guard judges prompts; as completions where it looks at no prompts."""
+        return await moderate(self.of(settings, tenant).judge, texts, report)
 
 
 def _policy(

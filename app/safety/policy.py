@@ -16,7 +16,6 @@ from app.safety.ensemble import Ensemble
 from app.safety.located import Located, apply, locate
 from app.safety.prompts import Slot, TokenIds, slots
 from app.safety.stage import Stage
-from app.safety.terms import Match
 from app.safety.vault import Vault
 from app.safety.window import counted
 
@@ -67,6 +66,14 @@ class GuardPolicy:
         self._prompt = prompt
         self._completion = completion
         self._restore = restore
+
+    @property
+    def judge(self) -> Stage:
+        """The stage that judges texts for whoever asks."""
+        stage = self._prompt or self._completion
+        if stage is None:
+            raise AssertionError("a guard looks at something")
+        return stage
 
     async def prompt(self, call: Call, report: Report) -> CheckedPrompt:
         """Look at everything that a model will read. Redacts in place: the request's body is nobody else's.
