@@ -281,7 +281,8 @@ class Raced:
 
     async def _read(self) -> None:
         try:
-            self._arrived.append(await self._answer.more())
+            batch = await self._answer.more()
+            self._arrived.append(batch)  # only now: the list may be another one by then
         except GatewayError as error:
             self._failure = error
 
