@@ -116,7 +116,7 @@ class Recorder:
     def _exemplify(self, progress: Progress, trace: Trace) -> None:
         """The request's trace is kept: let the histograms that counted it point there."""
         call, deployment, arm = progress.call, progress.deployment, progress.arm
-        if call is None or deployment is None or arm is None or not progress.reached:
+        if call is None or deployment is None or arm is None or progress.charge is NOTHING:
             return
         remember = self._telemetry.exemplify
         labels = (call.model, deployment.name, arm)

@@ -127,7 +127,7 @@ def test_the_whole_request_is_timed() -> None:
     progress = served()
     progress.began -= 2.0
     book.record(progress)
-    book.record(served(reached=False))
+    book.record(served(reached=False, charge=NOTHING))
     count, seconds = book.telemetry.observed(REQUEST_DURATION)
     assert count == 1
     assert 2.0 <= seconds < 60.0
