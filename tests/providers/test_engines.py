@@ -154,7 +154,14 @@ async def test_an_engine_that_sleeps_leaves_and_comes_back(watching: Watch, upst
 def test_readiness_and_metrics_of_a_gateway(upstream: Upstream) -> None:
     """Two workers tell what the engine says once, not twice; a gateway whose only engine sleeps is not ready."""
     upstream.set(kv_cache=0.5)
-    document = one_each(upstream.url, ["echo"], provider="vllm", health="/health", sections={"server": {"workers": 2}})
+    document = one_each(
+        upstream.url,
+        ["echo"],
+        provider="vllm",
+        health="/health",
+        metrics="/metrics",
+        sections={"server": {"workers": 2}},
+    )
     with Gateway(document) as gateway:
         gateway.until(lambda: gateway.value("sluicegate_vllm_up", deployment="to-echo", endpoint="0") == 1)
         assert gateway.value("sluicegate_vllm_kv_cache_usage_ratio") == 0.5
