@@ -1,10 +1,10 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak peers lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-dashboards dashboards test-vllm demo-vllm bench soak peers lock clean
 export PYTHON
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
 	@sh scripts/setup.sh
@@ -32,6 +32,12 @@ docs: setup ## write the tables of docs/ anew from the declarations in the code
 
 test-slow: setup ## the tests that take minutes
 	@.venv/bin/pytest -m slow
+
+test-dashboards: setup ## boards, rules and alerts on a live gateway with a real Prometheus (Debian: prometheus, prometheus-alertmanager)
+	@.venv/bin/pytest -m prometheus $(ARGS)
+
+dashboards: setup ## write grafana/dashboards/*.json anew from the code beside them
+	@.venv/bin/python -m grafana.generate
 
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh

@@ -11,7 +11,7 @@ SPENT = Row(
     "Spent",
     (
         Panel(
-            "Cost per hour", "At the present rate, over what is chosen above.",
+            "Cost per hour", "At the present rate, over what is chosen above. Far from usual: by tenant and by model below say whose it is.",
             "currencyUSD", (Query(f"sum(rate({_COST}[$__rate_interval])) * 3600", "cost"),), "stat", 6, 5,
         ),
         Panel(
@@ -37,7 +37,7 @@ SPENT = Row(
             width=12, stacked=True,
         ),
         Panel(
-            "Cost per hour by model and deployment", "On what it is spent.",
+            "Cost per hour by model and deployment", "On what it is spent. A fallback or candidate that grows dearer than stable shows here first.",
             "currencyUSD",
             (Query(f"sum by (model, deployment, arm) (rate({_COST}[$__rate_interval])) * 3600", "{{model}} {{deployment}} {{arm}}"),),
             width=12, stacked=True,
@@ -64,7 +64,7 @@ BUDGETS = Row(
             "Used share", "Used and reserved, of what each budget allows in its window. At 80 % an alert warns, at 95 % it"
             " asks to act: raise the budget, or tell the tenant.",
             "percentunit",
-            (Query('max by (scope, window, unit) ((sluicegate_budget_used + sluicegate_budget_reserved) / (sluicegate_budget_limit > 0))', "{{scope}} {{window}} {{unit}}"),),
+            (Query("max by (scope, window, unit) ((sluicegate_budget_used + sluicegate_budget_reserved) / (sluicegate_budget_limit > 0))", "{{scope}} {{window}} {{unit}}"),),
             "bars", 12, bad=0.8, most=1,
         ),
         Panel(

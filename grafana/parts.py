@@ -5,6 +5,8 @@ A board is data: rows of panels, each with queries and with a description that s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
 from typing import Literal, NamedTuple
 
 from grafana_foundation_sdk.builders import bargauge, common, stat, table, timeseries
@@ -109,14 +111,17 @@ def build(board: Board) -> models.Dashboard:
     for variable in board.variables:
         made = made.with_variable(_variable(variable))
     y = 0
+    ids = count(1)
     for row in board.rows:
-        made = made.with_row(dashboards.Row(row.title).grid_pos(models.GridPos(h=1, w=SCREEN, x=0, y=y)))
+        place = models.GridPos(h=1, w=SCREEN, x=0, y=y)
+        made = made.with_row(dashboards.Row(row.title).id(next(ids)).grid_pos(place))
         y += 1
         x = tallest = 0
         for panel in row.panels:
             if x + panel.width > SCREEN:
                 x, y, tallest = 0, y + tallest, 0
-            made = made.with_panel(_panel(panel).grid_pos(models.GridPos(h=panel.height, w=panel.width, x=x, y=y)))
+            place = models.GridPos(h=panel.height, w=panel.width, x=x, y=y)
+            made = made.with_panel(_panel(panel).id(next(ids)).grid_pos(place))
             x, tallest = x + panel.width, max(tallest, panel.height)
         y += tallest
     return made.build()
@@ -149,10 +154,8 @@ def _panel(panel: Panel) -> Builder:
     made = made.thresholds(_thresholds(panel.bad))
     for number, query in enumerate(panel.queries):
         target = prometheus_queries.Dataquery().expr(query.expr).legend_format(query.legend).ref_id("ABCDEFGH"[number])
-        if panel.kind == "graph":
-            target = target.range().exemplar(panel.exemplars)
-        else:
-            target = target.instant()
+        over_time = panel.kind == "graph"
+        target = target.range().exemplar(panel.exemplars) if over_time else target.instant()
         if panel.kind == "table":
             target = target.format(PromQueryFormat.TABLE)
         made = made.with_target(target)
@@ -190,4 +193,4 @@ def _table(_: Panel) -> table.Panel:
     return table.Panel()
 
 
-_KINDS = {"graph": _graph, "stat": _stat, "bars": _bars, "table": _table}
+_KINDS: dict[str, Callable[[Panel], Builder]] = {"graph": _graph, "stat": _stat, "bars": _bars, "table": _table}

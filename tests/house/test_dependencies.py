@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.house.tree import python_files, syntax, text
 
 PROJECT = tomllib.loads(text(Path("pyproject.toml")))
-OURS = {"app", "loadtests", "scripts", "tests"}
+OURS = {"app", "grafana", "loadtests", "scripts", "tests"}
 PART_OF = {
     "annotated-types": "pydantic",
     "h2": "httpx2",
