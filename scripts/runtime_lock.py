@@ -1,4 +1,4 @@
-"""What of requirements.lock the gateway needs to run: `python scripts/runtime_lock.py requirements.lock > runtime.lock`.
+"""What of requirements.lock the gateway needs to run: `python scripts/runtime_lock.py requirements.lock`.
 
 uv notes beside each package on whose behalf it is there; those that only the dev group asks for are left out. Used by
 the Dockerfile; needs nothing but Python.

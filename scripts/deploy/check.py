@@ -1,6 +1,6 @@
 """Static checks of everything under deploy/, in an environment of their own: `make check-deploy`.
 
-Compose file, Dockerfile, chart (linted, rendered in three shapes, validated against Kubernetes' own schemas, searched by
+Compose file, Dockerfile, chart (linted, rendered in three shapes, validated against Kubernetes' own schemas and by
 checkov), the gateway's configurations in them. Then the same with a fault planted in each: a check that finds nothing
 is no check.
 """
@@ -130,7 +130,12 @@ PLANTED = (
     ("Dockerfile", "Dockerfile", "USER 10001\nEXPOSE 8080", "USER root\nEXPOSE 8080"),
     ("Dockerfile", "Dockerfile", "WORKDIR /var/lib/sluicegate", "RUN cd /var/lib/sluicegate"),
     ("chart", "deploy/helm/sluicegate/templates/statefulset.yaml", "podManagementPolicy", "podManagmentPolicy"),
-    ("chart", "deploy/helm/sluicegate/templates/statefulset.yaml", "allowPrivilegeEscalation: false", "privileged: true"),
+    (
+        "chart",
+        "deploy/helm/sluicegate/templates/statefulset.yaml",
+        "allowPrivilegeEscalation: false",
+        "privileged: true",
+    ),
     ("chart", "deploy/helm/sluicegate/templates/services.yaml", "{{- include", "{{- includ"),
     ("configurations", "deploy/compose/gateway.yaml", "stable: fake-v1", "stable: fake-v9"),
 )
