@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-dashboards dashboards test-vllm demo-vllm bench soak peers lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm demo-vllm bench soak peers lock clean
 export PYTHON
 
 help: ## this list
@@ -36,6 +36,10 @@ test-slow: setup ## the tests that take minutes
 test-dashboards: setup ## boards, rules and alerts on a live gateway with a real Prometheus (Debian: prometheus, prometheus-alertmanager)
 	@.venv/bin/pytest -m prometheus $(ARGS)
 
+check-deploy: setup ## compose file, Dockerfile and Helm chart, statically, in an environment of their own (630 MB the first time)
+	@sh scripts/deploy/setup.sh
+	@.deploy/bin/python scripts/deploy/check.py
+
 dashboards: setup ## write grafana/dashboards/*.json anew from the code beside them
 	@.venv/bin/python -m grafana.generate
 
@@ -61,4 +65,4 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    pyproject.toml -o requirements.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -45,7 +45,6 @@ def test_no_setting_has_two_entries() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "capability"),
     [
-        ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("telemetry.capture_content", True, "the redactor of traced content"),

@@ -25,6 +25,7 @@ PART_OF = {
 """Packages that another one is made of and bounds: declaring them too would only let the versions drift apart."""
 
 NAMESPACES = {
+    "google.genai": "google-genai",
     "opentelemetry.proto": "opentelemetry-proto",
     "opentelemetry.semconv": "opentelemetry-semantic-conventions",
 }
@@ -57,7 +58,7 @@ def imported(*folders: str) -> set[str]:
     modules = {
         next((start for start in NAMESPACES if name.startswith(start)), name.partition(".")[0])
         for path in python_files(*folders)
-        if path.parts[:2] != ("scripts", "vllm")  # run in vLLM's own environment
+        if path.parts[:2] not in {("scripts", "vllm"), ("scripts", "deploy")}  # run in environments of their own
         for node in ast.walk(syntax(path))
         for name in _modules(node)
     }
