@@ -54,17 +54,18 @@ from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
 from app.safety.guards import Guards
-from app.shadows import Shadows
+from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
-from app.stores.memory import MemoryStore
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
 
 _log = logging.getLogger("sluicegate")
 _CUT_WITHIN = 1.0
+_YIELD = 0.0005
+"""Seconds after which a thread that writes the log or the ledger makes way for the event loop; Python's own is 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 10, 5)
+        sys.setswitchinterval(_YIELD)
         self._announce()
         try:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
@@ -277,7 +279,7 @@ class Process:
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         return Shadows(
-            self._state, self._admission, caller, self._books.ledger, MemoryStore(), self._comparisons,
+            self._state, self._admission, caller, self._books.ledger, LocalPurse(self._books.rows), self._comparisons,
             self._telemetry, (self._launch.worker, workers),
         )  # fmt: skip
 
