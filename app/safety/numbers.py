@@ -1,0 +1,213 @@
+"""Runs of digits: which stretches of them are a card, a phone, or somebody's number in a register.
+
+A *group* is a maximal stretch of digits, a *run* is groups with at most two separators between them. Every stretch of
+whole groups with 8 to 19 digits is looked at, so a card is found behind a house number too. What it is depends on the
+stretch alone, but for weak checksums, which need a word in front of them that says what is meant.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final, NamedTuple
+
+from stdnum import luhn
+from stdnum.br import cpf
+from stdnum.de import idnr
+from stdnum.fr import nir
+from stdnum.jp import in_ as my_number
+from stdnum.pt import nif
+from stdnum.us import ssn
+
+FEWEST_DIGITS: Final = 8
+MOST_DIGITS: Final = 19
+BETWEEN: Final = " .-/()"
+MOST_BETWEEN: Final = 2
+CONTEXT: Final = 48
+"""Characters in front of a number in which the word that says what it is may stand."""
+_BEFORE: Final = "+("
+_DIGITS: Final = frozenset("0123456789")
+
+
+class Stretch(NamedTuple):
+    """Some groups of a run. `between` is what stands between them, `plus` whether a + is in front."""
+
+    digits: str
+    sizes: tuple[int, ...]
+    between: tuple[str, ...]
+    plus: bool
+    context: str
+
+
+def groups(text: str) -> list[tuple[int, int]]:
+    """The maximal stretches of ASCII digits, by one look at every character that is none."""
+    found: list[tuple[int, int]] = []
+    start = -1
+    for place, char in enumerate(text):
+        if char in _DIGITS:
+            if start < 0:
+                start = place
+        elif start >= 0:
+            found.append((start, place))
+            start = -1
+    if start >= 0:
+        found.append((start, len(text)))
+    return found
+
+
+def find(text: str, before: str, *, final: bool) -> list[tuple[int, int, str]]:
+    """Every stretch that means something, as start, end and label. `before` is what stands in front of the text.
+
+    Without `final`, a group at the very end may go on, and is not looked at.
+    """
+    all_groups = groups(text)
+    if all_groups and all_groups[0][0] == 0 and before and before[-1] in _DIGITS:
+        del all_groups[0]  # the rest of a group that is too long to be anything
+    if all_groups and not final and all_groups[-1][1] == len(text):
+        del all_groups[-1]
+    found: list[tuple[int, int, str]] = []
+    for first, (start, _) in enumerate(all_groups):
+        count = 0
+        for last in range(first, len(all_groups)):
+            begin, end = all_groups[last]
+            if last > first and not _joined(text[all_groups[last - 1][1] : begin]):
+                break
+            count += end - begin
+            if count > MOST_DIGITS:
+                break
+            if count >= FEWEST_DIGITS:
+                label = _label(_stretch(text, all_groups[first : last + 1], before))
+                if label is not None:
+                    found.append((_with_prefix(text, start), end, label))
+    return found
+
+
+def hold(text: str, before: str) -> int:
+    """Where the longest tail begins that may still become a number; the text's end where none does."""
+    place = start = len(text)
+    count = gap = 0
+    while place:
+        char = text[place - 1]
+        if char in _DIGITS:
+            count += 1
+            gap = 0
+            if count > MOST_DIGITS:
+                break
+            if (text[place - 2] if place > 1 else before[-1:]) not in _DIGITS:
+                start = place - 1
+        elif char in BETWEEN and gap < MOST_BETWEEN:
+            gap += 1
+        else:
+            break
+        place -= 1
+    return _with_prefix(text, start)
+
+
+def _with_prefix(text: str, start: int) -> int:
+    """The start with the + and the bracket in front of it."""
+    least = max(0, start - 2)
+    while start > least and text[start - 1] in _BEFORE:
+        start -= 1
+    return start
+
+
+def _joined(between: str) -> bool:
+    return len(between) <= MOST_BETWEEN and all(char in BETWEEN for char in between)
+
+
+def _stretch(text: str, held: list[tuple[int, int]], before: str) -> Stretch:
+    start = held[0][0]
+    context = text[max(0, start - CONTEXT) : start]
+    if start < CONTEXT:
+        context = before[start - CONTEXT :] + context
+    return Stretch(
+        digits="".join([text[begin:end] for begin, end in held]),
+        sizes=tuple([end - begin for begin, end in held]),
+        between=tuple([text[held[i][1] : held[i + 1][0]] for i in range(len(held) - 1)]),
+        plus=start > 0 and "+" in text[max(0, start - 2) : start],
+        context=context.lower(),
+    )
+
+
+def _label(one: Stretch) -> str | None:
+    if _is_card(one):
+        return "CARD"
+    if _is_registered(one):
+        return "NATIONAL_ID"
+    return "PHONE" if _is_phone(one) else None
+
+
+def _is_card(one: Stretch) -> bool:
+    """The digits of a card network, one kind of separator, and Luhn's check digit."""
+    return (
+        13 <= len(one.digits) <= 19
+        and one.digits[0] in "23456"
+        and len(set(one.between)) <= 1
+        and (not one.between or one.between[0] in (" ", "-", "."))
+        and luhn.is_valid(one.digits)
+    )
+
+
+def _is_registered(one: Stretch) -> bool:
+    digits, sizes = one.digits, one.sizes
+    match len(digits):
+        case 9:
+            if sizes == (3, 2, 4):
+                return ssn.is_valid(digits)
+            named = _named(one, "ssn", "social security")
+            return (named and ssn.is_valid(digits)) or (_named(one, "nif", "contribuinte") and nif.is_valid(digits))
+        case 11:
+            if cpf.is_valid(digits) and (sizes == (3, 3, 3, 2) or _named(one, "cpf")):
+                return True
+            return idnr.is_valid(digits) and (sizes == (2, 3, 3, 3) or _named(one, "steuer", "idnr", "tax id"))
+        case 12:
+            named = sizes == (4, 4, 4) or _named(one, "マイナンバー", "個人番号", "my number")
+            return named and my_number.is_valid(digits)
+        case 15:
+            return digits[0] in "12" and nir.is_valid(digits)
+        case 18:
+            return is_chinese_id(digits)
+    return False
+
+
+def is_chinese_id(number: str) -> bool:
+    """GB 11643: a birth date inside, and ISO 7064, mod 11-2, which may make the last digit an X."""
+    try:
+        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+    except ValueError:
+        return False
+    check = sum(int(digit) * pow(2, 17 - place, 11) for place, digit in enumerate(number[:17]))
+    return number[6:8] in ("18", "19", "20") and "10X98765432"[check % 11] == number[17].upper()
+
+
+def _named(one: Stretch, *words: str) -> bool:
+    return any(word in one.context for word in words)
+
+
+def _is_phone(one: Stretch) -> bool:
+    digits, sizes, count = one.digits, one.sizes, len(one.digits)
+    if one.plus:
+        return digits[0] != "0" and count <= 15
+    if digits.startswith("00"):
+        return 10 <= count <= 17 and digits[2] != "0"
+    split = len(sizes) > 1
+    if digits[0] == "0":
+        mobile = digits[1] in "16789" and count in (10, 11)
+        return 9 <= count <= 12 and (mobile or (split and sizes[0] <= 5))
+    if sizes in ((3, 3, 4), (1, 3, 3, 4)):
+        area = digits[-10:]
+        return area[0] in "23456789" and area[3] in "23456789" and (count == 10 or digits[0] == "1")
+    return _is_national_mobile(digits, sizes, split=split)
+
+
+def _is_national_mobile(digits: str, sizes: tuple[int, ...], *, split: bool) -> bool:
+    """Numbers without a leading zero: China, Spain and Portugal, Italy, Brazil."""
+    match len(digits):
+        case 9:
+            return digits[0] in "679" and sizes in ((3, 3, 3), (3, 2, 2, 2))
+        case 10:
+            return digits[0] == "3" and split and sizes[0] == 3
+        case 11:
+            return (digits[0] == "1" and digits[1] in "3456789" and sizes in ((11,), (3, 4, 4))) or (
+                digits[2] == "9" and sizes in ((2, 5, 4), (2, 1, 4, 4))
+            )
+    return False
