@@ -102,11 +102,37 @@ CONFIG_RELOADS = Metric(
     "Reloads of the configuration file, by result: changed, unchanged, refused.",
     ("result",),
 )
+GUARD_HITS = Metric(
+    "sluicegate_guard_hits_total",
+    Kind.COUNTER,
+    "What guards found, by stage (prompt, completion), category and what came of it: block, redact, annotate, log.",
+    ("stage", "category", "action"),
+)
+GUARD_HOLD = Metric(
+    "sluicegate_guard_hold_seconds",
+    Kind.HISTOGRAM,
+    "Guarded answers: the longest that text of one answer was held back.",
+    (),
+    _BETWEEN,
+)
+GUARD_FAILURES = Metric(
+    "sluicegate_guard_failures_total",
+    Kind.COUNTER,
+    "Detectors that gave no verdict, by detector and reason: error or timeout.",
+    ("detector", "reason"),
+)
 DROPPED = Metric(
     "sluicegate_dropped_total",
     Kind.COUNTER,
-    "Work off the request path that was dropped because its bound was reached: log lines, metric series.",
+    "Work off the request path that was dropped because its bound was reached: log lines, metric series, spans.",
     ("what",),
+)
+SPANS = Metric("sluicegate_spans_exported_total", Kind.COUNTER, "Spans that the OpenTelemetry collector has taken.")
+QUEUE_LENGTH = Metric(
+    "sluicegate_queue_length",
+    Kind.GAUGE,
+    "What waits for work off the request path, by queue; a queue that keeps growing will drop.",
+    ("queue",),
 )
 TASKS = Metric("sluicegate_tasks", Kind.GAUGE, "asyncio tasks alive in the workers.")
 UPSTREAM_CONNECTIONS = Metric(
@@ -145,14 +171,16 @@ PER_CHUNK = Metric(
 )
 
 METRICS = (
-    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
-    TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
+    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, DROPPED,
+    SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 
 LOG_FIELDS: dict[str, str] = {
     "ts": "UTC time at which the request ended, RFC 3339.",
     "event": "`request` for the access line.",
     "request_id": "The `x-request-id` of the response.",
+    "trace_id": "The trace that the request belongs to; absent without tracing and without a `traceparent`.",
+    "span_id": "The request's own span in it.",
     "operation": "OpenTelemetry's `gen_ai.operation.name`.",
     "model": "The public model name, `-` if no such model is configured.",
     "deployment": "The deployment that answered last, if any was called.",
@@ -171,6 +199,10 @@ LOG_FIELDS: dict[str, str] = {
     "duration_ms": "From arrival to the last byte.",
     "first_token_ms": "Streams: from arrival to the first byte of the answer.",
     "overhead_ms": "The gateway's own share of the duration.",
+    "guard": "The guard that looked at the request, if any did.",
+    "guard_hits": "What it found: a list of stage, category, severity, detector, action and count.",
+    "guard_failures": "Detectors that gave no verdict: a list of detector, reason and count.",
+    "guard_hold_ms": "The longest that text of the answer was held back.",
     "detail": "On upstream failures: what was seen, for operators.",
 }
 """Every field of the access line. Prompt and completion text never is one."""

@@ -34,8 +34,8 @@ class Reloader:
     """Keeps the running table equal to the file at `path`.
 
     `running` is the configuration that `state.table` was built from; `overrides` are the command line's settings, as
-    for `load`. `on_reload` is told of every reload that was asked for or found something, after the swap. One runs at
-    a time.
+    for `load`. `prepare` makes ready, in a thread, what a configuration needs before it is in force. `on_reload` is
+    told of every reload that was asked for or found something, after the swap. One runs at a time.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Reloader:
         environ: Mapping[str, str],
         *,
         overrides: Mapping[str, object] | None = None,
+        prepare: Callable[[Config], None] | None = None,
         on_reload: Sequence[Callable[[ReloadResult], None]] = (),
         every: float = 1.0,
     ) -> None:
@@ -54,6 +55,7 @@ class Reloader:
         self._state = state
         self._environ = environ
         self._overrides = dict(overrides or {})
+        self._prepare = prepare
         self._on_reload = tuple(on_reload)
         self._every = every
         self._seen: _Stamps = {path: None}
@@ -101,6 +103,8 @@ class Reloader:
             )
         changed = wanted != self.config
         if changed:
+            if self._prepare is not None:
+                await asyncio.to_thread(self._prepare, wanted)
             table = build(wanted)
             self.config = wanted
             self._state.table = table

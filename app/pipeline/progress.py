@@ -8,10 +8,12 @@ from typing import Final
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Operation, Principal, Usage
+from app.pipeline.report import Report
+from app.pipeline.trace import Trace
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
-STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, GUARD, CALL, RELAY, SETTLE = range(7)
+STAGES: Final = ("authenticate", "validate", "admit", "guard", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -44,11 +46,14 @@ class Progress:
         "own",
         "principal",
         "reached",
+        "report",
         "reported",
         "request_id",
         "resumed",
+        "seen",
         "shut_down",
         "status",
+        "trace",
         "usage",
     )  # fmt: skip
 
@@ -64,6 +69,8 @@ class Progress:
         """Whether an upstream may bill for this request: bytes were sent, and no refusal came back."""
         self.reported: Usage | None = None
         self.counted = 0
+        self.seen: tuple[Batch, Batch] = ([], [])
+        """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
         self.finished = False
         """Whether the answer came to its own end."""
         self.usage: Usage | None = None
@@ -72,10 +79,14 @@ class Progress:
         self.error: GatewayError | None = None
         self.detail: str | None = None
         self.status = 0
+        self.trace: Trace | None = None
+        """Its place in a trace; None where nobody asks for one."""
+        self.report: Report | None = None
+        """What a guard found; None where no guard looked."""
         self.shut_down = False
         self.first_at = 0.0
         self.last_at = 0.0
-        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
 
     def mark(self, stage: int) -> None:
@@ -96,10 +107,19 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens
             if event.usage is not None:
                 self.reported = event.usage
+
+    def end(self) -> None:
+        """The answer has come to the caller as far as it may."""
+        report = self.report
+        if report is None or not (report.refused or report.cut):
+            self.outcome = Outcome.OK
+        else:
+            self.outcome = Outcome.REFUSED_GUARD if report.refused else Outcome.CUT_GUARD
 
     def cut(self, cancellation: BaseException) -> None:
         """The request ends in a wait: its caller has left, or the gateway is shutting down."""

@@ -10,7 +10,20 @@ from app.cells import Counter
 from app.errors import Outcome
 from app.exchange import JsonObject, Usage
 from app.pipeline.progress import STAGES, Progress
-from app.telemetry import COST, FIRST_TOKEN, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE, Telemetry
+from app.pipeline.report import Report
+from app.pipeline.spans import Tracer
+from app.telemetry import (
+    COST,
+    FIRST_TOKEN,
+    GUARD_FAILURES,
+    GUARD_HITS,
+    GUARD_HOLD,
+    OVERHEAD,
+    PER_TOKEN,
+    REQUESTS,
+    TOKEN_USAGE,
+    Telemetry,
+)
 
 
 class AccessLog(Protocol):
@@ -59,8 +72,9 @@ class Series:
 class Recorder:
     """Writes the record of each request. `tenants` bounds the tenant label: the rest is `other`."""
 
-    def __init__(self, telemetry: Telemetry, log: AccessLog, tenants: int) -> None:
+    def __init__(self, telemetry: Telemetry, log: AccessLog, tracer: Tracer, tenants: int) -> None:
         self._telemetry = telemetry
+        self._tracer = tracer
         self._log = log
         self._room = tenants
         self._tenants: dict[str, str] = {}
@@ -68,6 +82,7 @@ class Recorder:
         self._refused: dict[tuple[str, Outcome], Counter] = {}
         self._stages = tuple(telemetry.histogram(OVERHEAD, stage) for stage in STAGES)
         self._total = telemetry.histogram(OVERHEAD, "total")
+        self._hold = telemetry.histogram(GUARD_HOLD)
 
     def record(self, progress: Progress) -> None:
         """The request has ended: one outcome, its tokens and cost, its times, one line."""
@@ -76,6 +91,8 @@ class Recorder:
             self._count_refused(tenant, progress.outcome)
         else:
             self._count_called(tenant, progress)
+        if progress.report is not None:
+            self._count_guarded(progress.report)
         total = 0.0
         for stage, own in zip(self._stages, progress.own, strict=True):
             if own:
@@ -83,6 +100,8 @@ class Recorder:
                 stage.observe(own)
         self._total.observe(total)
         self._log.write(_line(progress, total))
+        if progress.trace is not None:
+            self._tracer.ended(progress, total)
 
     def _count_called(self, tenant: str, progress: Progress) -> None:
         """A request that got as far as a deployment: its model's name is one that the table knows."""
@@ -104,6 +123,14 @@ class Recorder:
             counter = self._telemetry.counter(REQUESTS, "-", "-", "-", tenant, outcome)
             self._refused[tenant, outcome] = counter
         counter.inc()
+
+    def _count_guarded(self, report: Report) -> None:
+        for hit, count in report.hits.items():
+            self._telemetry.counter(GUARD_HITS, hit.stage, hit.category, hit.action).inc(count)
+        for (detector, reason), count in report.failures.items():
+            self._telemetry.counter(GUARD_FAILURES, detector, reason).inc(count)
+        if report.held:
+            self._hold.observe(report.held)
 
     def _tenant(self, name: str) -> str:
         label = self._tenants.get(name)
@@ -128,6 +155,9 @@ def _line(progress: Progress, own: float) -> JsonObject:
         "overhead_ms": _ms(own),
         "attempts": progress.attempts,
     }
+    if progress.trace is not None:
+        line["trace_id"] = progress.trace.trace_id
+        line["span_id"] = progress.trace.span_id
     if progress.status:
         line["status"] = progress.status
     if principal is not None:
@@ -145,11 +175,26 @@ def _line(progress: Progress, own: float) -> JsonObject:
         line["cost_usd"] = progress.cost / 1e9
     if progress.first_at:
         line["first_token_ms"] = _ms(progress.first_at - progress.began)
+    if progress.report is not None:
+        _guarded(line, progress.report)
     if progress.error is not None:
         line["code"] = progress.error.code_name
     if progress.detail is not None:
         line["detail"] = progress.detail[:500]
     return line
+
+
+def _guarded(line: JsonObject, report: Report) -> None:
+    line["guard"] = report.guard
+    if report.hits:
+        line["guard_hits"] = [{**hit._asdict(), "count": count} for hit, count in report.hits.items()]
+    if report.failures:
+        line["guard_failures"] = [
+            {"detector": detector, "reason": reason, "count": count}
+            for (detector, reason), count in report.failures.items()
+        ]
+    if report.held:
+        line["guard_hold_ms"] = _ms(report.held)
 
 
 def _ms(seconds: float) -> float:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from random import random
 from typing import NamedTuple
 
-from app.errors import GatewayError, Outcome
-from app.exchange import Batch
+from app.errors import GatewayError
+from app.exchange import NO_WISHES, Batch, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
+from app.pipeline.guard import Guards, check
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
 from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State
 
 
 class Arrival(NamedTuple):
-    """A request as it stands at the door: its credentials, and how to get its body, which nobody has read yet."""
+    """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet."""
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
+    wishes: Wishes = NO_WISHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Services:
     admission: Admission
     caller: Caller
     recorder: Recorder
+    tracer: Tracer
+    guards: Guards
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -56,17 +62,30 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission:
-            plan = route(call, progress.principal, table)
+            plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
+            checked = None
+            guard = table.models[call.model].guard
+            if guard is not None:
+                # Before anything is reserved or sent: a prompt that is blocked costs nothing.
+                policy = services.guards.of(guard, progress.principal.tenant)
+                checked = await check(policy, call, progress)
+                call = checked.call
+                if checked.instead:
+                    yield checked.instead
+                    progress.end()
+                    return
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
-                batch = answer.first
+                # What is held back or cut off was made, and is billed: the guard sees events after they are counted.
+                source = answer if checked is None else await checked.through(answer)
+                batch = source.first
                 while batch:
                     progress.see(batch)
                     yield batch
-                    batch = await answer.more()
-        progress.outcome = Outcome.OK
+                    batch = await source.more()
+        progress.end()
     except GatewayError as error:
         progress.fail(error)
         raise

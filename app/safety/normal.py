@@ -34,6 +34,10 @@ _UNSPACED: Final = (
 )  # fmt: skip
 """Ends of the ranges of scripts that are written without spaces between words, or with endings glued on (Hangul)."""
 _MOST_CACHED: Final = 20_000
+_FOLLOWERS: Final = Pattern(r"[\p{M}\p{Cf}\p{Cc}\x{FF9E}\x{FF9F}\x{115F}-\x{11FF}\x{3164}\x{FFA0}\x{2800}\x{FFFC}]")
+_FOLLOWERS: Final = Pattern(
+    r"[\p{M}\p{Cf}\x00-\x08\x0E-\x1B\x7F-\x84\x86-\x9F\x{FF9E}\x{FF9F}\x{115F}-\x{11FF}\x{3164}\x{FFA0}\x{2800}\x{FFFC}]"
+)
 _MARKS: Final = Pattern(rf"\p{{M}}{{{MOST_MARKS + 1}}}")
 
 
@@ -60,12 +64,15 @@ class _Table(dict[int, "str | None"]):
 
 
 class _Visible(_Table):
-    """Characters but for the invisible ones."""
+    """Characters in NFKC, but for the invisible ones and those that are written into the one before."""
 
     __slots__ = ()
 
     def _fold(self, char: str) -> str | None:
-        return None if _is_invisible(char) else char
+        if _is_invisible(char) or "\uff9e" <= char <= "\uff9f" or "\u1160" <= char <= "\u11ff":
+            return None
+        shown = unicodedata.normalize("NFKC", char)
+        return "".join(part for part in shown if not _is_invisible(part)) or None
 
 
 class _Unhidden(_Table):
@@ -129,8 +136,8 @@ def spaced(char: str) -> bool:
 class Clean:
     """A text and its clean form.
 
-    Where clean characters come from is known for ASCII, for text that was clean already, and with `exact`, which costs
-    about a microsecond a character for text that is neither.
+    Where clean characters come from can be asked of ASCII, of text without marks and invisible characters, and of any
+    other text that was made `exact`, which costs about a microsecond a character.
     """
 
     __slots__ = ("_offsets", "exact", "raw", "text")
@@ -142,10 +149,10 @@ class Clean:
         if raw.isascii():
             self.text = raw
             return
-        visible = raw.translate(VISIBLE)
-        if len(visible) == len(raw) and unicodedata.is_normalized("NFKC", raw):
-            self.text = raw
-        elif exact:
+        self.text = visible = raw.translate(VISIBLE)
+        if visible == raw or _FOLLOWERS.first(raw) is None:
+            return
+        if exact:
             self.text, self._offsets = _clean(raw)
         else:
             self.exact = False
@@ -153,24 +160,30 @@ class Clean:
 
     def at(self, index: int) -> int:
         """Where in the raw text the clean character at `index` begins; its end for the clean text's end."""
-        return index if self._offsets is None else self._offsets[index]
+        return index if self.text is self.raw else self._places()[index]
 
     def until(self, index: int) -> int:
         """Where the origin of the clean text before `index` ends in the raw text, what follows invisibly included."""
-        offsets = self._offsets
-        if offsets is None or index == 0:
+        if self.text is self.raw or index == 0:
             return index
+        offsets = self._places()
         begun = offsets[index - 1]
         while offsets[index] == begun and index < len(offsets) - 1:
             index += 1
         return offsets[index]
 
+    def _places(self) -> list[int]:
+        if self._offsets is None:
+            self._offsets = [place for place, char in enumerate(self.raw) for _ in VISIBLE[ord(char)] or ""]
+            self._offsets.append(len(self.raw))
+        return self._offsets
+
 
 def _fast(raw: str, visible: str) -> str:
     """The clean form as a whole."""
-    many = len(visible) != len(raw) and _MARKS.first(raw) is not None
-    whole = visible if many else raw.translate(_UNHIDDEN)
-    return unicodedata.normalize("NFKC", whole).translate(VISIBLE)
+    if _MARKS.first(raw) is not None:
+        return visible
+    return unicodedata.normalize("NFKC", raw.translate(_UNHIDDEN)).translate(VISIBLE)
 
 
 def _clean(raw: str) -> tuple[str, list[int]]:
@@ -180,26 +193,19 @@ def _clean(raw: str) -> tuple[str, list[int]]:
     place, size = 0, len(raw)
     while place < size:
         end = place + 1
-        while end < size and _follows(raw[end]):
+        while end < size and raw[end] > "\x7f" and VISIBLE[ord(raw[end])] is None:
             end += 1
-        cluster = raw[place] if end - place == 1 else _cluster(raw[place:end])
-        for char in unicodedata.normalize("NFKC", cluster):
-            if VISIBLE[ord(char)] is not None:
-                characters.append(char)
-                offsets.append(place)
+        for char in _cluster(raw[place:end]):
+            characters.append(char)
+            offsets.append(place)
         place = end
     offsets.append(size)
     return "".join(characters), offsets
 
 
-def _follows(char: str) -> bool:
-    """Whether a character is written into the one before it, or is not seen at all."""
-    return not char.isascii() and (
-        VISIBLE[ord(char)] is None or "\uff9e" <= char <= "\uff9f" or "\u1160" <= char <= "\u11ff"
-    )
-
-
 def _cluster(raw: str) -> str:
-    """A cluster without what is hidden, and with a bounded number of marks."""
-    shown = [char for char in raw if _UNHIDDEN[ord(char)] is not None]
-    return "".join(shown[: MOST_MARKS + 1])
+    """A cluster's clean form, with a bounded number of marks looked at."""
+    if len(raw) == 1:
+        return VISIBLE[ord(raw)] or ""
+    shown = "".join([char for char in raw if _UNHIDDEN[ord(char)] is not None])[: MOST_MARKS + 1]
+    return "".join([char for char in unicodedata.normalize("NFKC", shown) if not _is_invisible(char)])

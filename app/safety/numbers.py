@@ -123,7 +123,7 @@ def _stretch(text: str, held: list[tuple[int, int]], before: str) -> Stretch:
         digits="".join([text[begin:end] for begin, end in held]),
         sizes=tuple([end - begin for begin, end in held]),
         between=tuple([text[held[i][1] : held[i + 1][0]] for i in range(len(held) - 1)]),
-        plus=start > 0 and "+" in text[max(0, start - 2) : start],
+        plus="+" in text[_with_prefix(text, start) : start],
         context=context.lower(),
     )
 

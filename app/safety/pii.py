@@ -6,7 +6,7 @@ RE2 finds what looks like one, checksums and registries say whether it is. All o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from stdnum.es import dni, nie
@@ -42,41 +42,42 @@ _KEYS: Final = (
 _KEY_BEGINS: Final = (
     r"(?:sk-|(?:sk|rk|pk)_(?:live|test)_|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|AIza|hf_|npm_|eyJ)"
 )
-_ADDRESS: Final = Pattern(
-    rf"[{_LATIN}0-9._%+\-]@(?:[{_LATIN}0-9](?:[{_LATIN}0-9\-]*[{_LATIN}0-9])?\.)+[{_LATIN}]{{2,24}}"
-)
-"""From the last character in front of the @ on: how far an address goes back is counted, not matched."""
+_ADDRESS: Final = Pattern(rf"@(?:[{_LATIN}0-9](?:[{_LATIN}0-9\-]*[{_LATIN}0-9])?\.)+[{_LATIN}]{{2,24}}")
+"""From the @ on: what one address ends with another may begin with."""
 _SECRET: Final = Pattern("|".join(_KEYS))
-_SECRET_BEGIN: Final = Pattern(rf"\A(?:{_KEY_BEGINS}|-----BEGIN)")
 _PEM: Final = Pattern(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 _PEM_END: Final = Pattern(r"-----END [A-Z ]{0,30}PRIVATE KEY-----")
 _PEM_LINES: Final = Pattern(r"\A(?:(?:\s|\\[rn]){0,4}[A-Za-z0-9+/=]{24,})*")
-_LETTERED: Final = (
+_NUMBERED: Final = (
     (Pattern(r"\b[0-9]{8}-?[A-Za-z]\b"), dni.is_valid),
     (Pattern(r"\b[XYZxyz]-?[0-9]{7}-?[A-Za-z]\b"), nie.is_valid),
-    (Pattern(r"\b[A-Za-z]{6}[0-9LMNPQRSTUVlmnpqrstuv]{2}[A-Za-z][0-9A-Za-z]{2}[A-Za-z][0-9A-Za-z]{3}[A-Za-z]\b"),
-     codicefiscale.is_valid),
     (Pattern(r"\b[0-9]{17}[Xx]\b"), numbers.is_chinese_id),
-    (Pattern(r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), bool),
-)  # fmt: skip
-"""Spain's DNI and NIE, Italy's fiscal code, China's number that ends in X, Britain's National Insurance number."""
+)
+"""Spain's DNI and NIE, China's number that ends in X."""
+_FISCAL_CODE: Final = (
+    (Pattern(r"\b[A-Za-z]{6}[0-9]{2}[A-Za-z][0-9A-Za-z]{2}[A-Za-z][0-9A-Za-z]{3}[A-Za-z]\b"), codicefiscale.is_valid),
+)
+_INSURANCE: Final = ((Pattern(r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), bool),)
 _HINTS: Final = Sieve(
     (
         r"[0-9](?:[ .\-/()]{0,2}[0-9]){6}",
         "@",
         rf"{_KEY_BEGINS}|-----BEGIN ",
-        r"[A-Za-z]{2}[ ]?[0-9]{2}|[A-Za-z]{6}[0-9LMNPQRSTUVlmnpqrstuv]{2}",
+        r"[A-Za-z]{2}[0-9]{2}[ \-]?[A-Za-z0-9]{2}",
+        r"[A-Za-z]{6}[0-9]{2}[A-Za-z]",
+        r"[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]",
     )
 )
-_NUMBER, _AT, _KEY, _LETTERS = range(4)
+_NUMBER, _AT, _KEY, _ACCOUNT, _FISCAL, _INSURED = range(6)
 _SHORT: Final = 48
 _TELLING: Final = frozenset("0123456789@-_")
 _UNCLEAR: Final = frozenset("0123456789@+(")
 _TAIL: Final = Pattern(
     rf"(?:[{_LATIN}0-9._%+\-]+(?:@[{_LATIN}0-9.\-]*)?"
-    rf"|{_KEY_BEGINS}[A-Za-z0-9_.\-]*"
-    r"|-----BEGIN[A-Z \-]*(?:KEY-----[A-Za-z0-9+/=\s\\:,\-]*)?"
     r"|\b[A-Z]{2}(?: ?[0-9]{1,2}){0,3} ?[A-D]?)\z"
+)
+_SECRET_TAIL: Final = Pattern(
+    rf"(?:{_KEY_BEGINS}[A-Za-z0-9_.\-]*|-----BEGIN[A-Z \-]*(?:KEY-----[A-Za-z0-9+/=\s\\:,\-]*)?)\z"
 )
 _IDEOGRAPHS: Final = "\u2e80"
 
@@ -100,15 +101,16 @@ def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
     if _KEY in hints:
         found += [(start, end, "SECRET") for start, end in _SECRET.all(subject)]
         found += [(start, _pem_end(subject, end), "SECRET") for start, end in _PEM.all(subject)]
-    if _LETTERS in hints or _NUMBER in hints:
-        found += [(start, end, "NATIONAL_ID") for start, end in _lettered(subject)]
+    for hint, patterns in ((_NUMBER, _NUMBERED), (_FISCAL, _FISCAL_CODE), (_INSURED, _INSURANCE)):
+        if hint in hints:
+            found += [(start, end, "NATIONAL_ID") for start, end in _lettered(subject, patterns)]
     if edge:
         found = [(max(start - 1, 0), end - 1, label) for start, end, label in found]
-    if _LETTERS in hints:
+    if _ACCOUNT in hints:
         found += [(start, end, "IBAN") for start, end in ibans.find(text)]
     if _NUMBER in hints:
         found += numbers.find(text, before, final=final)
-    return [Match(start, end, "pii", 6, label) for start, end, label in found]
+    return [Match(start, end, "pii", 6, label, "pii") for start, end, label in found]
 
 
 def hold(text: str, before: str = "") -> int:
@@ -132,30 +134,26 @@ def _tail(text: str, edge: str) -> int:
     """Where the tail begins that may become an address, a secret, or a number with letters in it."""
     size = len(text)
     first = _TAIL.first(edge + text)
-    if first is None:
-        return size
-    start = max(first[0] - len(edge), 0)
-    tail = text[start:]
-    if _SECRET_BEGIN.first(tail) is not None:
-        return start
-    at = tail.rfind("@")
-    local_end = size if at < 0 else start + at
-    if at >= 0 and size - local_end > LONGEST_DOMAIN:
-        return size
-    return max(start, local_end - LONGEST_LOCAL)
+    start = size if first is None else max(first[0] - len(edge), 0)
+    secret = _SECRET_TAIL.first(text) if size - start > LONGEST_LOCAL or "-----" in text else None
+    at = text.rfind("@", start)
+    local_end = size if at < 0 else at
+    if size - local_end > LONGEST_DOMAIN:
+        start = size
+    return min(max(start, local_end - LONGEST_LOCAL), size if secret is None else secret[0])
 
 
 def _addresses(text: str) -> Iterator[tuple[int, int]]:
-    for start, end in _ADDRESS.all(text):
-        at = start + 1
-        if end - at <= LONGEST_DOMAIN:
-            local = text[max(0, at - LONGEST_LOCAL) : at]
-            yield at - len(local) + len(local.rstrip(_LOCAL)), end
+    for at, end in _ADDRESS.all(text):
+        local = text[max(0, at - LONGEST_LOCAL) : at]
+        start = at - len(local) + len(local.rstrip(_LOCAL))
+        if start < at and end - at <= LONGEST_DOMAIN:
+            yield start, end
 
 
-def _lettered(text: str) -> Iterator[tuple[int, int]]:
+def _lettered(text: str, patterns: Sequence[tuple[Pattern, Callable[[str], bool]]]) -> Iterator[tuple[int, int]]:
     """Numbers with letters in them, as their registries check them."""
-    for pattern, is_valid in _LETTERED:
+    for pattern, is_valid in patterns:
         for start, end in pattern.all(text):
             if is_valid(text[start:end].replace(" ", "")):
                 yield start, end

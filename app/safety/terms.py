@@ -85,13 +85,14 @@ def _lower(char: str) -> str:
 
 
 class Match(NamedTuple):
-    """A stretch of clean text and what it is. `label` says more than the category: `EMAIL`, or the detector's name."""
+    """A stretch of clean text and what it is. `label` says more than the category: `EMAIL`, `CARD`."""
 
     start: int
     end: int
     category: str
     severity: int
     label: str
+    detector: str
 
 
 class Lexicon:
@@ -122,7 +123,7 @@ class Lexicon:
             return []
         places, before = kept(clean), before[-1:]
         return [
-            Match(places[start], places[end - 1] + 1, term.category, term.severity, "rules")
+            Match(places[start], places[end - 1] + 1, term.category, term.severity, "REDACTED", "rules")
             for index, start, end in found
             for term in self._by_key[index]
             if _fits(term, clean, places[start:end], before, final=final)

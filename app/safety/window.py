@@ -110,15 +110,10 @@ class Window:
         return "".join(pieces)
 
     def _placeholder(self, match: Match, ahead: str) -> str:
-        shown = placeholder(match)
+        shown = f"[{match.label}]"
         if self._escaped and not _ends_in_string(ahead, within=self._in_string):
             return f'"{shown}"'  # a bare number is a value of its own: what replaces it has to be one too
         return shown
-
-
-def placeholder(match: Match) -> str:
-    """What stands in an answer for something that was taken out."""
-    return f"[{match.label}]" if match.category == "pii" else "[REDACTED]"
 
 
 def merged(matches: list[Match]) -> Iterator[Match]:
@@ -132,9 +127,9 @@ def merged(matches: list[Match]) -> Iterator[Match]:
                 yield whole
             whole, longest = match, size
             continue
-        label, category = (match.label, match.category) if size > longest else (whole.label, whole.category)
+        called = match if size > longest else whole
         longest = max(longest, size)
-        whole = Match(whole.start, max(whole.end, match.end), category, max(whole.severity, match.severity), label)
+        whole = called._replace(start=whole.start, end=max(whole.end, match.end))
     if whole is not None:
         yield whole
 

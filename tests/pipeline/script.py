@@ -20,7 +20,7 @@ from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
 from app.telemetry import IN_FLIGHT, REQUESTS
-from tests.pipeline.parts import Counted, Lines, state
+from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
 
 KEY = ENVIRON["SLUICEGATE_CI_KEY"].encode()
@@ -100,8 +100,9 @@ class Path:
         while not patient and all([retries.spend("one"), retries.spend("two")]):
             pass
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
-        recorder = Recorder(self.telemetry, self.log, 200)
-        self.services = Services(self.state, self.admission, caller, recorder)
+        tracer = no_tracer(self.telemetry)
+        recorder = Recorder(self.telemetry, self.log, tracer, 200)
+        self.services = Services(self.state, self.admission, caller, recorder, tracer, Guards(config.guards))
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
