@@ -9,7 +9,7 @@ import numpy as np
 from app.safety.models.heads import Array
 from app.safety.models.ngrams import BITS, features
 
-EPOCHS, BATCH, RATE, DECAY = 6, 128, 0.25, 2e-6
+EPOCHS, BATCH, RATE, DECAY = 3, 128, 0.25, 2e-6
 
 
 class Sparse:
@@ -42,9 +42,9 @@ def fit(sparse: Sparse, rows: Sequence[int], y: Array, weight: Array, seed: int)
             logits = np.add.reduceat(weights[index] * share, ends, axis=0) + bias
             error = ((1 / (1 + np.exp(-logits)) - y[batch]) * counts[batch] / BATCH).astype(np.float32)
             spread = np.repeat(error, np.diff([*ends, len(index)]), axis=0) * share
-            used, inverse = np.unique(index, return_inverse=True)
-            gradient = np.zeros((len(used), outputs), np.float32)
-            np.add.at(gradient, inverse, spread)
+            order_in = np.argsort(index, kind="stable")
+            used, first = np.unique(index[order_in], return_index=True)
+            gradient = np.add.reduceat(spread[order_in], first, axis=0)
             gradient += DECAY * weights[used]
             squares[used] += gradient**2
             weights[used] -= RATE / (1 + 0.5 * epoch) * gradient / np.sqrt(squares[used])

@@ -76,7 +76,7 @@ def bare(text: str) -> str:
 
 
 def lines(text: str, language: str, *, test: bool) -> Iterator[Row]:
-    """The rows of a file of ours: headings `## CATEGORY LEVEL`, `## jailbreak`, `## benign TOPIC`, then a line a row."""
+    """The rows of a file of ours: below `## CATEGORY LEVEL`, `## jailbreak`, `## indirect`, `## benign TOPIC`."""
     levels: dict[str, int] = {}
     hits: dict[str, bool] = {}
     note = ""

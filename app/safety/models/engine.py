@@ -1,4 +1,4 @@
-"""Questions to findings: what is scored, by which heads, and what becomes of the scores. Runs in the detector process."""
+"""Questions to findings, in the detector process: what is scored, by which heads, and what becomes of the scores."""
 
 from __future__ import annotations
 
@@ -62,6 +62,12 @@ class Engine:
                 findings = tuple(finding for at, many in scored for finding in look(question.inspection, at, many))
             answers.append(Answer(question.number, findings))
         return answers
+
+    def scores(self, texts: Sequence[str]) -> list[Array]:
+        """The worst probability of each output over what is scored of each text; for evaluations."""
+        found = [_variants(text) or [text] for text in texts]
+        rows = self._rows([piece for pieces_of_one in found for piece in pieces_of_one])
+        return [np.max([rows[piece] for piece in pieces_of_one], axis=0) for pieces_of_one in found]
 
     def _texts(self, question: Ask) -> list[tuple[int | None, list[str]]]:
         """What is scored for a question: the pieces of each passage, by the passage's number."""

@@ -35,7 +35,9 @@ class Heads:
         self._centre = {name: arrays[f"centre_{name}"].astype(np.float32) for name in self.encoders}
         self._scale = {name: float(arrays[f"scale_{name}"]) for name in self.encoders}
         nets = int(arrays["nets"]) if self.encoders else 0
-        self._nets = [[arrays[f"{part}_{n}"].astype(np.float32) for part in ("w1", "b1", "w2", "b2")] for n in range(nets)]
+        self._nets = [
+            [arrays[f"{part}_{n}"].astype(np.float32) for part in ("w1", "b1", "w2", "b2")] for n in range(nets)
+        ]
         self._grams: Array = arrays["grams"].astype(np.float32)
         self._mix: Array = arrays["mix"].astype(np.float32)
 
@@ -78,4 +80,4 @@ class Heads:
 
     def _centred(self, name: str, languages: Sequence[str], vectors: Array) -> Array:
         rows = [self._row.get(language, len(self.languages)) for language in languages]
-        return (vectors - self._centre[name][rows]) * self._scale[name]
+        return cast("Array", (vectors - self._centre[name][rows]) * self._scale[name])

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from app.safety.models.settings import Models
+from app.config import Safety
 from app.tasks import TaskGroup
 
 _log = logging.getLogger("sluicegate")
@@ -30,7 +30,7 @@ END_WITHIN = 2.0
 class Keeper:
     """`folder` is where the socket and the lock are; `wanted` says with what a process should run now, if at all."""
 
-    def __init__(self, folder: Path, wanted: Callable[[], Models | None]) -> None:
+    def __init__(self, folder: Path, wanted: Callable[[], Safety | None]) -> None:
         self.socket = folder / "detectors.sock"
         self._lock_file = folder / "detectors.lock"
         self._wanted = wanted
@@ -92,7 +92,7 @@ class Keeper:
         self._lock = lock
         return True
 
-    async def _run(self, wanted: Models) -> None:
+    async def _run(self, wanted: Safety) -> None:
         """One life of the process: until it dies, or until another one, or none, is wanted."""
         command = [sys.executable, "-m", "app.safety.models.service", "--socket", str(self.socket)]
         command += ["--profile", wanted.profile, "--queue", str(wanted.queue), "--threads", str(wanted.threads)]

@@ -11,7 +11,7 @@ WINDOW = 600
 MOST_PIECES = 96
 """Pieces scored of one text. Of a longer text the beginning and the end are scored, not the middle."""
 _ENDS = (". ", "! ", "? ", "; ")
-_WIDE_ENDS = "。！？；…"  # noqa: RUF001 - these are the signs
+_WIDE_ENDS = "\u3002\uff01\uff1f\uff1b\u2026"
 
 
 def pieces(text: str) -> list[str]:

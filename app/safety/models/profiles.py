@@ -7,7 +7,7 @@ from app.safety.models.engine import Encoder, Engine
 from app.safety.models.grounding import Grounding
 from app.safety.models.heads import BUILT, Heads
 
-ENCODERS: dict[str, type[Use] | type[E5]] = {"use": Use, "e5": E5}
+ENCODERS: dict[str, type[Use | E5]] = {"use": Use, "e5": E5}
 
 
 def load(profile: str) -> Engine:

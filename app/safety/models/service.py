@@ -143,9 +143,9 @@ async def serve(path: Path, service: Service, ready: Callable[[], None]) -> None
     """Listen at `path` until standard input ends: whoever started the process holds its other end."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+        os.unlink(path)  # noqa: PTH108 - before anybody is served
     server = await loop.create_unix_server(lambda: Line(service), str(path))
-    path.chmod(0o600)
+    os.chmod(path, 0o600)  # noqa: PTH101 - before anybody is served
     gone = loop.create_future()
 
     def look() -> None:
@@ -162,10 +162,15 @@ async def serve(path: Path, service: Service, ready: Callable[[], None]) -> None
         await service.aclose()
 
 
+def _say_so() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
 async def _run(arguments: argparse.Namespace) -> None:
     engine = load(arguments.profile)
     service = Service(engine.answer, arguments.queue, arguments.threads)
-    await serve(arguments.socket, service, lambda: sys.stdout.write("ready\n") and sys.stdout.flush())
+    await serve(arguments.socket, service, _say_so)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -63,7 +63,7 @@ def forget(number: int) -> bytes:
 
 def answer(reply: Answer) -> bytes:
     """The frame of an answer."""
-    return frame(orjson.dumps((reply.number, reply.findings, reply.error)))
+    return frame(orjson.dumps((reply.number, [tuple(one) for one in reply.findings], reply.error)))
 
 
 def read_question(payload: bytes) -> Ask | int:
@@ -106,5 +106,3 @@ class Frames:
             yield bytes(self._buffer[start + _LENGTH : start + _LENGTH + size])
             start += _LENGTH + size
         del self._buffer[:start]
-
-
