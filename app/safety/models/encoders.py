@@ -67,7 +67,7 @@ def language_of() -> Callable[[str], str]:
     """A function that tells which of the eight languages a text is most likely in; 20 µs."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - of the `safety` extra
 
-    identifier: Any = LanguageIdentifier.from_pickled_model(MODEL_FILE)
+    identifier: Any = LanguageIdentifier.from_model_file(MODEL_FILE)
     identifier.set_languages(list(LANGUAGES))
     return lambda text: cast("str", identifier.classify(text[:LONGEST])[0])
 
