@@ -147,7 +147,8 @@ class Call(NamedTuple):
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
     usage chunk. `max_output_tokens` is the caller's own cap on each answer, None where it gave none; `choices` is how
-    many answers are made in all, to so many `prompts` (or inputs); `size` is the body's length in bytes.
+    many answers are made in all, to so many `prompts` (or inputs); `size` is the body's length in bytes; `images` is
+    how many it holds or points to.
     """
 
     operation: Operation
@@ -159,6 +160,7 @@ class Call(NamedTuple):
     max_output_tokens: int | None = None
     choices: int = 1
     prompts: int = 1
+    images: int = 0
 
 
 @dataclass(slots=True)

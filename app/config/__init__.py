@@ -19,8 +19,10 @@ from app.config.schema import Config
 from app.config.secret import KeySecret, Secret
 from app.config.service import Admin, Safety
 from app.config.tenancy import Key, Tenant
+from app.config.terms import SEPARATORS
 
 __all__ = [
+    "SEPARATORS",
     "Admin",
     "CompletionStage",
     "Config",

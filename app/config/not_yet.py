@@ -12,7 +12,6 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-LEDGER = "the ledger"
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
@@ -36,9 +35,6 @@ class Unbuilt:
 
 
 NOT_YET = (
-    Unbuilt("stores.database", LEDGER, ("sqlite+aiosqlite:///sluicegate.db",)),
-    Unbuilt("stores.spool", LEDGER, ("./spool",)),
-    Unbuilt("stores.spool_fsync", LEDGER, ("grouped",)),
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
@@ -46,8 +42,8 @@ NOT_YET = (
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("models[].budgets", LIMITS),
-    Unbuilt("guards[].prompt.detectors[]", MEMBERS, ("rules", "pii")),
-    Unbuilt("guards[].completion.detectors[]", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].safety_prompt", TEMPLATES),
     Unbuilt("tenants[].keys[].budgets", LIMITS),
     Unbuilt("tenants[].budgets", LIMITS),
@@ -75,6 +71,8 @@ def unbuilt(document: Document) -> list[Problem]:
 def _is_off(value: Any, entry: Unbuilt) -> bool:
     if isinstance(value, dict):
         return all(_is_off(inner, entry) for inner in value.values())
+    if isinstance(value, tuple):
+        return all(_is_off(inner, entry) for inner in value)
     return any(value == off and isinstance(value, bool) == isinstance(off, bool) for off in (*_NOTHING, *entry.off))
 
 

@@ -17,8 +17,12 @@ LONGEST = 256
 """Characters that a term may have: text that may become one is held back, and this bounds how much."""
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_FILE_TERMS = 200_000
-_NOTHING = frozenset("^`~|\u115f\u1160\u2800\u3164\uffa0\ufffc")
-"""Symbols that separate, and letters that nobody sees."""
+SEPARATORS = frozenset(
+    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029._*~'`^/\\-,"
+    "\u2010\u2011\u2012\u2013\u2014\u2015\u00b7\u2018\u2019\u2022\u2027\u30fb"
+)
+"""What may stand between the letters of a term without hiding it; a term of nothing else cannot be looked for."""
+_UNSEEN = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")
 
 
 def _term(value: str) -> str:
@@ -27,8 +31,10 @@ def _term(value: str) -> str:
         raise wrong(
             f"has more than {LONGEST} characters", "Text that may become a term is held back: keep terms short."
         )
-    if not any((char.isalnum() or unicodedata.category(char)[0] == "S") and char not in _NOTHING for char in shown):
-        raise wrong("has no letter, digit or symbol to look for", "Punctuation and space alone do not make a term.")
+    if not any(
+        char not in SEPARATORS and char not in _UNSEEN and unicodedata.category(char)[0] in "LNPS" for char in shown
+    ):
+        raise wrong("has no character to look for", "Separators alone do not make a term.")
     return value
 
 

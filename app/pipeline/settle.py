@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from app.exchange import Call, Method, Usage
-from app.table import Deployment, Price
-
-NOTHING = Usage(0, 0, method=Method.NOTHING_SENT)
+from app.metering import Charge
+from app.pipeline.bound import output_bound, prompt_bound
+from app.prices import charge
+from app.table import Deployment
 
 
 def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: int, *, finished: bool) -> Usage:
@@ -28,27 +29,9 @@ def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: 
     return Usage(prompt, min(seen + deployment.cancel_allowance, bound), cached, method=Method.AT_LEAST)
 
 
-def output_bound(call: Call, deployment: Deployment) -> int:
-    """The most output tokens that the upstream may make for this call, over all its choices."""
-    cap = deployment.max_output_tokens if call.max_output_tokens is None else call.max_output_tokens
-    return min(cap, deployment.context_window) * call.choices
-
-
-def prompt_bound(call: Call, deployment: Deployment) -> int:
-    """A sound upper bound of the prompts' tokens: no tokenizer makes more tokens than its text has bytes.
-
-    What does not fit the context window is refused, so a large image counts as that and not as its bytes.
-    """
-    return min(call.size, deployment.context_window * call.prompts)
-
-
-def cost(usage: Usage, price: Price) -> int:
-    """Nano-USD, rounded up once per request. Prices are pico-USD per token; cached input is a part of input."""
-    plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-    pico = (
-        plain * price.input
-        + usage.cached_input_tokens * price.cached_input
-        + usage.cache_write_tokens * price.cache_write
-        + usage.output_tokens * price.output
-    )
-    return -(-pico // 1000)
+def charged(call: Call, deployment: Deployment, usage: Usage) -> Charge:
+    """Tokens and nano-USD of a usage. Where only the bound is known, every token costs what the dearest kind costs."""
+    if usage.method is Method.BOUND:
+        nano = -(-deployment.price.bound(usage.input_tokens, usage.output_tokens, call.images) // 1000)
+        return Charge(usage.input_tokens + usage.output_tokens, nano)
+    return charge(usage, deployment.price, call.images)

@@ -43,7 +43,8 @@ def validate(operation: Operation, raw: bytes) -> Call:
         prompts = _prompts(body["prompt" if operation is Operation.COMPLETION else "input"])
         choices = max(choices, _best_of(body)) * prompts
     include_usage = "stream_options" in body and _include_usage(body)
-    return Call(operation, model, bool(stream), include_usage, body, len(raw), cap, choices, prompts)
+    images = _images(body["messages"]) if operation is Operation.CHAT else 0
+    return Call(operation, model, bool(stream), include_usage, body, len(raw), cap, choices, prompts, images)
 
 
 def _include_usage(body: JsonObject) -> bool:
@@ -60,6 +61,16 @@ def _include_usage(body: JsonObject) -> bool:
     if wanted is not None and type(wanted) is not bool:
         raise _wrong("stream_options.include_usage", "`stream_options.include_usage`", "true or false", wanted)
     return bool(wanted)
+
+
+def _images(messages: list[JsonObject]) -> int:
+    """How many images the messages hold or point to."""
+    count = 0
+    for message in messages:
+        content = message.get("content")
+        if type(content) is list:
+            count += sum(type(part) is dict and part.get("type") == "image_url" for part in content)
+    return count
 
 
 def _prompts(value: Any) -> int:

@@ -67,9 +67,10 @@ def _stage(
 ) -> Stage | None:
     if settings is None:
         return None
-    block_at: dict[str, int] = {**settings.block_at}
-    actions: dict[str, str] = {**settings.actions}
-    if exemption is not None:
-        block_at |= exemption.block_at
-        actions |= exemption.actions
+    block_at: dict[str, int] = {}
+    actions: dict[str, str] = {}
+    own: list[config.Stage | config.Exemption] = [settings]
+    for one in own if exemption is None else [*own, exemption]:
+        block_at.update((str(category), severity) for category, severity in one.block_at.items())
+        actions.update((str(category), action) for category, action in one.actions.items())
     return Stage(settings, Actions(name, block_at, actions), lexicon)

@@ -23,11 +23,22 @@ def locate(scanner: Scanner, found: list[Slot]) -> list[Located]:
     texts = [slot.text for slot in found]
     located = _in(scanner, Joined(texts, "\n"))
     if len(texts) > 1:
-        located += [one for one in _in(scanner, Joined(texts, "")) if len(one.pieces) > 1]
+        across = [one for one in _in(scanner, Joined(texts, "")) if len(one.pieces) > 1]
+        located += [one for one in across if not _known(one, located)]
     for index, slot in enumerate(found):
         if slot.escaped and "\\" in slot.text:
             located += _escaped(scanner, index, slot.text)
     return located
+
+
+def _known(one: Located, located: list[Located]) -> bool:
+    """Whether a part of it was found by itself: an address that ends a text does not go on in the next."""
+    return any(
+        index == known and start < stop and begin < end
+        for index, start, end in one.pieces
+        for other in located
+        for known, begin, stop in other.pieces
+    )
 
 
 def _in(scanner: Scanner, joined: Joined) -> list[Located]:

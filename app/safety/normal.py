@@ -13,16 +13,12 @@ from bisect import bisect_right
 from itertools import compress
 from typing import Final
 
+from app.config import SEPARATORS
 from app.safety.linear import Pattern
 from app.safety.lookalikes import LATIN
 
 MOST_MARKS: Final = 8
 """Combining marks on one letter that are looked at; Python's NFKC takes quadratic time in their number."""
-SEPARATORS: Final = frozenset(
-    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029._*~'`^/\\-,"
-    "\u2010\u2011\u2012\u2013\u2014\u2015\u00b7\u2018\u2019\u2022\u2027\u30fb"
-)
-"""What may stand between the letters of a term without hiding it; the key form leaves them out."""
 _LEET: Final = {
     "0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s",
     "!": "i", "|": "i", "+": "t", "l": "i", "\u20ac": "e", "\u00a3": "l", "\u00a2": "c", "\u00a1": "i",
@@ -34,7 +30,6 @@ _UNSPACED: Final = (
 )  # fmt: skip
 """Ends of the ranges of scripts that are written without spaces between words, or with endings glued on (Hangul)."""
 _MOST_CACHED: Final = 20_000
-_FOLLOWERS: Final = Pattern(r"[\p{M}\p{Cf}\p{Cc}\x{FF9E}\x{FF9F}\x{115F}-\x{11FF}\x{3164}\x{FFA0}\x{2800}\x{FFFC}]")
 _FOLLOWERS: Final = Pattern(
     r"[\p{M}\p{Cf}\x00-\x08\x0E-\x1B\x7F-\x84\x86-\x9F\x{FF9E}\x{FF9F}\x{115F}-\x{11FF}\x{3164}\x{FFA0}\x{2800}\x{FFFC}]"
 )
@@ -101,7 +96,7 @@ def _letter(char: str) -> str:
         char = char.lower()[0]
         base = unicodedata.normalize("NFD", char)[0]
         plain = base if base < "\u0500" else char  # kana and Hangul with marks are letters of their own
-        alike = LATIN.get(char) or LATIN.get(plain, plain)
+        alike = LATIN.get(char) or LATIN.get(plain) or (LATIN.get(plain.upper(), plain) if plain > "\x7f" else plain)
     return _LEET.get(alike, alike)
 
 

@@ -7,10 +7,11 @@ stretch alone, but for weak checksums, which need a word in front of them that s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
+from itertools import pairwise
 from typing import Final, NamedTuple
 
-from stdnum import luhn
 from stdnum.br import cpf
 from stdnum.de import idnr
 from stdnum.fr import nir
@@ -20,6 +21,9 @@ from stdnum.us import ssn
 
 FEWEST_DIGITS: Final = 8
 MOST_DIGITS: Final = 19
+MOST_GROUPS: Final = 8
+"""Groups that a number is written in; more only where a card's sixteen digits are all spelt out."""
+_SPELT: Final = 16
 BETWEEN: Final = " .-/()"
 MOST_BETWEEN: Final = 2
 CONTEXT: Final = 48
@@ -64,21 +68,33 @@ def find(text: str, before: str, *, final: bool) -> list[tuple[int, int, str]]:
         del all_groups[0]  # the rest of a group that is too long to be anything
     if all_groups and not final and all_groups[-1][1] == len(text):
         del all_groups[-1]
+    joined = [_joined(text[one[1] : after[0]]) for one, after in pairwise(all_groups)]
     found: list[tuple[int, int, str]] = []
     for first, (start, _) in enumerate(all_groups):
-        count = 0
-        for last in range(first, len(all_groups)):
-            begin, end = all_groups[last]
-            if last > first and not _joined(text[all_groups[last - 1][1] : begin]):
-                break
-            count += end - begin
-            if count > MOST_DIGITS:
-                break
-            if count >= FEWEST_DIGITS:
-                label = _label(_stretch(text, all_groups[first : last + 1], before))
-                if label is not None:
-                    found.append((_with_prefix(text, start), end, label))
+        for last in _lasts(text, all_groups, joined, first):
+            label = _label(_stretch(text, all_groups[first : last + 1], before))
+            if label is not None:
+                found.append((_with_prefix(text, start), all_groups[last][1], label))
     return found
+
+
+def _lasts(text: str, all_groups: list[tuple[int, int]], joined: list[bool], first: int) -> Iterator[int]:
+    """The last groups of the stretches from `first` on that have enough digits and not too many."""
+    count = 0
+    most = min(first + MOST_GROUPS, len(all_groups))
+    for last in range(first, most):
+        if last > first and not joined[last - 1]:
+            return
+        begin, end = all_groups[last]
+        count += end - begin
+        if count > MOST_DIGITS:
+            return
+        if count >= FEWEST_DIGITS:
+            yield last
+    last = first + _SPELT - 1
+    spelt = count == MOST_GROUPS and last < len(all_groups) and text[all_groups[first][0]] in "3456"
+    if spelt and all(joined[first:last]) and all(end - begin == 1 for begin, end in all_groups[first : last + 1]):
+        yield last
 
 
 def hold(text: str, before: str) -> int:
@@ -136,15 +152,34 @@ def _label(one: Stretch) -> str | None:
     return "PHONE" if _is_phone(one) else None
 
 
+_ISSUERS: Final[dict[int, tuple[str, ...]]] = {
+    13: ("4",),
+    14: ("30", "36", "38", "39"),
+    15: ("34", "37"),
+    16: ("4", "5", "6", "35", "22", "23", "24", "25", "26", "27"),
+    17: ("5", "6"),
+    18: ("5", "6"),
+    19: ("4", "5", "6"),
+}
+"""What cards' numbers begin with, by how many digits they have (ISO/IEC 7812)."""
+
+
 def _is_card(one: Stretch) -> bool:
     """The digits of a card network, one kind of separator, and Luhn's check digit."""
     return (
-        13 <= len(one.digits) <= 19
-        and one.digits[0] in "23456"
+        one.digits.startswith(_ISSUERS.get(len(one.digits), ()))
         and len(set(one.between)) <= 1
         and (not one.between or one.between[0] in (" ", "-", "."))
-        and luhn.is_valid(one.digits)
+        and _luhn(one.digits)
     )
+
+
+def _luhn(digits: str) -> bool:
+    """ISO/IEC 7812, annex B: every second digit from the right counts twice."""
+    return (sum(map(int, digits[::-2])) + sum(map(_TWICE.__getitem__, map(int, digits[-2::-2])))) % 10 == 0
+
+
+_TWICE: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def _is_registered(one: Stretch) -> bool:
@@ -160,8 +195,7 @@ def _is_registered(one: Stretch) -> bool:
                 return True
             return idnr.is_valid(digits) and (sizes == (2, 3, 3, 3) or _named(one, "steuer", "idnr", "tax id"))
         case 12:
-            named = sizes == (4, 4, 4) or _named(one, "マイナンバー", "個人番号", "my number")
-            return named and my_number.is_valid(digits)
+            return _named(one, "マイナンバー", "個人番号", "my number") and my_number.is_valid(digits)
         case 15:
             return digits[0] in "12" and nir.is_valid(digits)
         case 18:

@@ -104,8 +104,8 @@ def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
     for hint, patterns in ((_NUMBER, _NUMBERED), (_FISCAL, _FISCAL_CODE), (_INSURED, _INSURANCE)):
         if hint in hints:
             found += [(start, end, "NATIONAL_ID") for start, end in _lettered(subject, patterns)]
-    if edge:
-        found = [(max(start - 1, 0), end - 1, label) for start, end, label in found]
+    if edge:  # what begins before the text was not held for a reason
+        found = [(max(start - 1, 0), end - 1, label) for start, end, label in found if start or label == "EMAIL"]
     if _ACCOUNT in hints:
         found += [(start, end, "IBAN") for start, end in ibans.find(text)]
     if _NUMBER in hints:

@@ -15,6 +15,7 @@ from app.safety.prompts import TokenIds, slots
 from app.safety.stage import Stage
 from app.safety.terms import Match
 from app.safety.vault import Vault
+from app.safety.window import counted
 
 LARGE: Final = 256 * 1024
 """Characters of a prompt that is looked at in a thread: requests beside it go on meanwhile."""
@@ -29,15 +30,14 @@ class Findings:
         self.severities: dict[str, int] = {}
         self.blocked: set[str] = set()
 
-    def add(self, actions: Actions, match: Match, report: Report) -> str | None:
-        """Take in a match; returns what is to be done about it."""
+    def add(self, actions: Actions, match: Match, report: Report) -> None:
+        """Take in a match, and tell the report what is done about it."""
         action = actions.of(match.category, match.severity)
         self.severities[match.category] = max(match.severity, self.severities.get(match.category, 0))
         if action is not None:
             report.add(Hit(actions.stage, match.category, match.severity, action, match.detector))
             if action == BLOCK:
                 self.blocked.add(match.category)
-        return action
 
 
 class CheckedPrompt:
@@ -84,7 +84,9 @@ class GuardPolicy:
             else:
                 located = locate(stage.scanner, found)
         findings = Findings()
-        redactions = [one for one in located if findings.add(stage.actions, one.match, report) == REDACT]
+        for match in counted([one.match for one in located]):
+            findings.add(stage.actions, match, report)
+        redactions = [one for one in located if stage.actions.of_hits.get(one.match.category) == REDACT]
         if findings.blocked:
             report.refused = True
             checked.safe_text = stage.safe_text

@@ -19,7 +19,9 @@ class Stage:
         self.actions = actions
         self.safe_text = settings.safe_text
         self.looks_for = tuple(
-            name for name in CATEGORIES if (name == "blocklist" and lexicon) or (name == "pii" and "pii" in detectors)
+            name
+            for name in CATEGORIES
+            if (name == "blocklist" and lexicon and "rules" in detectors) or (name == "pii" and "pii" in detectors)
         )
         rules = lexicon if "rules" in detectors else None
         self.scanner = Scanner(rules, pii="pii" in detectors) if rules is not None or "pii" in detectors else None

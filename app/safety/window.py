@@ -58,6 +58,8 @@ class Window:
 
     def feed(self, piece: str, *, final: bool = False) -> str:
         """What may leave now that this piece has come; with `final`, everything may that is no match."""
+        if self.cut:
+            return ""
         text = self._held + piece
         view: Clean | Unescaped = (
             Unescaped(text, final=final) if self._escaped and "\\" in text else Clean(text, exact=True)
@@ -89,11 +91,11 @@ class Window:
         blocking = [match for match in found if actions.get(match.category) == BLOCK]
         if blocking:
             self.cut = True
-            self.hits += blocking
-            hold = min(match.start for match in blocking)
+            self.hits += counted(blocking)
+            hold = min(hold, *(match.start for match in blocking))  # what may yet begin one stays, too
             end = view.at(hold)
         told = [match for match in found if match.start < hold and actions.get(match.category) != BLOCK]
-        self.hits += told
+        self.hits += counted(told)
         place = ghost = self._ghost
         pieces: list[str] = []
         for match in merged([match for match in told if actions.get(match.category) == REDACT]):
@@ -114,6 +116,12 @@ class Window:
         if self._escaped and not _ends_in_string(ahead, within=self._in_string):
             return f'"{shown}"'  # a bare number is a value of its own: what replaces it has to be one too
         return shown
+
+
+def counted(matches: list[Match]) -> Iterator[Match]:
+    """Each thing that was found once per category, however many patterns have found it."""
+    for category in dict.fromkeys(match.category for match in matches):
+        yield from merged([match for match in matches if match.category == category])
 
 
 def merged(matches: list[Match]) -> Iterator[Match]:

@@ -20,9 +20,7 @@ def test_the_complete_example_uses_exactly_these_unbuilt_settings() -> None:
     assert [(problem.line, problem.path) for problem in problems_of(COMPLETE.read_text())] == [
         (26, "models[0].rollout"),
         (28, "models[0].shadow"),
-        (30, "models[0].guard"),
         (32, "models[0].budgets"),
-        (33, "guards"),
         (40, "tenants[0].keys[0].budgets"),
         (41, "tenants[0].budgets"),
         (42, "tenants[0].limits"),
@@ -48,10 +46,10 @@ def test_no_setting_has_two_entries() -> None:
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
-        ("stores.database", "postgresql+asyncpg://u@h/d", "the ledger"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),
         ("tenants[0].allow_shadow", False, "shadow traffic"),
+        ("guards[0]", {"name": "g", "prompt": {"detectors": ["rules", "classifier"]}}, "detectors that are models"),
     ],
 )
 def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: object, capability: str) -> None:

@@ -14,14 +14,17 @@ from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.ledger import Ledger
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.safety.guards import Guards
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
+from tests.support.entries import Journal
 
 KEY = ENVIRON["SLUICEGATE_CI_KEY"].encode()
 EVENTS = {"content-type": "text/event-stream"}
@@ -99,10 +102,13 @@ class Path:
         retries = RetryBudgets(self.telemetry)
         while not patient and all([retries.spend("one"), retries.spend("two")]):
             pass
-        caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
+        self.journal = Journal()
+        self.ledger = Ledger(self.journal)
+        attempts = Attempts(self.telemetry, loop.time)
+        caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
-        self.services = Services(self.state, self.admission, caller, recorder, tracer, Guards(config.guards))
+        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, tracer, Guards())
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
