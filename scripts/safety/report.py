@@ -61,11 +61,12 @@ def replaced(page: str, found: Mapping[str, str]) -> str:
     """A page with each `<!-- table: NAME -->` … `<!-- end -->` filled anew."""
     for name, text in found.items():
         mark = re.escape(f"<!-- table: {name} -->")
-        page = re.sub(rf"({mark}\n).*?(<!-- end -->)", lambda at, text=text: f"{at[1]}\n{text}\n{at[2]}", page, flags=re.S)
+        filled = text.replace("\\", r"\\")
+        page = re.sub(rf"({mark}\n).*?(<!-- end -->)", rf"\1\n{filled}\n\2", page, flags=re.DOTALL)
     return page
 
 
-def is_own(row: Row, topic: str = "") -> bool:
+def is_own(row: Row, topic: str | tuple[str, ...] = "") -> bool:
     """Whether a row is a line of ours, about a topic where one is given."""
     return row.own and row.note.startswith(topic)
 
@@ -101,7 +102,7 @@ def _look_alikes(language: str) -> Callable[[Scores], float]:
 
 def _attack_recall(languages: Sequence[str]) -> Callable[[Scores], float]:
     return lambda scores: _rate(
-        scores, _attacked(scores), lambda row: is_own(row, ("jailbreak", "indirect")) and row.language in languages  # type: ignore[arg-type]  # startswith takes several
+        scores, _attacked(scores), lambda row: is_own(row, ("jailbreak", "indirect")) and row.language in languages
     )
 
 
@@ -144,11 +145,19 @@ TARGETS = (
 )
 
 
+def _spoken(language: str) -> Callable[[Row], bool]:
+    return lambda row: row.own and row.language == language
+
+
+def _judged(source: str, harm: str, language: str) -> Callable[[Row], bool]:
+    return lambda row: row.source == source and harm in row.levels and language in {"", row.language}
+
+
 def _languages(scores: Scores) -> Iterator[tuple[str, ...]]:
     labels, attacks = scores.where(harmful), scores.where(lambda row: row.note in {"jailbreak", "indirect"})
     benign = scores.where(lambda row: is_own(row, "benign"))
     for one in LANGUAGES:
-        lines = scores.where(lambda row, one=one: row.own and row.language == one)  # type: ignore[misc]  # a default
+        lines = scores.where(_spoken(one))
         harm, attack = lines & (labels | benign), lines & (attacks | benign)
         yield (
             one,
@@ -164,9 +173,7 @@ def _languages(scores: Scores) -> Iterator[tuple[str, ...]]:
 def _categories(scores: Scores, source: str, language: str = "") -> Iterator[tuple[str, ...]]:
     name = f"{source}, {language}" if language else source
     for harm in HARMS:
-        rows = scores.where(
-            lambda row, harm=harm: row.source == source and harm in row.levels and language in {"", row.language}  # type: ignore[misc]  # a default
-        )
+        rows = scores.where(_judged(source, harm, language))
         levels = np.array([row.levels.get(harm, 0) for row in scores.rows])
         for level in SEVERITIES if source == "own" else (BLOCKED,):
             labels, said = (levels >= level)[rows], (scores.severities[harm] >= level)[rows]
@@ -218,4 +225,10 @@ def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple
 
 
 def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}".rstrip("0").rstrip(".") if value not in (0.0, 1.0) else f"{value:.0f}"
+    return (
+        "–"
+        if np.isnan(value)
+        else f"{value:.3f}".rstrip("0").rstrip(".")
+        if value not in (0.0, 1.0)
+        else f"{value:.0f}"
+    )

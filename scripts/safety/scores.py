@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +34,12 @@ class Scores:
     @property
     def harm(self) -> Array:
         """The largest probability of a harm of severity 4."""
-        return np.max([self.columns[f"{harm}4"] for harm in HARMS], axis=0)
+        return cast("Array", np.max([self.columns[f"{harm}4"] for harm in HARMS], axis=0))
 
     @property
     def harmful(self) -> Flags:
         """Whether some harm would be blocked."""
-        return np.max([self.severities[harm] for harm in HARMS], axis=0) >= BLOCKED
+        return cast("Flags", np.max([self.severities[harm] for harm in HARMS], axis=0) >= BLOCKED)
 
     @property
     def attack(self) -> Array:

@@ -1,4 +1,4 @@
-"""What a worker has of the model-based detectors: the members of its ensembles, their line, and the process's keeper."""
+"""What a worker has of the model-based detectors: members of ensembles, their line, and the process's keeper."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ before = model.stat().st_mtime_ns
 assert converted(cache_folder())[0].stat().st_mtime_ns == before, "it is converted once"
 assert sorted(path.suffix for path in cache_folder().iterdir()) == [".onnx"], "nothing half done is left"
 tokens = Tokens(weights, 8)
-print(model.stat().st_size // 1_000_000, len(weights.pieces), tokens("query: Hello"), len(tokens("one two three " * 50)))
+cut = len(tokens("one two three " * 50))
+print(model.stat().st_size // 1_000_000, len(weights.pieces), tokens("query: Hello"), cut)
 """
 
 

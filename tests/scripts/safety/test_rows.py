@@ -6,6 +6,7 @@ import gzip
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from scripts.safety.rows import HARMS, LANGUAGES, MODERATION, Row, bare, bucket, collected, lines, own, without_leaks
 
@@ -59,7 +60,7 @@ def test_our_own_lines_cover_what_they_are_there_for() -> None:
 
 def test_collections_are_read_with_their_labels(tmp_path: Path) -> None:
     """A severity that a person gave is a level; the others say harmful or not."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": "x", "lang": "en", "source": "s", "labels": {"hate": 1}, "severity": ["hate", 0.25]},
         {"text": "y", "lang": "en", "source": MODERATION, "labels": dict.fromkeys(HARMS, 0)},
         {"text": "z", "lang": "en", "source": "s", "labels": {"anyharm": 1, "injection": 0}},
