@@ -47,6 +47,7 @@ from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.safety.guards import Guards
+from app.safety.models.fleet import Fleet
 from app.stores.directory import Directory
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
@@ -128,6 +129,7 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
         self._guards = Guards(config.guards)
         self._state = tables.State(tables.build(config))
         self._books = Books(config.stores, telemetry)
@@ -181,12 +183,15 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 10, 5)
+        if not await self._fleet.start():
+            _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         self._announce()
         try:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
         finally:
             await self._cut()
             await self._tasks.aclose()
+            await self._fleet.aclose()
             await self._books.aclose()
             if self._collector is not None:
                 await self._collector.aclose()
@@ -222,6 +227,7 @@ class Process:
     def _reloaded(self, result: ReloadResult) -> None:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
+        self._fleet.look()
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         if result.changed or result.problems:
             _log.log(logging.ERROR if result.problems else logging.INFO, "config reload", extra=document)

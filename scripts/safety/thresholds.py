@@ -45,6 +45,8 @@ def choose(rows: list[Row], scores: Array) -> Array:
 
 def _best(scores: Array, positive: npt.NDArray[np.bool_]) -> float:
     """The threshold with the best mean of recall and specificity."""
+    if not positive.any() or positive.all():
+        return 0.5
     tried = np.quantile(scores, np.linspace(0.02, 0.98, 97))
     worth = [(scores[positive] >= at).mean() + (scores[~positive] < at).mean() for at in tried]
     return float(tried[int(np.argmax(worth))])

@@ -11,7 +11,7 @@ from app.config.service import Safety
 
 def guard(*detectors: str) -> Guard:
     """A guard with some detectors on prompts."""
-    return Guard.model_validate({"name": "g", "prompt": {"detectors": list(detectors)}})
+    return Guard.model_validate({"name": "g", "prompt": {"detectors": detectors}})
 
 
 def test_a_model_without_its_packages_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

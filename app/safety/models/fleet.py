@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -25,15 +26,23 @@ class Fleet:
 
     def __init__(self, config: Callable[[], Config], shared: Path | None = None) -> None:
         self._config = config
-        self._own = Path(tempfile.mkdtemp(prefix="sluicegate-")) if shared is None else None
-        self.keeper = Keeper(self._own or shared or Path(), self._wanted)
+        self._own = None if shared is not None else Path(tempfile.gettempdir(), f"sluicegate-{secrets.token_hex(6)}")
+        self.keeper = Keeper(shared or self._own or Path(), self._wanted)
         self._client = Client(self.keeper.socket)
         self.members: Mapping[str, Detector] = {name: ModelDetector(name, self._client) for name in CATEGORIES}
 
     async def start(self) -> bool:
         """Begin, and wait for the models where a guard names one; False when they are not there in time."""
-        self.keeper.start()
+        self.look()
         return await self.keeper.ready(READY_WITHIN)
+
+    def look(self) -> None:
+        """The configuration may be another: start what it needs. What it does not need ends by itself."""
+        if self._wanted() is None:
+            return
+        if self._own is not None:
+            self._own.mkdir(mode=0o700, exist_ok=True)
+        self.keeper.look()
 
     async def aclose(self) -> None:
         """End the process, if this worker has it."""

@@ -40,9 +40,10 @@ class Keeper:
         self.starts = 0
         """Processes that this keeper has started."""
 
-    def start(self) -> None:
-        """Begin to look after the process, in the background."""
-        self._tasks.spawn("watch", self._watch())
+    def look(self) -> None:
+        """Begin to look after the process, in the background, where one is wanted and nobody does yet."""
+        if self._wanted() is not None and not len(self._tasks):
+            self._tasks.spawn("watch", self._watch())
 
     @property
     def pid(self) -> int | None:
@@ -68,10 +69,10 @@ class Keeper:
             self._lock = None
 
     async def _watch(self) -> None:
+        """Until no process is wanted any more."""
         pause = FIRST_PAUSE
-        while True:
-            wanted = self._wanted()
-            if wanted is None or not self._holds_lock():
+        while (wanted := self._wanted()) is not None:
+            if not self._holds_lock():
                 await asyncio.sleep(LOOK_EVERY)
                 continue
             began = asyncio.get_running_loop().time()

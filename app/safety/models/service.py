@@ -142,10 +142,13 @@ class Line(asyncio.Protocol):
 async def serve(path: Path, service: Service, ready: Callable[[], None]) -> None:
     """Listen at `path` until standard input ends: whoever started the process holds its other end."""
     loop = asyncio.get_running_loop()
+    # Who sees the socket may connect: it gets its name once somebody listens behind it.
+    unnamed = path.with_suffix(".new")
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - before anybody is served
-    server = await loop.create_unix_server(lambda: Line(service), str(path))
-    os.chmod(path, 0o600)  # noqa: PTH101 - before anybody is served
+        os.unlink(unnamed)  # noqa: PTH108 - before anybody is served
+    server = await loop.create_unix_server(lambda: Line(service), str(unnamed))
+    os.chmod(unnamed, 0o600)  # noqa: PTH101 - before anybody is served
+    os.replace(unnamed, path)  # noqa: PTH105 - before anybody is served
     gone = loop.create_future()
 
     def look() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
-from app.safety.detector import Finding, Inspection, Passage
+from app.safety.detector import Inspection, Passage
 from app.safety.models import engine as engine_module
 from app.safety.models.engine import Engine
 from app.safety.models.grounding import FEATURES, Grounding
@@ -66,7 +67,7 @@ def test_an_attack_is_of_two_kinds() -> None:
 
 def test_what_came_before_counts() -> None:
     """A streamed piece is scored by itself and with the end of what was said before it."""
-    seen = Inspection("completion", (Passage(" kill him now", "assistant"),), before="you have to")
+    seen = Inspection("completion", (Passage("w", "assistant"),), before="you have to kill him no")
     assert found("classifier", seen) == [("violence", 4, 0)]
     assert found("classifier", seen._replace(before="")) == []
 
@@ -88,13 +89,15 @@ def test_what_several_ask_is_scored_once() -> None:
     assert len(asked) == len(set(asked))
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: object) -> None:
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes first."""
+    monkeypatch.setattr(engine_module, "MOST_REMEMBERED", 16)
     shared = engine()
-    for number in range(engine_module.MOST_REMEMBERED // 64 + 2):
-        texts = [(f"text {number} {other}", "user") for other in range(64)]
-        shared.answer([Ask(number, "classifier", 5, prompt(*texts))])
-    assert len(shared._known) == engine_module.MOST_REMEMBERED
+    for number in range(5):
+        texts = [(f"text {number} {other}", "user") for other in range(7)]
+        [answer] = shared.answer([Ask(number, "classifier", 5, prompt(*texts))])
+        assert answer.findings == ()
+    assert len(shared._known) == 16
 
 
 def test_an_answer_is_held_against_the_documents() -> None:
@@ -109,4 +112,4 @@ def test_an_answer_is_held_against_the_documents() -> None:
     assert borne_out.findings == ()
     invented = seen._replace(passages=(Passage("Dogs are allowed inside on Sundays.", "assistant"),))
     [answer] = engine(grounding).answer([Ask(1, "grounded", 5, invented)])
-    assert answer.findings == (Finding("ungrounded", 6, 0.9998, 0),)
+    assert [(one.category, one.severity, one.passage) for one in answer.findings] == [("ungrounded", 6, 0)]

@@ -45,7 +45,7 @@ async def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path, lambda: TINY)
     client = Client(keeper.socket)
     member = ModelDetector("jailbreak", client)
-    keeper.start()
+    keeper.look()
     assert await keeper.ready(40)
     assert await member.check(ATTACK)
     first = keeper.pid
@@ -66,7 +66,7 @@ async def test_a_process_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path, lambda: TINY)
     client = Client(keeper.socket)
     member = ModelDetector("jailbreak", client)
-    keeper.start()
+    keeper.look()
     assert await keeper.ready(40)
     assert await member.check(ATTACK)
     assert keeper.pid is not None
@@ -88,9 +88,9 @@ async def test_a_process_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
 async def test_one_process_serves_all_workers(tmp_path: Path) -> None:
     """Of two keepers one starts it; when that one goes, the other takes over."""
     one, other = Keeper(tmp_path, lambda: TINY), Keeper(tmp_path, lambda: TINY)
-    one.start()
+    one.look()
     await until(lambda: one.starts == 1)
-    other.start()
+    other.look()
     assert await other.ready(40)
     await asyncio.sleep(0.6)
     assert other.starts == 0
@@ -101,14 +101,15 @@ async def test_one_process_serves_all_workers(tmp_path: Path) -> None:
 
 
 async def test_no_process_runs_while_none_is_wanted(tmp_path: Path) -> None:
-    """A reload that needs one starts it, one that needs another profile replaces it, one that needs none ends it."""
+    """A reload that needs one starts it, another profile replaces it, none ends it; without it there is no task."""
     wanted: list[Safety | None] = [None]
     keeper = Keeper(tmp_path, lambda: wanted[0])
-    keeper.start()
+    keeper.look()
     assert await keeper.ready(1)
-    await asyncio.sleep(0.6)
-    assert keeper.starts == 0
+    assert not len(keeper._tasks)
     wanted[0] = TINY
+    keeper.look()
+    keeper.look()
     await until(lambda: keeper.pid is not None and keeper.socket.exists())
     first = keeper.pid
     wanted[0] = Safety(profile="tiny", queue=8)
@@ -116,14 +117,14 @@ async def test_no_process_runs_while_none_is_wanted(tmp_path: Path) -> None:
     second = keeper.pid
     assert second is not None
     wanted[0] = None
-    await until(lambda: not alive(second))
+    await until(lambda: not alive(second) and not len(keeper._tasks))
     await keeper.aclose()
 
 
 async def test_a_process_that_cannot_start_is_tried_ever_more_slowly(tmp_path: Path) -> None:
     """And `ready` does not wait for ever."""
     keeper = Keeper(tmp_path, lambda: Safety.model_construct(profile="none", queue=1, threads=1))
-    keeper.start()
+    keeper.look()
     assert not await keeper.ready(1.5)
     assert keeper.starts <= 5
     await keeper.aclose()

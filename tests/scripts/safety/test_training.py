@@ -78,4 +78,4 @@ def test_a_threshold_keeps_false_alarms_rare() -> None:
 def test_tables_are_written_between_their_marks() -> None:
     """And nothing else of the page is touched."""
     page = "a\n<!-- table: x y -->\nold\n<!-- end -->\nb <!-- table: z -->\n<!-- end -->\n"
-    assert replaced(page, {"x y": "| new |"}) == page.replace("old", "\n| new |\n")
+    assert replaced(page, {"x y": "| new |"}) == page.replace("old\n", "\n| new |\n")
