@@ -67,8 +67,8 @@ class Source(Protocol):
     def first(self) -> Batch:
         """The first events."""
 
-    async def more(self) -> Batch:
-        """The next events; empty at the end."""
+    async def more(self, outlet: Any = None) -> Batch:
+        """The next events; empty at the end. What nobody has to look at may go to the outlet."""
 
 
 async def check(policy: Policy, call: Call, progress: Progress) -> Checked:
@@ -146,7 +146,7 @@ class Guarded:
         """Wait for the first events that may be seen."""
         self.first = await self._seen(self._answer.first) or await self.more()
 
-    async def more(self) -> Batch:
+    async def more(self, outlet: Any = None) -> Batch:  # noqa: ARG002 - everything is looked at here
         """The next events that may be seen; empty at the end."""
         while not self._ended:
             seen = await self._seen(await self._answer.more())
