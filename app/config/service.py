@@ -100,8 +100,8 @@ class Telemetry(Settings):
 class Safety(Settings):
     """The process that runs the detectors that are models, one for all workers; it runs while a guard names one."""
 
-    profile: Literal["tiny"] = "tiny"
-    """`tiny` reads character n-grams alone; docs/safety-evaluation.md says how good that is."""
+    profile: Literal["full", "tiny"] = "full"
+    """`full` reads with two encoders, `tiny` with character n-grams alone; docs/safety-evaluation.md compares them."""
     queue: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Texts that may wait for the process; one more fails at once, and the guard's `on_error` says what that means."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1

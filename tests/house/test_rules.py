@@ -31,8 +31,8 @@ OPTIONAL: dict[str, str] = {
 }
 """The files that may import inside a function, and the optional dependency that they import."""
 
-SOCKETS = {"app/providers/transport.py", "app/stores/line.py"}
-"""The one file that opens connections to upstreams, and the one that opens them to Redis."""
+SOCKETS = {"app/providers/transport.py", "app/safety/models/client.py", "app/stores/line.py"}
+"""The one file that opens connections to upstreams, the one to the detector process, and the one to Redis."""
 
 
 def broken(rule: Rule, allowed: set[str], *folders: str) -> list[str]:

@@ -63,9 +63,9 @@ class Engine:
             answers.append(Answer(question.number, findings))
         return answers
 
-    def scores(self, texts: Sequence[str]) -> list[Array]:
-        """The worst probability of each output over what is scored of each text; for evaluations."""
-        found = [_variants(text) or [text] for text in texts]
+    def scores(self, texts: Sequence[str], judged: Callable[[str], bool] = bool) -> list[Array]:
+        """The worst probability of each output over the `judged` pieces of each text; for evaluations."""
+        found = [list(filter(judged, _variants(text))) or [text] for text in texts]
         rows = self._rows([piece for pieces_of_one in found for piece in pieces_of_one])
         return [np.max([rows[piece] for piece in pieces_of_one], axis=0) for pieces_of_one in found]
 
