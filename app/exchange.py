@@ -19,6 +19,9 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    SCORE = "score"
+    TOKENIZE = "tokenize"
 
 
 class Provider(StrEnum):
@@ -116,6 +119,30 @@ class Wishes(NamedTuple):
 NO_WISHES = Wishes()
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one request ended at the arm that it was assigned to, as far as a rollout's gates ask.
+
+    `error` counts against the assigned arm even where a fallback hid it from the caller. `first_token_s` is None where
+    none came, and for answers that were not streamed. `left`: the caller left, or was still waiting, before the end.
+    `format_ok` is None where no format was asked for, `score` where no feedback was given; scores are in the caller's
+    own scale. `void` says nothing about either arm: the request itself was at fault, or the gateway.
+    """
+
+    error: bool = False
+    streamed: bool = False
+    first_token_s: float | None = None
+    total_s: float = 0.0
+    left: bool = False
+    harm: bool = False
+    refused: bool = False
+    truncated: bool = False
+    cost_usd: float = 0.0
+    format_ok: bool | None = None
+    score: float | None = None
+    void: bool = False
+
+
 class Outbound(NamedTuple):
     """One HTTP request to an upstream, complete but for its endpoint, `host` and `content-length`.
 
@@ -140,6 +167,8 @@ class Principal:
     key: str
     models: frozenset[str] | None = None
     pin: bool = False
+    shadow: bool = True
+    """Whether its requests may be copied."""
 
 
 class Call(NamedTuple):
@@ -147,8 +176,10 @@ class Call(NamedTuple):
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
     usage chunk. `max_output_tokens` is the caller's own cap on each answer, None where it gave none; `choices` is how
-    many answers are made in all, to so many `prompts` (or inputs); `size` is the body's length in bytes; `images` is
-    how many it holds or points to.
+    many answers are made in all, to so many `prompts` (or inputs); `size` is a bound in bytes of what is read: the
+    body's length, more where the upstream reads a part of it several times, 0 where reading costs nothing; `images` is
+    how many it holds or points to. `foreign` tells that `body` was translated from another shape and may hold hints
+    that OpenAI's API does not know.
     """
 
     operation: Operation
@@ -161,6 +192,7 @@ class Call(NamedTuple):
     choices: int = 1
     prompts: int = 1
     images: int = 0
+    foreign: bool = False
 
 
 @dataclass(slots=True)

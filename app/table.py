@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, TypeVar
@@ -17,7 +18,9 @@ from urllib.parse import urlsplit
 from app import config
 from app.config import Config, Secret
 from app.exchange import Arm, Endpoint, Operation, Principal, Provider, Timeouts
+from app.metering import Allowances
 from app.prices import Prices
+from app.scopes import shadow_budgets
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""
@@ -26,11 +29,14 @@ _PICO_USD_PER_TOKEN = 10**6
 """Prices are written in USD per million tokens: 1 USD / 10^6 tokens = 10^12 pico-USD / 10^6 tokens."""
 _PICO_USD = 10**12
 _PORTS = {"http": 80, "https": 443}
+_REASONING = re.compile(r"(o[1-9]|gpt-[5-9])([-.]|$)")
 _FOUND_BY = 16
 _EVERY_OPERATION = frozenset(Operation)
 _SPOKEN: Mapping[Provider, frozenset[Operation]] = {
-    Provider.ANTHROPIC: frozenset({Operation.CHAT}),
-    Provider.GEMINI: frozenset({Operation.CHAT, Operation.EMBEDDINGS}),
+    Provider.ANTHROPIC: frozenset({Operation.CHAT, Operation.TOKENIZE}),
+    Provider.AZURE_OPENAI: frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS}),
+    Provider.GEMINI: frozenset({Operation.CHAT, Operation.EMBEDDINGS, Operation.TOKENIZE}),
+    Provider.OPENAI: frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS}),
 }
 """What a provider's API can do, where that is not everything."""
 _T = TypeVar("_T")
@@ -44,6 +50,8 @@ class Deployment:
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
     a cancelled answer to its end (`full`). `health` and `metrics` are paths from the server's root, None where there is
     nothing to ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
+    `drop_params` are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent,
+    None where it keeps the caller's; `api_version` is Azure's.
     """
 
     name: str
@@ -61,10 +69,39 @@ class Deployment:
     metrics: str | None
     parameters: str | None
     license: str | None
+    drop_params: frozenset[str] = frozenset()
+    api_version: str | None = None
+    output_cap: str | None = None
 
 
 Choices = tuple[tuple[Arm, Deployment], ...]
 """Deployments to try, in order, each with the role that it would serve in. Never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A rollout whose requests are observed.
+
+    `epoch` numbers its weights. A request is watched for `horizon` seconds. `reads`: its gates ask what answers say.
+    """
+
+    model: str
+    epoch: int
+    horizon: float
+    reads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the store says of a model's rollout: it owns the weight. `run` counts its starts: each draws users anew."""
+
+    stable: str
+    candidate: str
+    weight: float
+    sticky: Literal["user", "key", "none"]
+    run: int
+    active: bool
+    watch: Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +110,7 @@ class Split:
 
     `weight` is the candidate's percent. `sticky` says who keeps to one arm, `salt` (at most 64 bytes) makes each
     rollout draw anew. `operations` are those that the candidate speaks: the rest stays with stable. `choices` are those
-    of the candidate's requests: what it fails to answer goes to stable first.
+    of the candidate's requests: what it fails to answer goes to stable first. `watch` is None while nobody measures.
     """
 
     candidate: Deployment
@@ -82,14 +119,28 @@ class Split:
     salt: bytes
     operations: frozenset[Operation]
     choices: Choices
+    watch: Watch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A deployment that gets copies of a model's requests: `sample` is their share, `allowances` what they may cost."""
+
+    model: str
+    deployment: Deployment
+    sample: float
+    max_concurrent: int
+    operations: frozenset[Operation]
+    allowances: Allowances
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A public name, the deployment that serves it, and those to try when it fails, in order.
 
-    `choices` are these as a plan. `split` is None where there is no candidate. `pins` are the deployments that
-    `x-sluicegate-pin` may name, each with its role. `guard` is None where nobody looks at prompts and completions.
+    `choices` are these as a plan. `split` is None where there is no candidate; `rolled` tells that a rollout is
+    configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role. `guard` is None
+    where nobody looks at prompts and completions.
     """
 
     name: str
@@ -97,6 +148,8 @@ class Model:
     fallbacks: tuple[Deployment, ...]
     choices: Choices
     split: Split | None
+    rolled: bool
+    shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
     guard: config.Guard | None = None
 
@@ -190,7 +243,8 @@ def _holder(ring: _Ring[_T], secret: bytes | None) -> _T | None:
 
 
 def _principal(tenant: config.Tenant, key: config.Key) -> Principal:
-    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None, key.pin)
+    models = frozenset(key.models) if key.models is not None else None
+    return Principal(tenant.name, key.name, models, key.pin, tenant.allow_shadow)
 
 
 def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
@@ -208,23 +262,85 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment], guards: Map
     if one.candidate is not None:
         candidate = deployments[one.candidate]
         pins[candidate.name] = Arm.CANDIDATE, candidate
-        split = _split(one, candidate, (stable, *fallbacks))
-    choices = _choices(Arm.STABLE, stable, fallbacks)
-    guard = guards[one.guard] if one.guard is not None else None
-    return Model(one.name, stable, fallbacks, choices, split, MappingProxyType(pins), guard)
-
-
-def _split(one: config.Model, candidate: Deployment, others: tuple[Deployment, ...]) -> Split:
-    # The names are hashed: a salt has at most 64 bytes, and no two models share one.
-    salt = hashlib.blake2b(f"{one.name}\0{candidate.name}".encode(), digest_size=32).digest()
-    return Split(
-        candidate=candidate,
-        weight=one.weight or 0.0,
-        sticky=one.sticky,
-        salt=salt,
-        operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
-        choices=_choices(Arm.CANDIDATE, candidate, others),
+        split = Split(
+            candidate=candidate,
+            weight=one.weight or 0.0,
+            sticky=one.sticky,
+            salt=_salt(one.name, candidate.name, 0),
+            operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
+            choices=_choices(Arm.CANDIDATE, candidate, (stable, *fallbacks)),
+        )
+    return Model(
+        name=one.name,
+        stable=stable,
+        fallbacks=fallbacks,
+        choices=_choices(Arm.STABLE, stable, fallbacks),
+        split=split,
+        rolled=one.rollout is not None,
+        shadow=_shadow(one, deployments),
+        pins=MappingProxyType(pins),
+        guard=guards[one.guard] if one.guard is not None else None,
     )
+
+
+def _shadow(one: config.Model, deployments: Mapping[str, Deployment]) -> Shadow | None:
+    if one.shadow is None:
+        return None
+    to = deployments[one.shadow.to]
+    return Shadow(
+        model=one.name,
+        deployment=to,
+        sample=one.shadow.sample,
+        max_concurrent=one.shadow.max_concurrent,
+        operations=_SPOKEN.get(to.provider, _EVERY_OPERATION),
+        allowances=Allowances(shadow_budgets(one)),
+    )
+
+
+def with_rollouts(table: Table, lives: Mapping[str, Live] | None) -> Table:
+    """The table with the weights that the store owns. Pure.
+
+    While the store has not been read (None), a candidate with a rollout gets nothing: it may have been rolled back.
+    """
+    models = {}
+    for name, model in table.models.items():
+        live = None if lives is None else lives.get(name)
+        if lives is None and model.rolled and model.split is not None:
+            models[name] = replace(model, split=replace(model.split, weight=0.0))
+        elif live is not None and applies(table, live, model):
+            models[name] = _live(table, live, model)
+    return replace(table, models=MappingProxyType({**table.models, **models})) if models else table
+
+
+def applies(table: Table, live: Live, model: Model) -> bool:
+    """Whether a stored rollout is about the deployments that the model has now.
+
+    One that is under way goes on with its candidate, whatever candidate the file names; one that is over is about the
+    pair of then.
+    """
+    named = model.split.candidate.name if model.split is not None else live.candidate
+    known = model.stable.name == live.stable and live.candidate in table.deployments
+    return known and (live.active or named == live.candidate)
+
+
+def _live(table: Table, live: Live, model: Model) -> Model:
+    candidate = table.deployments[live.candidate]
+    split = Split(
+        candidate=candidate,
+        weight=live.weight,
+        sticky=live.sticky,
+        salt=_salt(model.name, candidate.name, live.run),
+        operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
+        choices=_choices(Arm.CANDIDATE, candidate, (model.stable, *model.fallbacks)),
+        watch=live.watch if live.active else None,
+    )
+    pins = {**model.pins, candidate.name: (Arm.CANDIDATE, candidate)}
+    return replace(model, split=split, pins=MappingProxyType(pins))
+
+
+def _salt(model: str, candidate: str, run: int) -> bytes:
+    # The names are hashed: a salt has at most 64 bytes, and no two rollouts share one.
+    return hashlib.blake2b(f"{model}\0{candidate}\0{run}".encode(), digest_size=32).digest()
 
 
 def _choices(arm: Arm, first: Deployment, others: tuple[Deployment, ...]) -> Choices:
@@ -249,7 +365,16 @@ def _deployment(one: config.Deployment) -> Deployment:
         metrics=one.metrics,
         parameters=one.catalog.parameters,
         license=one.catalog.license,
+        drop_params=frozenset(one.drop_params),
+        api_version=one.api_version,
+        output_cap=one.output_cap or _output_cap(one),
     )
+
+
+def _output_cap(one: config.Deployment) -> str | None:
+    # OpenAI's reasoning models refuse `max_tokens`; what else speaks its API, and Azure's names, tell nothing.
+    reasons = one.provider == "openai" and _REASONING.match(one.model)
+    return "max_completion_tokens" if reasons else None
 
 
 def headers_of(settings: Mapping[str, Secret | str]) -> tuple[tuple[str, str], ...]:

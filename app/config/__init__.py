@@ -11,7 +11,7 @@ from app.config.deployments import Deployment, Price
 from app.config.extras import uses_models
 from app.config.fields import restart_only
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage
-from app.config.load import load, read, read_rollout, secret_files
+from app.config.load import load, parse_rollout, read, read_rollout, secret_files
 from app.config.models import Model, Rollout
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
@@ -44,6 +44,7 @@ __all__ = [
     "describe",
     "is_loopback",
     "load",
+    "parse_rollout",
     "read",
     "read_rollout",
     "redacted",

@@ -14,10 +14,7 @@ from app.config.raw import Document
 
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
-PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
-ROLLOUTS = "rollouts that move by themselves"
-SHADOWS = "shadow traffic"
 MEMBERS = "detectors that are models or services"
 TEMPLATES = "prompt templates"
 
@@ -37,9 +34,6 @@ class Unbuilt:
 NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
-    Unbuilt("models[].rollout", ROLLOUTS),
-    Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("models[].budgets", LIMITS),
     Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
@@ -54,7 +48,6 @@ NOT_YET = (
     Unbuilt("tenants[].on_over_budget", LIMITS, ("reject",)),
     Unbuilt("tenants[].clamp_floor", LIMITS, (64,)),
     Unbuilt("tenants[].on_store_failure", LIMITS, ("closed",)),
-    Unbuilt("tenants[].allow_shadow", SHADOWS, (True,)),
     Unbuilt("budgets", LIMITS),
 )
 

@@ -77,6 +77,7 @@ async def check(policy: Policy, call: Call, progress: Progress) -> Checked:
     prompt = await policy.prompt(call, report)
     progress.call = prompt.call
     progress.mark(GUARD)
+    progress.end()
     if report.refused and prompt.safe_text is None:
         param = next((name for name in ("prompt", "input") if name in call.body), "messages")
         error = GatewayError(CONTENT_FILTER, "The prompt was blocked by the content policy of this model.", param=param)

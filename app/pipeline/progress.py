@@ -10,8 +10,10 @@ from typing import Final
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING
+from app.pipeline.plan import Plan
 from app.pipeline.report import Report
 from app.pipeline.trace import Trace
+from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, GUARD, CALL, RELAY, SETTLE = range(7)
@@ -39,6 +41,7 @@ class Progress:
         "bound",
         "call",
         "charge",
+        "copied",
         "counted",
         "deployment",
         "detail",
@@ -50,11 +53,13 @@ class Progress:
         "first_at",
         "last_at",
         "left",
+        "observed",
         "opened",
         "opened_at",
         "operation",
         "outcome",
         "own",
+        "plan",
         "principal",
         "reached",
         "report",
@@ -66,6 +71,7 @@ class Progress:
         "shut_down",
         "status",
         "trace",
+        "transcript",
         "usage",
     )  # fmt: skip
 
@@ -76,6 +82,11 @@ class Progress:
         self.call: Call | None = None
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
+        self.plan: Plan | None = None
+        self.observed = self.copied = False
+        """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
+        self.transcript: Transcript | None = None
+        """What the answer says; kept only where a rollout or a shadow asks."""
         self.attempts = 0
         self.reached = False
         """Whether the last attempt may be billed: bytes were sent, and no refusal came back."""
@@ -112,8 +123,7 @@ class Progress:
         self.report: Report | None = None
         """What a guard found; None where no guard looked."""
         self.shut_down = False
-        self.first_at = 0.0
-        self.last_at = 0.0
+        self.first_at = self.last_at = 0.0
         self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
 
@@ -140,6 +150,8 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        if self.transcript is not None:
+            self.transcript.add(batch)
         self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens

@@ -9,12 +9,14 @@ from random import random
 from typing import NamedTuple
 
 from app.errors import GatewayError
-from app.exchange import NO_WISHES, Batch, Wishes
+from app.exchange import NO_WISHES, Batch, Call, Operation, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
 from app.pipeline.guard import Guards, check
 from app.pipeline.ledger import Ledger
+from app.pipeline.mirror import Mirror
+from app.pipeline.observe import Observer
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
@@ -28,12 +30,14 @@ class Arrival(NamedTuple):
     """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet.
 
     `outlet` is where pieces of a stream may go that are for the caller as they are; None where he gets another shape.
+    `understand` is `validate`, or for a caller who speaks another shape what stands before it.
     """
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
     wishes: Wishes = NO_WISHES
     outlet: Outlet | None = None
+    understand: Callable[[Operation, bytes], Call] = validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Services:
     caller: Caller
     ledger: Ledger
     recorder: Recorder
+    observer: Observer
+    mirror: Mirror
     tracer: Tracer
     guards: Guards
 
@@ -55,6 +61,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
+    checked = None
     try:
         # First, so that a stranger's body is never read.
         progress.principal = authenticate(table, arrival.credentials)
@@ -64,23 +71,24 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         finally:
             progress.resume()
         # Before admission: only a sound request takes a place.
-        progress.call = call = validate(progress.operation, raw)
+        progress.call = call = arrival.understand(progress.operation, raw)
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
-            checked = None
             guard = table.models[call.model].guard
             if guard is not None:
                 # Before anything is reserved or sent: a prompt that is blocked costs nothing.
-                policy = services.guards.of(guard, progress.principal.tenant)
-                checked = await check(policy, call, progress)
+                checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
                 call = checked.call
                 if checked.instead:
                     yield checked.instead
-                    progress.end()
                     return
+            # From here on what becomes of the request is the arm's doing.
+            services.observer.begin(progress, plan)
+            services.mirror.begin(progress, plan)
+            outlet = arrival.outlet if progress.transcript is None else None
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
@@ -88,10 +96,11 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 source = answer if checked is None else await checked.through(answer)
                 batch = source.first
                 while batch:
-                    progress.see(batch)
+                    if source is answer:
+                        progress.see(batch)
                     yield batch
                     # What nobody here needs to look at goes from socket to socket, and is no event.
-                    batch = await source.more(arrival.outlet)
+                    batch = await source.more(outlet)
         progress.end()
     except GatewayError as error:
         progress.fail(error)
@@ -103,13 +112,16 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
         # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
-        _settle(progress)
+        charge(progress)
         progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
+        services.observer.end(progress)
+        services.mirror.end(progress)
 
 
-def _settle(progress: Progress) -> None:
+def charge(progress: Progress) -> None:
+    """What a request that has ended is charged, whatever became of it."""
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return
