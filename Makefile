@@ -1,10 +1,10 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak peers eval-safety lock clean
+.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm demo-vllm bench soak load peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
 	@sh scripts/setup.sh
@@ -37,6 +37,16 @@ docs: setup ## write the tables of docs/ anew from the declarations in the code
 test-slow: setup ## the tests that take minutes
 	@.venv/bin/pytest -m slow
 
+test-dashboards: setup ## boards, rules and alerts on a live gateway with a real Prometheus (Debian: prometheus, prometheus-alertmanager)
+	@.venv/bin/pytest -m prometheus $(ARGS)
+
+check-deploy: setup ## compose file, Dockerfile and Helm chart, statically, in an environment of their own (630 MB the first time)
+	@sh scripts/deploy/setup.sh
+	@.deploy/bin/python scripts/deploy/check.py
+
+dashboards: setup ## write grafana/dashboards/*.json anew from the code beside them
+	@.venv/bin/python -m grafana.generate
+
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
@@ -51,6 +61,10 @@ bench: setup ## CPU per request and per streamed chunk, beside the gateways that
 soak: setup ## a million requests through one worker; memory, sockets and tasks afterwards (ARGS="--requests 100000")
 	@.venv/bin/python -m loadtests.soak $(ARGS)
 
+load: setup ## a load profile played by locust, judged by its goals (PROFILE=spike ARGS="--url URL --keys KEY")
+	@sh scripts/load/setup.sh
+	@.venv/bin/python -m loadtests.load $(or $(PROFILE),chat) $(ARGS)
+
 peers: setup ## install the gateways that `make bench` compares with, into .peers
 	@scripts/peers/setup.sh
 
@@ -64,4 +78,4 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    -c requirements.lock pyproject.toml -o requirements-safety.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .load .deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -110,14 +110,19 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
-        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
-        progress.mark(RELAY)
-        charge(progress)
-        progress.durable = services.ledger.close(progress)
-        progress.mark(SETTLE)
-        services.recorder.record(progress)
-        services.observer.end(progress)
-        services.mirror.end(progress)
+        close(progress, services)
+
+
+def close(progress: Progress, services: Services) -> None:
+    """Settle and record a request that has ended, whatever became of it."""
+    progress.mark(RELAY)
+    charge(progress)
+    # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
+    progress.durable = services.ledger.close(progress)
+    progress.mark(SETTLE)
+    services.recorder.record(progress)
+    services.observer.end(progress)
+    services.mirror.end(progress)
 
 
 def charge(progress: Progress) -> None:

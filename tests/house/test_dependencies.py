@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.house.tree import python_files, syntax, text
 
 PROJECT = tomllib.loads(text(Path("pyproject.toml")))
-OURS = {"app", "loadtests", "scripts", "tests"}
+OURS = {"app", "grafana", "loadtests", "scripts", "tests"}
 PART_OF = {
     "annotated-types": "pydantic",
     "h2": "httpx2",
@@ -44,6 +44,10 @@ TOOLS = {
 """Packages of the dev group that are run, not imported."""
 
 
+ELSEWHERE = {("scripts", "vllm"), ("scripts", "deploy"), ("loadtests", "locust")}
+"""Run in environments of their own."""
+
+
 LOADED_BY_NAME = {"aiosqlite", "asyncpg"}
 """Database drivers: SQLAlchemy imports the one that `stores.database` names."""
 
@@ -58,7 +62,7 @@ def imported(*folders: str) -> set[str]:
     modules = {
         next((start for start in NAMESPACES if name.startswith(start)), name.partition(".")[0])
         for path in python_files(*folders)
-        if path.parts[:2] != ("scripts", "vllm")  # run in vLLM's own environment
+        if path.parts[:2] not in ELSEWHERE
         for node in ast.walk(syntax(path))
         for name in _modules(node)
     }
