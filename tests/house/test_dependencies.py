@@ -45,7 +45,7 @@ TOOLS = {
 
 
 ELSEWHERE = {("scripts", "vllm"), ("scripts", "deploy"), ("loadtests", "locust")}
-"""Run in environments of their own: that of vLLM, that of the checks of deploy/, and that of locust."""
+"""Run in environments of their own."""
 
 
 LOADED_BY_NAME = {"aiosqlite", "asyncpg"}
