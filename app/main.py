@@ -54,6 +54,7 @@ from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
 from app.safety.guards import Guards
+from app.safety.models.fleet import Fleet
 from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
@@ -141,6 +142,7 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
         self._guards = Guards(config.guards)
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
@@ -203,6 +205,8 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 10, 5)
+        if not await self._fleet.start():
+            _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         sys.setswitchinterval(_YIELD)
         self._announce()
         try:
@@ -210,6 +214,7 @@ class Process:
         finally:
             await self._cut()
             await self._tasks.aclose()
+            await self._fleet.aclose()
             await self._shadows.aclose()
             await self._comparisons.flush()
             await self._steering.aclose()
@@ -252,6 +257,7 @@ class Process:
     def _reloaded(self, result: ReloadResult) -> None:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
+        self._fleet.look()
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         self._steering.rollouts.warn()
         if result.changed or result.problems:
