@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
-STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, RESERVE, CALL, RELAY, SETTLE = range(7)
+STAGES: Final = ("authenticate", "validate", "admit", "reserve", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -21,6 +21,27 @@ NONE_LEFT: Final = Usage(0, 0, method=Method.NOTHING_SENT)
 """Tokens of attempts that left nothing behind; also of a request that never reached an upstream."""
 FULL_SOCKET: Final = 0.005
 """Seconds. A write that takes longer was waiting for its caller."""
+
+
+class Held(Protocol):
+    """What a request has reserved, as attempts see it (`reserve.Reservation`)."""
+
+    def sending(self) -> None:
+        """Say that an upstream may see the request from now on. Raises `GatewayError` where it waited too long."""
+        ...
+
+    async def again(self) -> None:
+        """Reserve for another attempt after one that may have been billed. Raises `GatewayError` where it cannot."""
+        ...
+
+
+class Rate(NamedTuple):
+    """A rate after this request: `requests` or `tokens` a minute, what is left, and seconds in which one comes back."""
+
+    measure: str
+    limit: int
+    left: int
+    interval: float
 
 
 class Progress:
@@ -37,6 +58,7 @@ class Progress:
         "bound",
         "call",
         "charge",
+        "clamped",
         "counted",
         "deployment",
         "detail",
@@ -45,6 +67,7 @@ class Progress:
         "error",
         "finished",
         "first_at",
+        "held",
         "last_at",
         "left",
         "opened",
@@ -53,6 +76,7 @@ class Progress:
         "outcome",
         "own",
         "principal",
+        "rates",
         "reached",
         "reported",
         "request_id",
@@ -96,6 +120,12 @@ class Progress:
         """Whether the answer came to its own end."""
         self.usage: Usage | None = None
         self.charge = NOTHING
+        self.held: Held | None = None
+        """What was reserved; None where nothing limits the request."""
+        self.clamped = 0
+        """The output cap that was lowered to what a budget had left; 0 where it was not."""
+        self.rates: tuple[Rate, ...] = ()
+        """What is left of the rates that the request was held to."""
         self.outcome = Outcome.INTERNAL_ERROR
         self.error: GatewayError | None = None
         self.detail: str | None = None
@@ -103,7 +133,7 @@ class Progress:
         self.shut_down = False
         self.first_at = 0.0
         self.last_at = 0.0
-        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
 
     @property

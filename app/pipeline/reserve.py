@@ -1,24 +1,21 @@
 """Reserve: take the upper bound of what a request can cost from every budget in scope, before an upstream sees it.
 
 A `Reservation` is entered before the call and settles itself when it is left, however it is left: there is no
-`await` on the way out, so a cancellation cannot come between. What it settles at depends on what is known then:
-
-- nothing sent: no byte reached an upstream. All of it goes back.
-- exact: the provider reported usage. The rest goes back; what lies beyond the bound is counted apart as overage.
-- at least: the answer was cut. What was counted plus the deployment's `cancel_allowance`, never above the bound.
-- bound: sent, and nothing is known. All of it is spent.
+`await` on the way out, so a cancellation cannot come between. It settles at what `settle` makes of the request, and at
+its bound where nobody said anything after it was sent.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
 from app.errors import BUDGET_EXCEEDED, OVERLOADED, RATE_LIMIT_EXCEEDED, GatewayError
-from app.exchange import Method
+from app.exchange import Call
 from app.metering import (
     NOTHING,
     Allowances,
@@ -27,13 +24,19 @@ from app.metering import (
     Claim,
     Level,
     Limit,
+    Measure,
     OnFailure,
     OnOverBudget,
     Policy,
     Unit,
     Verdict,
 )  # fmt: skip
+from app.pipeline.bound import output_cap, prompt_bound
+from app.pipeline.plan import Plan
+from app.pipeline.progress import Progress, Rate
 from app.prices import Prices
+from app.scopes import Terms
+from app.table import Table
 
 
 class StoreUnavailable(Exception):
@@ -61,12 +64,6 @@ class Store(Protocol):
 
 
 REJECT = Policy()
-
-_NOTHING_SENT, _EXACT, _BOUND = (
-    Method.NOTHING_SENT,
-    Method.EXACT,
-    Method.BOUND,
-)  # an enum's attribute takes 0.1 µs each time
 
 
 @dataclass(slots=True)
@@ -117,8 +114,8 @@ class Reservation:
     """
 
     __slots__ = (
-        "_allowances", "_bound", "_clock", "_earlier", "_id", "_now", "_policy", "_send_by", "_store",
-        "bound", "clamped", "left", "method",
+        "_allowances", "_bound", "_clock", "_earlier", "_id", "_policy", "_send_by", "_sent", "_spent", "_store",
+        "bound", "clamped", "left",
     )  # fmt: skip
 
     def __init__(
@@ -133,7 +130,6 @@ class Reservation:
         self.bound = bound
         self.clamped = False
         self.left: tuple[int, ...] = ()
-        self.method = _NOTHING_SENT
         self._store = store
         self._id = claim_id
         self._allowances = allowances
@@ -141,10 +137,21 @@ class Reservation:
         self._clock = clock
         self._bound = bound.charge()
         self._earlier = NOTHING  # what earlier attempts may have been billed
-        self._now = NOTHING  # the same of the current attempt
+        self._sent = False
+        self._spent: Charge | None = None
         self._send_by = 0.0
 
     async def __aenter__(self) -> Self:
+        await self.take()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store.settle(self._id, self.charge())
+
+    async def take(self) -> None:
+        """Reserve; what entering does."""
         tries = 1
         try:
             verdict = await self._store.reserve(self._claim(self._bound))
@@ -153,18 +160,14 @@ class Reservation:
                 tries += 1
         except StoreUnavailable as error:
             raise _unavailable() from error
-        self._granted(verdict)
         self.left = verdict.left
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._store.settle(self._id, self.charge())
+        self._granted(verdict)
 
     def charge(self) -> Charge:
-        """What the request is settled at, as far as is known now."""
-        return self._now if self._earlier is NOTHING else self._earlier.plus(self._now)
+        """What the request is settled at, as far as is known now: what was said, else its bound once it was sent."""
+        if self._spent is not None:
+            return self._spent
+        return self._earlier.plus(self._bound) if self._sent else self._earlier
 
     def sending(self) -> None:
         """Say that an upstream may see the request from now on.
@@ -176,32 +179,25 @@ class Reservation:
             raise GatewayError(
                 OVERLOADED, "The request waited too long between its reservation and its call.", retry_after=1
             )
-        self.method = _BOUND
-        self._now = self._bound
+        self._sent = True
 
-    def exact(self, spent: Charge) -> None:
-        """Settle at what the provider reported."""
-        self.method = _EXACT
-        self._now = spent
-
-    def at_least(self, counted: Charge) -> None:
-        """Settle at what was counted, allowance included, but never above the bound."""
-        self.method = Method.AT_LEAST
-        self._now = counted.within(self._bound)
+    def spent(self, charge: Charge) -> None:
+        """Say what all attempts together were billed, or may have been: what leaving settles it at."""
+        self._spent = charge
 
     async def again(self) -> None:
-        """Make room for another attempt.
+        """Make room for another attempt, after one that may have been billed.
 
-        Raises GatewayError where the earlier ones may have been billed and both do not fit.
+        Raises GatewayError where both do not fit.
         """
-        if self.method is _NOTHING_SENT:
+        if not self._sent:
             return
         spent = self.charge()
         try:
             self._granted(await self._store.reserve(self._claim(spent.plus(self._bound))))
         except StoreUnavailable as error:
             raise _unavailable() from error
-        self._earlier, self._now, self.method = spent, NOTHING, _NOTHING_SENT
+        self._earlier, self._sent, self._spent = spent, False, None
 
     def _claim(self, amount: Charge) -> Claim:
         return Claim(self._id, self._allowances, amount, self._policy.on_store_failure, sent=True)
@@ -236,13 +232,19 @@ class Ticket:
     the rate, whatever becomes of it.
     """
 
-    __slots__ = ("_claim", "_store", "left")
+    __slots__ = ("_claim", "_progress", "_store", "left")
 
     def __init__(
-        self, store: Store, claim_id: str, allowances: Allowances, on_failure: OnFailure = OnFailure.CLOSED
+        self,
+        store: Store,
+        claim_id: str,
+        allowances: Allowances,
+        on_failure: OnFailure = OnFailure.CLOSED,
+        progress: Progress | None = None,
     ) -> None:
         self.left: tuple[int, ...] = ()
         self._store = store
+        self._progress = progress
         self._claim = Claim(claim_id, allowances, NOTHING, on_failure)
 
     async def __aenter__(self) -> Self:
@@ -250,15 +252,131 @@ class Ticket:
             verdict = await self._store.reserve(self._claim)
         except StoreUnavailable as error:
             raise _unavailable() from error
+        self.left = verdict.left
+        if self._progress is not None:
+            tell_rates(self._progress, self._claim.allowances, verdict.left)
         if verdict.refused is not None:
             raise refusal(self._claim.allowances[verdict.refused], verdict, NOTHING)
-        self.left = verdict.left
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.settle(self._claim.id, NOTHING)
+
+
+Settle = Callable[[Progress], None]
+"""Works out what a request is charged, from what is known of it at its end."""
+
+
+class Unlimited:
+    """Stands where nothing limits a request: it is settled all the same."""
+
+    __slots__ = ("_call", "_progress", "_settle")
+
+    def __init__(self, call: Call, progress: Progress, settle: Settle) -> None:
+        self._call = call
+        self._progress = progress
+        self._settle = settle
+
+    async def __aenter__(self) -> Call:
+        return self._call
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._settle(self._progress)
+
+
+class Held(Reservation):
+    """The reservation of a request on its path. Entering it gives the call that fits."""
+
+    __slots__ = ("_call", "_progress", "_settle")
+
+    def __init__(
+        self, store: Store, terms: Terms, call: Call, plan: Plan, progress: Progress, settle: Settle
+    ) -> None:  # fmt: skip
+        super().__init__(store, progress.request_id, terms.reserve, bound_of(call, plan), terms.policy)
+        self._call = call
+        self._progress = progress
+        self._settle = settle
+
+    async def __aenter__(self) -> Call:  # type: ignore[override]  # what the path goes on with
+        progress, call = self._progress, self._call
+        try:
+            await self.take()
+        finally:
+            tell_rates(progress, self._allowances, self.left)
+        progress.held = self
+        if self.clamped:
+            cap = self.bound.output_cap
+            progress.clamped = cap
+            progress.call = call = call._replace(max_output_tokens=cap)
+        return call
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._settle(self._progress)
+            self.spent(self._progress.charge)
+        finally:
+            self._store.settle(self._id, self.charge())
+
+
+class Reserver:
+    """Opens what a request needs to hold."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def admit(self, progress: Progress, table: Table) -> Ticket | nullcontext[None]:
+        """A place within the limits on requests, where a guard will look at the prompt before anything is reserved."""
+        terms = _terms(progress, table)
+        if terms is None or not terms.admit.limits:
+            return _ADMITTED
+        return Ticket(
+            self._store, f"{progress.request_id}/t", terms.admit, terms.policy.on_store_failure, progress
+        )  # fmt: skip
+
+    def reserve(
+        self, call: Call, plan: Plan, progress: Progress, table: Table, settle: Settle
+    ) -> Held | Unlimited:  # fmt: skip
+        """The bound of a call, in every budget and limit that it is held to. `settle` runs when it is left."""
+        terms = _terms(progress, table)
+        if terms is None or terms.free:
+            return Unlimited(call, progress, settle)
+        return Held(self._store, terms, call, plan, progress, settle)
+
+
+_ADMITTED = nullcontext(None)
+
+
+def _terms(progress: Progress, table: Table) -> Terms | None:
+    who, call = progress.principal, progress.call
+    if table.scopes.nothing or who is None or call is None:
+        return None
+    return table.scopes.of(who.tenant, who.key, call.model)
+
+
+def bound_of(call: Call, plan: Plan) -> Bound:
+    """What one attempt at any deployment of the plan can cost at most."""
+    prompt = cap = 0
+    for _, deployment in plan.choices:
+        prompt = max(prompt, prompt_bound(call, deployment))
+        cap = max(cap, output_cap(call, deployment))
+    prices = tuple([deployment.price for _, deployment in plan.choices])
+    return Bound(prompt, cap, call.choices, prices, call.images)
+
+
+def tell_rates(progress: Progress, allowances: Allowances, left: Sequence[int]) -> None:
+    """Note what is left of the rates, for the `x-ratelimit-*` headers."""
+    limits = allowances.limits
+    if not limits or not left:
+        return
+    for limit, rest in zip(limits, left[len(left) - len(limits) :], strict=True):
+        if limit.measure is not Measure.CONCURRENT:
+            progress.rates += (Rate(limit.measure, limit.limit, max(0, rest), limit.interval),)
 
 
 def _unavailable() -> GatewayError:
