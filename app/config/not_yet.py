@@ -13,10 +13,10 @@ from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
 LIMITS = "limits and budgets"
-TRACES = "tracing"
+CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
-ROLLOUTS = "weighted rollouts"
+ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
 GUARDS = "content safety"
 
@@ -35,14 +35,9 @@ class Unbuilt:
 
 NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
-    Unbuilt("telemetry.otlp_endpoint", TRACES),
-    Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
-    Unbuilt("telemetry.capture_content", TRACES, (False,)),
+    Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
-    Unbuilt("models[].candidate", ROLLOUTS),
-    Unbuilt("models[].weight", ROLLOUTS),
     Unbuilt("models[].rollout", ROLLOUTS),
-    Unbuilt("models[].sticky", ROLLOUTS, ("none",)),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),

@@ -197,8 +197,9 @@ class Caller:
                 await written
             attempt = self._attempts.begin(call, arm, deployment, state)
             progress.attempts += 1
+            sent = request if progress.trace is None else progress.trace.attempt(attempt, request)
             try:
-                return await self._attempt(call, dialect, request, attempt, progress, deadline)
+                return await self._attempt(call, dialect, sent, attempt, progress, deadline)
             except GatewayError as error:
                 if not attempts_left or not (attempt.retryable or attempt.gambled):
                     raise
@@ -250,8 +251,8 @@ class Caller:
         deadline: float,
     ) -> Answer:
         """One request to one endpoint, up to its first event."""
-        seen_before = progress.seen
-        progress.reached = progress.seen = True
+        exposed_before = progress.exposed
+        progress.reached = progress.exposed = True
         progress.mark(CALL)
         reply: Reply | None = None
         try:
@@ -270,7 +271,7 @@ class Caller:
         except UpstreamFailure as failure:
             attempt.failed(failure)
             progress.reached = failure.sent
-            progress.seen = failure.sent or seen_before
+            progress.exposed = failure.sent or exposed_before
             raise failed(failure, progress) from failure
         except ValueError as error:
             attempt.end("malformed")

@@ -82,7 +82,7 @@ class Ledger:
         usage, call = progress.usage, progress.call
         if progress.opened is None or usage is None or call is None:
             return None
-        if not progress.seen:
+        if not progress.exposed:
             return self._journal.close(progress.request_id, b"", progress.shared)
         if not progress.reached and usage is progress.left:
             usage = Usage(0, 0, method=usage.method)  # what is left of attempts before stands in the row as such

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING
+from app.pipeline.trace import Trace
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, RESERVE, CALL, RELAY, SETTLE = range(7)
@@ -65,6 +66,7 @@ class Progress:
         "durable",
         "earlier",
         "error",
+        "exposed",
         "finished",
         "first_at",
         "held",
@@ -85,6 +87,7 @@ class Progress:
         "shared",
         "shut_down",
         "status",
+        "trace",
         "usage",
     )  # fmt: skip
 
@@ -98,7 +101,7 @@ class Progress:
         self.attempts = 0
         self.reached = False
         """Whether the last attempt may be billed: bytes were sent, and no refusal came back."""
-        self.seen = False
+        self.exposed = False
         """Whether any attempt may have been seen by an upstream."""
         self.bound = (0, 0)
         """Input and output tokens that the last attempt may use at most."""
@@ -116,6 +119,8 @@ class Progress:
         """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
         self.counted = 0
+        self.seen: tuple[Batch, Batch] = ([], [])
+        """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
         self.finished = False
         """Whether the answer came to its own end."""
         self.usage: Usage | None = None
@@ -130,6 +135,8 @@ class Progress:
         self.error: GatewayError | None = None
         self.detail: str | None = None
         self.status = 0
+        self.trace: Trace | None = None
+        """Its place in a trace; None where nobody asks for one."""
         self.shut_down = False
         self.first_at = 0.0
         self.last_at = 0.0
@@ -159,6 +166,7 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens
             if event.usage is not None:

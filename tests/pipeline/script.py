@@ -21,7 +21,7 @@ from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
 from app.telemetry import IN_FLIGHT, REQUESTS
-from tests.pipeline.parts import Counted, Lines, state
+from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
 from tests.support.entries import Journal
 
@@ -105,8 +105,9 @@ class Path:
         self.ledger = Ledger(self.journal)
         attempts = Attempts(self.telemetry, loop.time)
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
-        recorder = Recorder(self.telemetry, self.log, 200)
-        self.services = Services(self.state, self.admission, caller, self.ledger, recorder)
+        tracer = no_tracer(self.telemetry)
+        recorder = Recorder(self.telemetry, self.log, tracer, 200)
+        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, tracer)
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0

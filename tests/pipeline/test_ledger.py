@@ -29,7 +29,7 @@ def request() -> Progress:
 
 def ended(progress: Progress, deployment: Deployment, usage: Usage, outcome: Outcome = Outcome.OK) -> None:
     """The request has been settled."""
-    progress.seen, progress.usage, progress.outcome = True, usage, outcome
+    progress.exposed, progress.usage, progress.outcome = True, usage, outcome
     progress.charge = progress.earlier.plus(charged(CALL, deployment, usage))
 
 
