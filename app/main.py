@@ -25,19 +25,21 @@ from app.api.catalogue import catalogue, probes
 from app.api.hot import Hot
 from app.api.ops import Operators, config_admin, metrics
 from app.api.server import Bounds, Protocol
-from app.api.usage import own_usage, usage_admin
+from app.api.usage import budgets_admin, own_usage, usage_admin
 from app.books import Books
 from app.cells import Cells, Series, read_files
 from app.config import Config, as_json, is_loopback, redacted
 from app.control.keys import StoredKeys
 from app.control.reload import Reloader, ReloadResult
 from app.exchange import JsonObject
+from app.limits import Limits
 from app.logs import LineLog
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.record import Recorder
+from app.pipeline.reserve import Reserver
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Services
 from app.pipeline.spans import Tracer
@@ -129,6 +131,7 @@ class Process:
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._state = tables.State(tables.build(config))
         self._books = Books(config.stores, telemetry)
+        self._limits = Limits(config.stores, config.server.workers, self._books, self._state, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
         self._reloader = Reloader(
@@ -152,7 +155,8 @@ class Process:
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
         recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
-        self._services = Services(self._state, self._admission, caller, self._books.ledger, recorder, tracer)
+        reserver = Reserver(self._limits.store)
+        self._services = Services(self._state, self._admission, reserver, caller, self._books.ledger, recorder, tracer)
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -167,6 +171,7 @@ class Process:
         self._tasks.spawn("health", prober.run())
         self._tasks.spawn("config", self._reloader.watch())
         self._books.start(self._tasks)
+        await self._limits.start(self._tasks)
         self._tasks.spawn("keys", self._keys.watch())
         if self._collector is not None:
             self._tasks.spawn("spans", self._collector.run())
@@ -181,6 +186,7 @@ class Process:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
         finally:
             await self._cut()
+            await self._limits.aclose()
             await self._tasks.aclose()
             await self._books.aclose()
             if self._collector is not None:
@@ -252,6 +258,7 @@ class Process:
         ops.include_router(config_admin(operators, lambda: redacted(self._reloader.config), self.reload))
         ops.include_router(directory_admin(operators, self._directory, self._keys.refresh))
         ops.include_router(usage_admin(operators, self._books.rows))
+        ops.include_router(budgets_admin(operators, self._limits.documents))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]
         if ops_socket is not None:
             ops.include_router(probes(self._readiness))
@@ -284,8 +291,13 @@ class Process:
         checks = {f"deployment {one.name}": describe(one, self._endpoints) for one in deployments}
         # One that is due for a trial counts: were nobody sent here, it could never come back.
         served = any(self._endpoints.may_serve(one) for one in deployments)
-        gateway = "shutting down" if self._stopping else "ok" if served else "no deployment has an endpoint that is up"
-        return {"gateway": gateway, "ledger": self._books.reason or "ok", **checks}
+        gateway = "ok" if served else "no deployment has an endpoint that is up"
+        if self._limits.serves_nobody:
+            gateway = "every request needs the limit store"
+        if self._stopping:
+            gateway = "shutting down"
+        limits = self._limits.reason or "ok"
+        return {"gateway": gateway, "limits": limits, "ledger": self._books.reason or "ok", **checks}
 
     def _announce(self) -> None:
         listeners = self._launch.listeners

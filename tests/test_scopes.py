@@ -69,7 +69,7 @@ def test_others_are_held_to_what_holds_for_everybody(scopes: Scopes) -> None:
 
 def test_all_budgets_are_listed(scopes: Scopes) -> None:
     """For whoever rebuilds what was spent of them."""
-    assert set(scopes.budgets()) == {KEY, DAY, MONTH, EVERYTHING, MODEL}
+    assert set(scopes.every.budgets) == {KEY, DAY, MONTH, EVERYTHING, MODEL}
 
 
 def test_nothing_configured_holds_nothing() -> None:

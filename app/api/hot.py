@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing, suppress
 from functools import lru_cache
+from math import ceil
 from os import urandom
 from typing import Any
 
@@ -20,7 +21,7 @@ from app.api.cycle import BODY_FAULT
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import NO_WISHES, Batch, Operation, Wishes
 from app.pipeline.ledger import JournalFailed
-from app.pipeline.progress import LEFT, Progress
+from app.pipeline.progress import LEFT, Progress, Rate
 from app.pipeline.serve import Arrival, Services, serve
 
 _log = logging.getLogger("sluicegate")
@@ -195,7 +196,32 @@ def _headers(progress: Progress) -> Headers:
     ]
     if progress.deployment is not None and progress.arm is not None:
         headers += _served_by(progress.deployment.name, progress.arm)
+    if progress.rates:
+        headers += rate_headers(progress.rates)
+    if progress.clamped:
+        headers.append((b"x-sluicegate-budget", b"clamp; max_tokens=%d" % progress.clamped))
     return headers
+
+
+def rate_headers(rates: tuple[Rate, ...]) -> Headers:
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI writes them; `reset`: until all is back."""
+    headers: Headers = []
+    for rate in rates:
+        name, back = rate.measure.encode(), (rate.limit - rate.left) * rate.interval if rate.limit else 0.0
+        headers.append((b"x-ratelimit-limit-" + name, b"%d" % rate.limit))
+        headers.append((b"x-ratelimit-remaining-" + name, b"%d" % rate.left))
+        headers.append((b"x-ratelimit-reset-" + name, duration(back)))
+    return headers
+
+
+def duration(seconds: float) -> bytes:
+    """As Go writes one, and OpenAI with it: 6m0s, 1.5s, 17ms."""
+    if seconds < 1:
+        return b"%dms" % ceil(seconds * 1000)
+    if seconds < 60:
+        return f"{ceil(seconds * 1000) / 1000:g}s".encode()
+    minutes, rest = divmod(ceil(seconds), 60)
+    return b"%dm%ds" % (minutes, rest)
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,6 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
@@ -34,23 +33,14 @@ class Unbuilt:
 
 
 NOT_YET = (
-    Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
-    Unbuilt("models[].budgets", LIMITS),
     Unbuilt("guards", GUARDS),
-    Unbuilt("tenants[].keys[].budgets", LIMITS),
-    Unbuilt("tenants[].budgets", LIMITS),
-    Unbuilt("tenants[].limits", LIMITS),
-    Unbuilt("tenants[].on_over_budget", LIMITS, ("reject",)),
-    Unbuilt("tenants[].clamp_floor", LIMITS, (64,)),
-    Unbuilt("tenants[].on_store_failure", LIMITS, ("closed",)),
     Unbuilt("tenants[].allow_shadow", SHADOWS, (True,)),
-    Unbuilt("budgets", LIMITS),
 )
 
 _NOTHING: tuple[object, ...] = (None, (), {})

@@ -28,7 +28,7 @@ def prompt_bound(call: Call, deployment: Deployment) -> int:
 
 
 def capped(call: Call, deployment: Deployment) -> Call:
-    """The call with the cap on its answer in its body: an upstream that is told none may make more than was reserved."""
+    """The call with its cap in its body: an upstream that is told none may make more than was reserved."""
     if call.operation is Operation.EMBEDDINGS:
         return call
     cap, body = output_cap(call, deployment), call.body

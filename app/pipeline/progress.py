@@ -31,8 +31,8 @@ class Held(Protocol):
         """Say that an upstream may see the request from now on. Raises `GatewayError` where it waited too long."""
         ...
 
-    async def again(self) -> None:
-        """Reserve for another attempt after one that may have been billed. Raises `GatewayError` where it cannot."""
+    async def again(self, *, billed: bool) -> None:
+        """Reserve for another attempt; `billed` says that the last one may have been. Raises `GatewayError`."""
         ...
 
 

@@ -185,12 +185,16 @@ class Reservation:
         """Say what all attempts together were billed, or may have been: what leaving settles it at."""
         self._spent = charge
 
-    async def again(self) -> None:
-        """Make room for another attempt, after one that may have been billed.
+    async def again(self, *, billed: bool = True) -> None:
+        """Make room for another attempt after one that was sent, and may have been `billed`.
 
-        Raises GatewayError where both do not fit.
+        Raises GatewayError where both do not fit, or where it waited too long and the store does not answer.
         """
-        if not self._sent:
+        if not billed:
+            self._sent, self._spent = False, None
+            if self._clock() < self._send_by:
+                return
+        elif not self._sent:
             return
         spent = self.charge()
         try:

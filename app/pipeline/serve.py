@@ -14,8 +14,9 @@ from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
 from app.pipeline.ledger import Ledger
-from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
+from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, RESERVE, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
+from app.pipeline.reserve import Reserver
 from app.pipeline.route import route
 from app.pipeline.settle import charged, settle
 from app.pipeline.spans import Tracer
@@ -37,6 +38,7 @@ class Services:
 
     state: State
     admission: Admission
+    reserver: Reserver
     caller: Caller
     ledger: Ledger
     recorder: Recorder
@@ -64,14 +66,17 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
-            # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
-            with await services.caller.call(call, plan, progress) as answer:
-                progress.mark(CALL)
-                batch = answer.first
-                while batch:
-                    progress.see(batch)
-                    yield batch
-                    batch = await answer.more()
+            # Last before the call: what is reserved here is held until the answer has ended. Leaving it settles.
+            async with services.reserver.reserve(call, plan, progress, table, settled) as call:
+                progress.mark(RESERVE)
+                # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
+                with await services.caller.call(call, plan, progress) as answer:
+                    progress.mark(CALL)
+                    batch = answer.first
+                    while batch:
+                        progress.see(batch)
+                        yield batch
+                        batch = await answer.more()
         progress.outcome = Outcome.OK
     except GatewayError as error:
         progress.fail(error)
@@ -80,16 +85,16 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.cut(cancellation)
         raise
     finally:
-        # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
+        # Last, and without waiting for anything: a request that ended in any way, and is settled, is recorded once.
         # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
-        progress.mark(RELAY)
-        _settle(progress)
         progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
 
 
-def _settle(progress: Progress) -> None:
+def settled(progress: Progress) -> None:
+    """What a request that has ended is charged, whatever became of it; leaving a reservation asks for it."""
+    progress.mark(RELAY)
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return

@@ -17,9 +17,11 @@ from app.pipeline.endpoints import Endpoints
 from app.pipeline.ledger import Ledger
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
+from app.pipeline.reserve import Reserver
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.stores.memory import MemoryStore
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
@@ -101,13 +103,16 @@ class Path:
         retries = RetryBudgets(self.telemetry)
         while not patient and all([retries.spend("one"), retries.spend("two")]):
             pass
+        self.limits = MemoryStore()
         self.journal = Journal()
         self.ledger = Ledger(self.journal)
         attempts = Attempts(self.telemetry, loop.time)
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
-        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, tracer)
+        self.services = Services(
+            self.state, self.admission, Reserver(self.limits), caller, self.ledger, recorder, tracer
+        )
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from app.errors import GatewayError
-from app.exchange import Method
 from app.metering import (
     NOTHING,
     Allowances,
@@ -84,7 +83,7 @@ async def test_nothing_sent_goes_back_whole() -> None:
     store, several = MemoryStore(), tokens(1000)
     async with Reservation(store, "r", several, bound()) as held:
         assert await level(store, several) == (0, 100, 0)
-        assert held.method is Method.NOTHING_SENT
+        assert held.charge() == NOTHING
     assert await level(store, several) == (0, 0, 0)
 
 
@@ -93,8 +92,7 @@ async def test_exact_usage_settles_and_the_rest_goes_back() -> None:
     store, several = MemoryStore(), tokens(1000)
     async with Reservation(store, "r", several, bound()) as held:
         held.sending()
-        held.exact(Charge(42, 0))
-        assert held.method is Method.EXACT
+        held.spent(Charge(42, 0))
     assert await level(store, several) == (42, 0, 0)
 
 
@@ -103,19 +101,8 @@ async def test_usage_beyond_the_bound_is_overage() -> None:
     store, several = MemoryStore(), tokens(1000)
     async with Reservation(store, "r", several, bound()) as held:
         held.sending()
-        held.exact(Charge(130, 0))
+        held.spent(Charge(130, 0))
     assert await level(store, several) == (130, 0, 30)
-
-
-async def test_at_least_never_exceeds_the_bound() -> None:
-    """What was counted with its allowance, but no more than was reserved, unit by unit."""
-    store, several = MemoryStore(), tokens(1000)
-    async with Reservation(store, "r", several, bound()) as held:
-        held.sending()
-        held.at_least(Charge(130, 5))
-        assert held.charge() == Charge(100, 5)
-        assert held.method is Method.AT_LEAST
-    assert await level(store, several) == (100, 0, 0)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), asyncio.CancelledError(), KeyboardInterrupt()])
@@ -140,7 +127,7 @@ async def test_a_cancelled_task_settles() -> None:
     async def request() -> None:
         async with Reservation(store, "r", several, bound()) as held:
             held.sending()
-            held.at_least(Charge(7, 0))
+            held.spent(Charge(7, 0))
             await asyncio.sleep(60)
 
     task = asyncio.create_task(request())
@@ -222,7 +209,7 @@ async def test_another_attempt_keeps_what_the_first_may_have_cost() -> None:
         await held.again()
         assert await level(store, several) == (0, 200, 0)
         held.sending()
-        held.exact(Charge(30, 0))
+        held.spent(Charge(130, 0))
         with pytest.raises(GatewayError, match="are left"):
             await held.again()
     assert await level(store, several) == (130, 0, 0)
@@ -234,7 +221,7 @@ async def test_another_attempt_after_nothing_was_sent_costs_nothing() -> None:
     async with Reservation(store, "r", several, bound()) as held:
         await held.again()
         held.sending()
-        held.exact(Charge(1, 0))
+        held.spent(Charge(1, 0))
     assert await level(store, several) == (1, 0, 0)
 
 
@@ -250,7 +237,6 @@ async def test_a_reservation_that_waited_too_long_is_not_sent() -> None:
     async with Reservation(store, "r", several, bound(), clock=lambda: now) as held:
         held.sending()
         now = 5.0
-        held.method = Method.NOTHING_SENT
         with pytest.raises(GatewayError) as late:
             held.sending()
     assert late.value.status == 503
@@ -296,7 +282,7 @@ async def test_tokens_per_minute_are_refused_as_a_rate() -> None:
             await Reservation(store, "s", several, bound()).__aenter__()
         assert fast.value.code_name == "rate_limit_exceeded"
         held.sending()
-        held.exact(Charge(20, 0))
+        held.spent(Charge(20, 0))
     async with Reservation(store, "t", several, bound()) as held:
         assert held.left == (30,)
 
