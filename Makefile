@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak peers lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak prove peers lock clean
 export PYTHON
 
 help: ## this list
@@ -46,6 +46,9 @@ bench: setup ## CPU per request and per streamed chunk, beside the gateways that
 
 soak: setup ## a million requests through one worker; memory, sockets and tasks afterwards (ARGS="--requests 100000")
 	@.venv/bin/python -m loadtests.soak $(ARGS)
+
+prove: setup ## what docs/budgets.md and docs/ledger.md claim, at full length (WHAT=interleavings|live|crashes|outages|cost|report)
+	@.venv/bin/python -m tests.proofs.$(or $(WHAT),interleavings) $(ARGS)
 
 peers: setup ## install the gateways that `make bench` compares with, into .peers
 	@scripts/peers/setup.sh
