@@ -70,6 +70,8 @@ class Limits:
             return None if self._memory.ready else "what was spent before is not known yet"
         if self._line.up:
             return None
+        if self._line.stalled:
+            return "does not answer in time"
         return "closed until its state is rebuilt" if self._line.connected else "not reachable"
 
     @property

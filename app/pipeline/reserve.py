@@ -17,6 +17,7 @@ from typing import Protocol, Self
 from app.errors import BUDGET_EXCEEDED, OVERLOADED, RATE_LIMIT_EXCEEDED, GatewayError
 from app.exchange import Call
 from app.metering import (
+    MOST,
     NOTHING,
     Allowances,
     Budget,
@@ -323,7 +324,7 @@ class Held(Reservation):
     ) -> None:
         try:
             self._settle(self._progress)
-            self.spent(self._progress.charge)
+            self.spent(self._progress.charge.within(MOST))
         finally:
             self._store.settle(self._id, self.charge())
 

@@ -66,8 +66,12 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
-            # Last before the call: what is reserved here is held until the answer has ended. Leaving it settles.
-            async with services.reserver.reserve(call, plan, progress, table, settled) as call:
+            async with (
+                # Before the guard, which costs something: a place within the tenant's limits on requests.
+                services.reserver.admit(progress, table),
+                # Last before the call: what is reserved here is held until the answer has ended. Leaving it settles.
+                services.reserver.reserve(call, plan, progress, table, settled) as call,
+            ):
                 progress.mark(RESERVE)
                 # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
                 with await services.caller.call(call, plan, progress) as answer:

@@ -16,7 +16,7 @@ from tests.support.gateway import Gateway
 CALLERS = {"/livez", "/readyz", "/v1/models", "/v1/models/{name}", "/v1/usage", *OPERATIONS}
 OPERATORS = {
     "/metrics",
-    *(f"/admin/v1/{path}" for path in ("config", "config/reload", "tenants", "keys", "audit", "usage")),
+    *(f"/admin/v1/{path}" for path in ("config", "config/reload", "tenants", "keys", "audit", "usage", "budgets")),
     *(f"/admin/v1/keys/{{key_id}}{action}" for action in ("", "/rotate")),
 }
 

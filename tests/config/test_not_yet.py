@@ -21,12 +21,7 @@ def test_the_complete_example_uses_exactly_these_unbuilt_settings() -> None:
         (26, "models[0].rollout"),
         (28, "models[0].shadow"),
         (30, "models[0].guard"),
-        (32, "models[0].budgets"),
         (33, "guards"),
-        (40, "tenants[0].keys[0].budgets"),
-        (41, "tenants[0].budgets"),
-        (42, "tenants[0].limits"),
-        (46, "budgets"),
     ]
 
 
@@ -47,9 +42,7 @@ def test_no_setting_has_two_entries() -> None:
     [
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
-        ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
-        ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),
         ("tenants[0].allow_shadow", False, "shadow traffic"),
     ],
 )

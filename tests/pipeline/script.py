@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 
@@ -93,9 +94,15 @@ class Path:
     """
 
     def __init__(
-        self, *script: Reply | UpstreamFailure, cut_at: int | None = None, held: int = 0, patient: bool = True
+        self,
+        *script: Reply | UpstreamFailure,
+        cut_at: int | None = None,
+        held: int = 0,
+        patient: bool = True,
+        changes: dict[str, Any] | None = None,
     ) -> None:
-        self.state = state({"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5})
+        usual = {"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5}
+        self.state = state({**usual, **(changes or {})})
         self.telemetry, self.log = Counted(), Lines()
         self.admission = Admission(self.state)
         self.admission.in_flight = self.held = held

@@ -1,4 +1,4 @@
-"""A budget under load, live: worker processes, a real Redis, callers whose bounds together exceed it, failures everywhere.
+"""A budget under load, live: workers, a real Redis, callers whose bounds together exceed it, failures everywhere.
 
     python -m tests.proofs.live [--runs N] [--callers N] [--limit N] [--seed N]
 
