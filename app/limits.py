@@ -17,7 +17,7 @@ from app.config.service import Stores
 from app.entry import Entry
 from app.exchange import JsonObject
 from app.metering import FOREVER, Allowances, Budget, Level, Unit
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.delivery import SinkUnavailable
 from app.stores.line import Address, Line
 from app.stores.memory import MemoryStore

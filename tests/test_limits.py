@@ -16,7 +16,7 @@ from app.config.service import Stores
 from app.exchange import Arm, Usage
 from app.limits import Limits, scope_name
 from app.metering import Budget, Charge, Claim, Scope, ScopeKind, Unit, Window, key_scope
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.redis import RedisStore
 from app.table import State
 from app.tasks import TaskGroup

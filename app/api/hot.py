@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from math import ceil
@@ -20,8 +20,9 @@ from app.api.answers import DONE, Headers, Send, error_event, events, send_error
 from app.api.cycle import BODY_FAULT
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import NO_WISHES, Batch, Operation, Wishes
+from app.metering import Limit, Measure
 from app.pipeline.ledger import JournalFailed
-from app.pipeline.progress import LEFT, Progress, Rate
+from app.pipeline.progress import LEFT, Progress
 from app.pipeline.serve import Arrival, Services, serve
 
 _log = logging.getLogger("sluicegate")
@@ -203,15 +204,25 @@ def _headers(progress: Progress) -> Headers:
     return headers
 
 
-def rate_headers(rates: tuple[Rate, ...]) -> Headers:
+def rate_headers(rates: Iterable[tuple[tuple[Limit, ...], Sequence[int]]]) -> Headers:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI writes them; `reset`: until all is back."""
     headers: Headers = []
-    for rate in rates:
-        name, back = rate.measure.encode(), (rate.limit - rate.left) * rate.interval if rate.limit else 0.0
-        headers.append((b"x-ratelimit-limit-" + name, b"%d" % rate.limit))
-        headers.append((b"x-ratelimit-remaining-" + name, b"%d" % rate.left))
-        headers.append((b"x-ratelimit-reset-" + name, duration(back)))
+    for limits, left in rates:
+        for limit, rest in zip(limits, left, strict=True):
+            if limit.measure is Measure.CONCURRENT:
+                continue
+            most, remaining, reset = _RATES[limit.measure]
+            count = limit.limit
+            headers.append((most, b"%d" % count))
+            headers.append((remaining, b"%d" % max(rest, 0)))
+            headers.append((reset, duration((count - max(rest, 0)) * limit.interval if count else 0.0)))
     return headers
+
+
+_RATES = {
+    measure: tuple(f"x-ratelimit-{what}-{measure}".encode() for what in ("limit", "remaining", "reset"))
+    for measure in (Measure.REQUESTS, Measure.TOKENS)
+}
 
 
 def duration(seconds: float) -> bytes:

@@ -16,7 +16,7 @@ from app.api.schemas import ERRORS
 from app.errors import INVALID_REQUEST, OVERLOADED, GatewayError
 from app.exchange import JsonObject
 from app.pipeline.authenticate import authenticate
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.delivery import SinkUnavailable
 from app.stores.sql import DAY, Ledger
 from app.stores.usage import BY, DEFAULT_BY, as_csv, as_documents

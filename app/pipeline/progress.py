@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from time import perf_counter
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
-from app.metering import NOTHING
+from app.metering import NOTHING, Limit
 from app.pipeline.trace import Trace
 from app.table import Deployment
 
@@ -34,15 +34,6 @@ class Held(Protocol):
     async def again(self, *, billed: bool) -> None:
         """Reserve for another attempt; `billed` says that the last one may have been. Raises `GatewayError`."""
         ...
-
-
-class Rate(NamedTuple):
-    """A rate after this request: `requests` or `tokens` a minute, what is left, and seconds in which one comes back."""
-
-    measure: str
-    limit: int
-    left: int
-    interval: float
 
 
 class Progress:
@@ -129,8 +120,8 @@ class Progress:
         """What was reserved; None where nothing limits the request."""
         self.clamped = 0
         """The output cap that was lowered to what a budget had left; 0 where it was not."""
-        self.rates: tuple[Rate, ...] = ()
-        """What is left of the rates that the request was held to."""
+        self.rates: tuple[tuple[tuple[Limit, ...], Sequence[int]], ...] = ()
+        """The limits that the request was held to, with what is left of each."""
         self.outcome = Outcome.INTERNAL_ERROR
         self.error: GatewayError | None = None
         self.detail: str | None = None

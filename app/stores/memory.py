@@ -28,7 +28,7 @@ from app.metering import (
     kept,
     refused,
 )  # fmt: skip
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 
 COMPILED = 10_000
 """How many sets of allowances are kept compiled; past it all are dropped (an old routing table's go this way)."""

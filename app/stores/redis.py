@@ -30,7 +30,7 @@ from app.metering import (
     kept,
     refused,
 )
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.escrow import Escrow, Row, rows
 from app.stores.resp import Unanswered, encode
 

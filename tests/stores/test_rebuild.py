@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from app.metering import Allowances, Budget, Charge, Claim, Scope, ScopeKind, Unit, Window
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.delivery import Delivery
 from app.stores.line import Address, Line
 from app.stores.memory import MemoryStore

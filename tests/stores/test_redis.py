@@ -27,7 +27,7 @@ from app.metering import (
     Verdict,
     Window,
 )
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.line import Address, Line
 from app.stores.redis import SCRIPT, RedisStore, Unsettled
 from app.tasks import TaskGroup

@@ -27,7 +27,7 @@ from app.metering import (
     Unit,
     Window,
 )
-from app.pipeline.reserve import Bound, Reservation, Store
+from app.pipeline.reservation import Bound, Reservation, Store
 from app.prices import Prices
 
 START = 4_102_444_800.0 + 86_400 - 130  # two minutes before a midnight in 2100: after any real expiry, and windows roll
