@@ -12,7 +12,7 @@ from app.errors import GatewayError, Outcome
 from app.exchange import NO_WISHES, Batch, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
-from app.pipeline.call import Caller
+from app.pipeline.call import Caller, Outlet
 from app.pipeline.ledger import Ledger
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, RESERVE, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
@@ -25,11 +25,15 @@ from app.table import State
 
 
 class Arrival(NamedTuple):
-    """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet."""
+    """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet.
+
+    `outlet` is where pieces of a stream may go that are for the caller as they are; None where he gets another shape.
+    """
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
     wishes: Wishes = NO_WISHES
+    outlet: Outlet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                     while batch:
                         progress.see(batch)
                         yield batch
-                        batch = await answer.more()
+                        # What nobody here needs to look at goes from socket to socket, and is no event.
+                        batch = await answer.more(arrival.outlet)
         progress.outcome = Outcome.OK
     except GatewayError as error:
         progress.fail(error)
