@@ -135,6 +135,9 @@ class Deployment(Settings):
     health: UrlPath | None = None
     """Path that answers 200 while an endpoint is well, from the server's root; null asks nothing.
     Left out: `/health` for `vllm`, else null."""
+    metrics: UrlPath | None = None
+    """Path of the engine's own Prometheus metrics, from the server's root; null asks nothing.
+    Left out: `/metrics` for `vllm`, else null."""
     proxy: ProxyUrl | None = None
     """Proxy on the way to it (`http`, `https`, `socks5`, `socks5h`); one with a password by reference."""
     http2: bool = False
@@ -144,10 +147,11 @@ class Deployment(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _health_of_provider(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "health" not in data:
-            return data | {"health": "/health" if data.get("provider") == "vllm" else None}
-        return data
+    def _pages_of_provider(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        own = data.get("provider") == "vllm"
+        return {"health": "/health" if own else None, "metrics": "/metrics" if own else None, **data}
 
     @property
     def urls(self) -> tuple[str, ...]:
