@@ -77,12 +77,11 @@ async def fill(database: AsyncEngine, rows: int) -> None:
 
 async def timed(name: str, work: Callable[[], Awaitable[Any]]) -> float:
     """Do it three times; the longest counts."""
-    took = []
+    took, lines = [], 0
     for _ in range(3):
         begun = time.monotonic()
-        found = await work()
+        lines = len(await work())
         took.append(time.monotonic() - begun)
-    lines = len(found) if isinstance(found, list) else found
     print(f"{name}: {max(took):.3f} s ({lines} lines)", flush=True)
     return max(took)
 
