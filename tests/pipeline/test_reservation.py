@@ -242,6 +242,28 @@ async def test_a_reservation_that_waited_too_long_is_not_sent() -> None:
     assert late.value.status == 503
 
 
+async def test_an_attempt_that_never_left_is_made_again_without_asking() -> None:
+    """Unless it waited so long that the reservation may be void: then the same one is asked for again."""
+    asked = []
+
+    class Fencing(MemoryStore):
+        async def reserve(self, claim: Claim) -> Verdict:
+            asked.append(claim.amount)
+            return Verdict((await super().reserve(claim)).refused, send_by=now + 5)
+
+    now = 0.0
+    store, several = Fencing(), tokens(150)
+    async with Reservation(store, "r", several, bound(), clock=lambda: now) as held:
+        held.sending()
+        await held.again(billed=False)
+        assert len(asked) == 1
+        now = 6.0
+        await held.again(billed=False)
+        held.sending()
+        assert asked == [Charge(100, 190_000)] * 2
+    assert await level(store, several) == (100, 0, 0)
+
+
 @pytest.mark.parametrize("on_failure", OnFailure)
 async def test_a_store_that_does_not_answer_is_a_503(on_failure: OnFailure) -> None:
     """And nothing is settled that was never reserved."""
