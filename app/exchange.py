@@ -19,6 +19,9 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    SCORE = "score"
+    TOKENIZE = "tokenize"
 
 
 class Provider(StrEnum):
@@ -147,8 +150,10 @@ class Call(NamedTuple):
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
     usage chunk. `max_output_tokens` is the caller's own cap on each answer, None where it gave none; `choices` is how
-    many answers are made in all, to so many `prompts` (or inputs); `size` is the body's length in bytes; `images` is
-    how many it holds or points to.
+    many answers are made in all, to so many `prompts` (or inputs); `size` is a bound in bytes of what is read: the
+    body's length, more where the upstream reads a part of it several times, 0 where reading costs nothing; `images` is
+    how many it holds or points to. `foreign` tells that `body` was translated from another shape and may hold hints
+    that OpenAI's API does not know.
     """
 
     operation: Operation
@@ -161,6 +166,7 @@ class Call(NamedTuple):
     choices: int = 1
     prompts: int = 1
     images: int = 0
+    foreign: bool = False
 
 
 @dataclass(slots=True)

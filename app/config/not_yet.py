@@ -13,7 +13,6 @@ from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
 CONTENT = "the redactor of traced content"
-PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
 ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
@@ -34,7 +33,6 @@ class Unbuilt:
 
 NOT_YET = (
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),

@@ -9,7 +9,7 @@ from random import random
 from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
-from app.exchange import NO_WISHES, Batch, Wishes
+from app.exchange import NO_WISHES, Batch, Call, Operation, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
@@ -28,12 +28,14 @@ class Arrival(NamedTuple):
     """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet.
 
     `outlet` is where pieces of a stream may go that are for the caller as they are; None where he gets another shape.
+    `understand` is `validate`, or for a caller who speaks another shape what stands before it.
     """
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
     wishes: Wishes = NO_WISHES
     outlet: Outlet | None = None
+    understand: Callable[[Operation, bytes], Call] = validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         finally:
             progress.resume()
         # Before admission: only a sound request takes a place.
-        progress.call = call = validate(progress.operation, raw)
+        progress.call = call = arrival.understand(progress.operation, raw)
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission:

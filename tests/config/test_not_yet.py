@@ -40,7 +40,6 @@ def test_no_setting_has_two_entries() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "capability"),
     [
-        ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].allow_shadow", False, "shadow traffic"),
