@@ -35,6 +35,7 @@ class KeySettings(BaseModel):
 
     models: Annotated[list[str], Field(min_length=1)] | None = None
     budgets: list[dict[str, Any]] = []
+    pin: bool = False
 
 
 class NewKey(KeySettings):

@@ -14,8 +14,6 @@ from app.config.raw import Document
 
 CONTENT = "the redactor of traced content"
 FITTING = "fitting requests to a model's context window"
-ROLLOUTS = "rollouts that move by themselves"
-SHADOWS = "shadow traffic"
 GUARDS = "content safety"
 
 
@@ -33,12 +31,9 @@ class Unbuilt:
 
 NOT_YET = (
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("models[].rollout", ROLLOUTS),
-    Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("guards", GUARDS),
-    Unbuilt("tenants[].allow_shadow", SHADOWS, (True,)),
 )
 
 _NOTHING: tuple[object, ...] = (None, (), {})

@@ -10,7 +10,9 @@ from typing import Final, Protocol
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING, Limit
+from app.pipeline.plan import Plan
 from app.pipeline.trace import Trace
+from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, RESERVE, CALL, RELAY, SETTLE = range(7)
@@ -51,6 +53,7 @@ class Progress:
         "call",
         "charge",
         "clamped",
+        "copied",
         "counted",
         "deployment",
         "detail",
@@ -63,11 +66,13 @@ class Progress:
         "held",
         "last_at",
         "left",
+        "observed",
         "opened",
         "opened_at",
         "operation",
         "outcome",
         "own",
+        "plan",
         "principal",
         "rates",
         "reached",
@@ -79,6 +84,7 @@ class Progress:
         "shut_down",
         "status",
         "trace",
+        "transcript",
         "usage",
     )  # fmt: skip
 
@@ -89,17 +95,18 @@ class Progress:
         self.call: Call | None = None
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
-        self.attempts = 0
-        self.reached = False
-        """Whether the last attempt may be billed: bytes were sent, and no refusal came back."""
-        self.exposed = False
-        """Whether any attempt may have been seen by an upstream."""
+        self.plan: Plan | None = None
+        self.observed = self.copied = False
+        """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
+        self.transcript: Transcript | None = None
+        """What the answer says; kept only where a rollout or a shadow asks."""
+        self.attempts = self.counted = self.status = 0
+        self.reached = self.exposed = False
+        """Whether the last attempt may be billed (sent, and not refused); whether an upstream may have seen any."""
         self.bound = (0, 0)
         """Input and output tokens that the last attempt may use at most."""
-        self.earlier = NOTHING
-        """What the attempts before it may have cost."""
-        self.left = NONE_LEFT
-        """The same in tokens, as the access log tells it where no later attempt brought anything."""
+        self.earlier, self.left = NOTHING, NONE_LEFT
+        """What the attempts before it may have cost; the same in tokens, for the access log where none brought more."""
         self.opened: Deployment | None = None
         """Where the ledger's journal says that the request goes; None before it says anything."""
         self.shared = b""
@@ -109,7 +116,6 @@ class Progress:
         self.durable: Awaitable[None] | None = None
         """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
-        self.counted = 0
         self.seen: tuple[Batch, Batch] = ([], [])
         """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
         self.finished = False
@@ -125,12 +131,10 @@ class Progress:
         self.outcome = Outcome.INTERNAL_ERROR
         self.error: GatewayError | None = None
         self.detail: str | None = None
-        self.status = 0
         self.trace: Trace | None = None
         """Its place in a trace; None where nobody asks for one."""
         self.shut_down = False
-        self.first_at = 0.0
-        self.last_at = 0.0
+        self.first_at = self.last_at = 0.0
         self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
 
@@ -157,6 +161,8 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        if self.transcript is not None:
+            self.transcript.add(batch)
         self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens

@@ -14,6 +14,8 @@ from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
 from app.pipeline.ledger import Ledger
+from app.pipeline.mirror import Mirror
+from app.pipeline.observe import Observer
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, RESERVE, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.reserve import Reserver
@@ -48,6 +50,8 @@ class Services:
     caller: Caller
     ledger: Ledger
     recorder: Recorder
+    observer: Observer
+    mirror: Mirror
     tracer: Tracer
 
 
@@ -72,11 +76,15 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
+            # From here on what becomes of the request is the arm's doing.
+            services.observer.begin(progress, plan)
+            services.mirror.begin(progress, plan)
+            outlet = arrival.outlet if progress.transcript is None else None
             async with (
                 # Before the guard, which costs something: a place within the tenant's limits on requests.
                 services.reserver.admit(progress, table),
                 # Last before the call: what is reserved here is held until the answer has ended. Leaving it settles.
-                services.reserver.reserve(call, plan, progress, table, settled) as call,
+                services.reserver.reserve(call, plan, progress, table, charge) as call,
             ):
                 progress.mark(RESERVE)
                 # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
@@ -87,7 +95,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                         progress.see(batch)
                         yield batch
                         # What nobody here needs to look at goes from socket to socket, and is no event.
-                        batch = await answer.more(arrival.outlet)
+                        batch = await answer.more(outlet)
         progress.outcome = Outcome.OK
     except GatewayError as error:
         progress.fail(error)
@@ -101,9 +109,11 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
+        services.observer.end(progress)
+        services.mirror.end(progress)
 
 
-def settled(progress: Progress) -> None:
+def charge(progress: Progress) -> None:
     """What a request that has ended is charged, whatever became of it; leaving a reservation asks for it."""
     progress.mark(RELAY)
     call, deployment = progress.call, progress.deployment
