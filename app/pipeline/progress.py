@@ -11,12 +11,13 @@ from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING, Limit
 from app.pipeline.plan import Plan
+from app.pipeline.report import Report
 from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, RESERVE, CALL, RELAY, SETTLE = range(7)
-STAGES: Final = ("authenticate", "validate", "admit", "reserve", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, GUARD, RESERVE, CALL, RELAY, SETTLE = range(8)
+STAGES: Final = ("authenticate", "validate", "admit", "guard", "reserve", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -76,6 +77,7 @@ class Progress:
         "principal",
         "rates",
         "reached",
+        "report",
         "reported",
         "request_id",
         "resumed",
@@ -133,9 +135,11 @@ class Progress:
         self.detail: str | None = None
         self.trace: Trace | None = None
         """Its place in a trace; None where nobody asks for one."""
+        self.report: Report | None = None
+        """What a guard found; None where no guard looked."""
         self.shut_down = False
         self.first_at = self.last_at = 0.0
-        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        self.own = [0.0] * len(STAGES)
         self.began = self.resumed = perf_counter()
 
     @property
@@ -168,6 +172,14 @@ class Progress:
             self.counted += event.tokens
             if event.usage is not None:
                 self.reported = event.usage
+
+    def end(self) -> None:
+        """The answer has come to the caller as far as it may."""
+        report = self.report
+        if report is None or not (report.refused or report.cut):
+            self.outcome = Outcome.OK
+        else:
+            self.outcome = Outcome.REFUSED_GUARD if report.refused else Outcome.CUT_GUARD
 
     def cut(self, cancellation: BaseException) -> None:
         """The request ends in a wait: its caller has left, or the gateway is shutting down."""

@@ -13,7 +13,7 @@ from app.exchange import Call
 from app.metering import LARGEST, MOST
 from app.pipeline.bound import output_cap, prompt_bound
 from app.pipeline.plan import Plan
-from app.pipeline.progress import Progress
+from app.pipeline.progress import RESERVE, Progress
 from app.pipeline.reservation import Bound, Reservation, Store, Ticket, tell_rates
 from app.scopes import Terms
 from app.table import Table
@@ -62,6 +62,7 @@ class Held(Reservation):
             if self._allowances.limits:
                 tell_rates(progress, self._allowances, self.left)
         progress.held = self
+        progress.mark(RESERVE)
         if self.clamped:
             cap = self.bound.output_cap
             progress.clamped = cap

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from random import random
 from typing import NamedTuple
 
-from app.errors import GatewayError, Outcome
+from app.errors import GatewayError
 from app.exchange import NO_WISHES, Batch, Call, Operation, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
+from app.pipeline.guard import Guards, check
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
-from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, RESERVE, SETTLE, VALIDATE, Progress
+from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.reserve import Reserver
 from app.pipeline.route import route
@@ -53,6 +54,7 @@ class Services:
     observer: Observer
     mirror: Mirror
     tracer: Tracer
+    guards: Guards
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -61,6 +63,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
+    checked = None
     try:
         # First, so that a stranger's body is never read.
         progress.principal = authenticate(table, arrival.credentials)
@@ -76,27 +79,35 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
-            # From here on what becomes of the request is the arm's doing.
-            services.observer.begin(progress, plan)
-            services.mirror.begin(progress, plan)
-            outlet = arrival.outlet if progress.transcript is None else None
-            async with (
-                # Before the guard, which costs something: a place within the tenant's limits on requests.
-                services.reserver.admit(progress, table),
-                # Last before the call: what is reserved here is held until the answer has ended. Leaving it settles.
-                services.reserver.reserve(call, plan, progress, table, charge) as call,
-            ):
-                progress.mark(RESERVE)
-                # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
-                with await services.caller.call(call, plan, progress) as answer:
-                    progress.mark(CALL)
-                    batch = answer.first
-                    while batch:
-                        progress.see(batch)
-                        yield batch
-                        # What nobody here needs to look at goes from socket to socket, and is no event.
-                        batch = await answer.more(outlet)
-        progress.outcome = Outcome.OK
+            # Before the guard, which costs something: a place within the tenant's limits on requests.
+            async with services.reserver.admit(progress, table):
+                guard = table.models[call.model].guard
+                if guard is not None:
+                    # Before anything is reserved or sent: a prompt that is blocked costs nothing.
+                    checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
+                    call = checked.call
+                    if checked.instead:
+                        yield checked.instead
+                        return
+                # From here on what becomes of the request is the arm's doing.
+                services.observer.begin(progress, plan)
+                services.mirror.begin(progress, plan)
+                outlet = arrival.outlet if progress.transcript is None else None
+                # Last before the call: what is reserved is held until the answer has ended. Leaving it settles.
+                async with services.reserver.reserve(call, plan, progress, table, charge) as call:
+                    # Retries and fallbacks end with the first event: then the caller holds a part of this answer.
+                    with await services.caller.call(call, plan, progress) as answer:
+                        progress.mark(CALL)
+                        # What is held back or cut off was made, and is billed: the guard sees events after they count.
+                        source = answer if checked is None else await checked.through(answer)
+                        batch = source.first
+                        while batch:
+                            if source is answer:
+                                progress.see(batch)
+                            yield batch
+                            # What nobody here needs to look at goes from socket to socket, and is no event.
+                            batch = await source.more(outlet)
+        progress.end()
     except GatewayError as error:
         progress.fail(error)
         raise
@@ -104,13 +115,20 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.cut(cancellation)
         raise
     finally:
-        # Last, and without waiting for anything: a request that ended in any way, and is settled, is recorded once.
-        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
-        progress.durable = services.ledger.close(progress)
-        progress.mark(SETTLE)
-        services.recorder.record(progress)
-        services.observer.end(progress)
-        services.mirror.end(progress)
+        # Last, and without waiting for anything: a request that ended in any way is recorded once.
+        close(progress, services)
+
+
+def close(progress: Progress, services: Services) -> None:
+    """Settle and record a request that has ended, whatever became of it."""
+    if progress.usage is None:
+        charge(progress)  # it never came as far as a reservation, whose end settles
+    # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
+    progress.durable = services.ledger.close(progress)
+    progress.mark(SETTLE)
+    services.recorder.record(progress)
+    services.observer.end(progress)
+    services.mirror.end(progress)
 
 
 def charge(progress: Progress) -> None:

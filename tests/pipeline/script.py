@@ -24,6 +24,7 @@ from app.pipeline.reserve import Reserver
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.safety.guards import Guards
 from app.stores.memory import MemoryStore
 from app.table import Shadow, Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
@@ -171,7 +172,7 @@ class Path:
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
         observer, mirror, reserver = Observer(Unheard()), Mirror(Unsent()), Reserver(self.limits)
         self.services = Services(
-            self.state, self.admission, reserver, caller, self.ledger, recorder, observer, mirror, tracer
+            self.state, self.admission, reserver, caller, self.ledger, recorder, observer, mirror, tracer, Guards()
         )
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
