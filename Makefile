@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak peers lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-vllm test-clients demo-vllm bench soak peers lock clean
 export PYTHON
 
 help: ## this list
@@ -37,6 +37,9 @@ test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB 
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
 
+test-clients: setup ## LangChain, LlamaIndex, Semantic Kernel, guidance and Prompt flow through the gateway, into .clients (ARGS=langchain)
+	@.venv/bin/python -m scripts.clients.run $(ARGS)
+
 demo-vllm: setup ## the gateway before a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
 	@sh scripts/vllm/demo.sh $(ARGS)
@@ -55,4 +58,4 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    pyproject.toml -o requirements.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

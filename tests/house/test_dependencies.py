@@ -58,7 +58,7 @@ def imported(*folders: str) -> set[str]:
     modules = {
         next((start for start in NAMESPACES if name.startswith(start)), name.partition(".")[0])
         for path in python_files(*folders)
-        if path.parts[:2] != ("scripts", "vllm")  # run in vLLM's own environment
+        if path.parts[:2] not in {("scripts", "vllm"), ("scripts", "clients")}  # run in environments of their own
         for node in ast.walk(syntax(path))
         for name in _modules(node)
     }
