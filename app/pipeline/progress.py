@@ -10,7 +10,9 @@ from typing import Final
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING
+from app.pipeline.plan import Plan
 from app.pipeline.trace import Trace
+from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
@@ -38,6 +40,7 @@ class Progress:
         "bound",
         "call",
         "charge",
+        "copied",
         "counted",
         "deployment",
         "detail",
@@ -49,11 +52,13 @@ class Progress:
         "first_at",
         "last_at",
         "left",
+        "observed",
         "opened",
         "opened_at",
         "operation",
         "outcome",
         "own",
+        "plan",
         "principal",
         "reached",
         "reported",
@@ -64,6 +69,7 @@ class Progress:
         "shut_down",
         "status",
         "trace",
+        "transcript",
         "usage",
     )  # fmt: skip
 
@@ -74,6 +80,11 @@ class Progress:
         self.call: Call | None = None
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
+        self.plan: Plan | None = None
+        self.observed = self.copied = False
+        """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
+        self.transcript: Transcript | None = None
+        """What the answer says; kept only where a rollout or a shadow asks."""
         self.attempts = 0
         self.reached = False
         """Whether the last attempt may be billed: bytes were sent, and no refusal came back."""
@@ -136,6 +147,8 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        if self.transcript is not None:
+            self.transcript.add(batch)
         self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens
