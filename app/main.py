@@ -52,11 +52,12 @@ from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
-from app.shadows import Shadows
+from app.safety.guards import Guards
+from app.safety.models.fleet import Fleet
+from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
-from app.stores.memory import MemoryStore
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
@@ -140,6 +141,8 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
+        self._guards = Guards(config.guards)
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
@@ -156,6 +159,7 @@ class Process:
             on_reload=[self._reloaded],
             make=self._table,
         )
+        self._reloader.prepare = lambda wanted: self._guards.prepare(wanted.guards)
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
         self._admission = Admission(self._state)
@@ -171,7 +175,7 @@ class Process:
         self._shadows = self._make_shadows(attempts, config.server.workers)
         self._services = Services(
             self._state, self._admission, caller, self._books.ledger, recorder, self._steering.observer,
-            Mirror(self._shadows), tracer,
+            Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
@@ -200,6 +204,8 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 10, 5)
+        if not await self._fleet.start():
+            _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         sys.setswitchinterval(_YIELD)
         self._announce()
         try:
@@ -207,6 +213,7 @@ class Process:
         finally:
             await self._cut()
             await self._tasks.aclose()
+            await self._fleet.aclose()
             await self._shadows.aclose()
             await self._comparisons.flush()
             await self._steering.aclose()
@@ -249,6 +256,7 @@ class Process:
     def _reloaded(self, result: ReloadResult) -> None:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
+        self._fleet.look()
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         self._steering.rollouts.warn()
         if result.changed or result.problems:
@@ -276,7 +284,7 @@ class Process:
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         return Shadows(
-            self._state, self._admission, caller, self._books.ledger, MemoryStore(), self._comparisons,
+            self._state, self._admission, caller, self._books.ledger, LocalPurse(self._books.rows), self._comparisons,
             self._telemetry, (self._launch.worker, workers),
         )  # fmt: skip
 
