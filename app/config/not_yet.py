@@ -36,6 +36,9 @@ NOT_YET = (
     Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].safety_prompt", TEMPLATES),
+    Unbuilt("safety.profile", MEMBERS, ("full",)),
+    Unbuilt("safety.queue", MEMBERS, (256,)),
+    Unbuilt("safety.threads", MEMBERS, (1,)),
 )
 
 _NOTHING: tuple[object, ...] = (None, (), {})
