@@ -1,13 +1,17 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak load peers lock clean
+.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm demo-vllm bench soak load peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
 	@sh scripts/setup.sh
+
+setup-safety: ## the same, with the detectors that are models (250 MB more)
+	@sh scripts/setup.sh safety
+	@.venv/bin/python -m app.safety.models.prepare
 
 demo: setup ## start the gateway before a fake upstream, send a first request, stay up for yours
 	@.venv/bin/sluicegate demo $(ARGS)
@@ -33,6 +37,16 @@ docs: setup ## write the tables of docs/ anew from the declarations in the code
 test-slow: setup ## the tests that take minutes
 	@.venv/bin/pytest -m slow
 
+test-dashboards: setup ## boards, rules and alerts on a live gateway with a real Prometheus (Debian: prometheus, prometheus-alertmanager)
+	@.venv/bin/pytest -m prometheus $(ARGS)
+
+check-deploy: setup ## compose file, Dockerfile and Helm chart, statically, in an environment of their own (630 MB the first time)
+	@sh scripts/deploy/setup.sh
+	@.deploy/bin/python scripts/deploy/check.py
+
+dashboards: setup ## write grafana/dashboards/*.json anew from the code beside them
+	@.venv/bin/python -m grafana.generate
+
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
@@ -54,9 +68,14 @@ load: setup ## a load profile played by locust, judged by its goals (PROFILE=spi
 peers: setup ## install the gateways that `make bench` compares with, into .peers
 	@scripts/peers/setup.sh
 
+eval-safety: setup-safety ## how good the safety models are, on the frozen test split (SAFETY_DATA=/path/to/the/collections)
+	@.venv/bin/python -m scripts.safety.evaluate $(ARGS)
+
 lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes the newest versions allowed)
 	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev $(if $(UPGRADE),--upgrade) \
 	    pyproject.toml -o requirements.lock
+	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --extra safety $(if $(UPGRADE),--upgrade) \
+	    -c requirements.lock pyproject.toml -o requirements-safety.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .load .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .load .deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -24,6 +24,7 @@ from app.api.app import GatewayApp, ops_app
 from app.api.catalogue import catalogue, probes
 from app.api.feedback import feedback
 from app.api.hot import Hot
+from app.api.moderations import moderations
 from app.api.ops import Operators, config_admin, metrics
 from app.api.rollouts import rollout_admin
 from app.api.server import Bounds, Protocol
@@ -52,6 +53,8 @@ from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
+from app.safety.guards import Guards
+from app.safety.models.fleet import Fleet
 from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
@@ -139,6 +142,8 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
+        self._guards = Guards(config.guards)
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
@@ -155,6 +160,7 @@ class Process:
             on_reload=[self._reloaded],
             make=self._table,
         )
+        self._reloader.prepare = lambda wanted: self._guards.prepare(wanted.guards)
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
         self._admission = Admission(self._state)
@@ -166,11 +172,11 @@ class Process:
         watched = config.telemetry
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
-        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        self._recorder = recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._shadows = self._make_shadows(attempts, config.server.workers)
         self._services = Services(
             self._state, self._admission, caller, self._books.ledger, recorder, self._steering.observer,
-            Mirror(self._shadows), tracer,
+            Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
@@ -199,6 +205,8 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 10, 5)
+        if not await self._fleet.start():
+            _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         sys.setswitchinterval(_YIELD)
         self._announce()
         try:
@@ -206,6 +214,7 @@ class Process:
         finally:
             await self._cut()
             await self._tasks.aclose()
+            await self._fleet.aclose()
             await self._shadows.aclose()
             await self._comparisons.flush()
             await self._steering.aclose()
@@ -248,6 +257,7 @@ class Process:
     def _reloaded(self, result: ReloadResult) -> None:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
+        self._fleet.look()
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         self._steering.rollouts.warn()
         if result.changed or result.problems:
@@ -284,6 +294,7 @@ class Process:
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
+        callers.include_router(moderations(self._state, self._admission, self._guards, self._recorder))
         callers.include_router(own_usage(self._state, self._books.rows))
         callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))

@@ -11,12 +11,13 @@ from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
 from app.metering import NOTHING
 from app.pipeline.plan import Plan
+from app.pipeline.report import Report
 from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
-STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, GUARD, CALL, RELAY, SETTLE = range(7)
+STAGES: Final = ("authenticate", "validate", "admit", "guard", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -61,6 +62,7 @@ class Progress:
         "plan",
         "principal",
         "reached",
+        "report",
         "reported",
         "request_id",
         "resumed",
@@ -118,10 +120,11 @@ class Progress:
         self.status = 0
         self.trace: Trace | None = None
         """Its place in a trace; None where nobody asks for one."""
+        self.report: Report | None = None
+        """What a guard found; None where no guard looked."""
         self.shut_down = False
-        self.first_at = 0.0
-        self.last_at = 0.0
-        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        self.first_at = self.last_at = 0.0
+        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
 
     @property
@@ -145,8 +148,10 @@ class Progress:
         if now - self.resumed > FULL_SOCKET:
             self.resumed = now
 
-    def see(self, batch: Batch) -> None:
-        """Take in what an upstream has sent."""
+    def see(self, batch: Batch, *, again: bool = False) -> None:
+        """Take in what an upstream has sent; what a guard has let through was seen before."""
+        if again:
+            return
         if self.transcript is not None:
             self.transcript.add(batch)
         self.seen = (self.seen[1], batch)
@@ -154,6 +159,14 @@ class Progress:
             self.counted += event.tokens
             if event.usage is not None:
                 self.reported = event.usage
+
+    def end(self) -> None:
+        """The answer has come to the caller as far as it may."""
+        report = self.report
+        if report is None or not (report.refused or report.cut):
+            self.outcome = Outcome.OK
+        else:
+            self.outcome = Outcome.REFUSED_GUARD if report.refused else Outcome.CUT_GUARD
 
     def cut(self, cancellation: BaseException) -> None:
         """The request ends in a wait: its caller has left, or the gateway is shutting down."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from random import random
 from typing import NamedTuple
 
-from app.errors import GatewayError, Outcome
+from app.errors import GatewayError
 from app.exchange import NO_WISHES, Batch, Call, Operation, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
+from app.pipeline.guard import Guards, check
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
@@ -51,6 +52,7 @@ class Services:
     observer: Observer
     mirror: Mirror
     tracer: Tracer
+    guards: Guards
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -59,6 +61,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
+    checked = None
     try:
         # First, so that a stranger's body is never read.
         progress.principal = authenticate(table, arrival.credentials)
@@ -74,6 +77,14 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
+            guard = table.models[call.model].guard
+            if guard is not None:
+                # Before anything is reserved or sent: a prompt that is blocked costs nothing.
+                checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
+                call = checked.call
+                if checked.instead:
+                    yield checked.instead
+                    return
             # From here on what becomes of the request is the arm's doing.
             services.observer.begin(progress, plan)
             services.mirror.begin(progress, plan)
@@ -81,13 +92,15 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
-                batch = answer.first
+                # What is held back or cut off was made, and is billed: the guard sees events after they are counted.
+                source = answer if checked is None else await checked.through(answer)
+                batch = source.first
                 while batch:
-                    progress.see(batch)
+                    progress.see(batch, again=source is not answer)
                     yield batch
                     # What nobody here needs to look at goes from socket to socket, and is no event.
-                    batch = await answer.more(outlet)
-        progress.outcome = Outcome.OK
+                    batch = await source.more(outlet)
+        progress.end()
     except GatewayError as error:
         progress.fail(error)
         raise
@@ -96,19 +109,26 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
-        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
-        progress.mark(RELAY)
-        charge(progress)
-        progress.durable = services.ledger.close(progress)
-        progress.mark(SETTLE)
-        services.recorder.record(progress)
-        services.observer.end(progress)
-        services.mirror.end(progress)
+        close(progress, services)
+
+
+def close(progress: Progress, services: Services) -> None:
+    """Settle and record a request that has ended, whatever became of it."""
+    progress.mark(RELAY)
+    charge(progress)
+    # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
+    progress.durable = services.ledger.close(progress)
+    progress.mark(SETTLE)
+    services.recorder.record(progress)
+    services.observer.end(progress)
+    services.mirror.end(progress)
 
 
 def charge(progress: Progress) -> None:
     """What a request that has ended is charged, whatever became of it."""
     call, deployment = progress.call, progress.deployment
+    if progress.report is not None:
+        progress.report.close()
     if call is None or deployment is None:
         return
     if progress.reached:

@@ -22,6 +22,7 @@ from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.safety.guards import Guards
 from app.table import Shadow, Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
@@ -160,7 +161,9 @@ class Path:
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
         observer, mirror = Observer(Unheard()), Mirror(Unsent())
-        self.services = Services(self.state, self.admission, caller, self.ledger, recorder, observer, mirror, tracer)
+        self.services = Services(
+            self.state, self.admission, caller, self.ledger, recorder, observer, mirror, tracer, Guards()
+        )
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
