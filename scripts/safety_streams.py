@@ -35,8 +35,8 @@ SPANS = {
     "an e-mail address": "alice.b@example.com",
 }
 FILLER = [
-    "The", "quick", "brown", "fox,", "caf\u00e9", "and", "\u5929\u6c17", "\U0001f600", "run", "over", "12", "lazy", "dogs;",
-    "it", "costs", "3.50", "\u20ac", "-", "is", "that", "so?",
+    "The", "quick", "brown", "fox,", "caf\u00e9", "and", "\u5929\u6c17", "\U0001f600", "run", "over", "12", "lazy",
+    "dogs;", "it", "costs", "3.50", "\u20ac", "-", "is", "that", "so?",
 ]  # fmt: skip
 PLACES = ("content", "second choice", "tool arguments", "reasoning_content")
 
