@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     if not LOCUST.exists():
         sys.exit(f"{LOCUST} is missing: scripts/load/setup.sh")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ended as by ^C: what was started is stopped
     if args.url:
         rows = play(args, args.url)
     else:
