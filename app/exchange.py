@@ -49,6 +49,23 @@ class Method(StrEnum):
     BOUND = "bound"  # nothing is known: settled at the full reservation
 
 
+class CountMethod(StrEnum):
+    """How the tokens of a prompt were counted before it was sent."""
+
+    EXACT = "exact"  # by the upstream itself, or by its vocabulary where nothing is added to the text
+    TOKENIZER = "tokenizer"  # the text by its vocabulary, the chat template at its stated bound: never too low
+    BOUND = "bound"  # from bytes: never too low
+
+
+class Count(NamedTuple):
+    """Tokens of a call's prompts: at most `tokens` in all. The longest has at most `longest`, at least `least`."""
+
+    tokens: int
+    longest: int
+    least: int
+    method: CountMethod
+
+
 class Usage(NamedTuple):
     """Tokens of one request. Cached input is a part of input; reasoning is a part of output: neither is added twice."""
 
@@ -137,7 +154,10 @@ class Call(NamedTuple):
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
     usage chunk. `max_output_tokens` is the caller's own cap on each answer, None where it gave none; `choices` is how
-    many answers are made in all, to so many `prompts` (or inputs); `size` is the body's length in bytes.
+    many answers are made in all, to so many `prompts` (or inputs); `size` is the body's length in bytes. `plain`
+    tells that the body is ASCII through and through, so that no normalisation makes it longer. `images` and `media`
+    count the parts of messages that are images, and those that are neither image nor text. With `soft_cap` the cap on
+    the answer may be lowered to what fits: the caller gave none, or the model's policy says so.
     """
 
     operation: Operation
@@ -149,6 +169,10 @@ class Call(NamedTuple):
     max_output_tokens: int | None = None
     choices: int = 1
     prompts: int = 1
+    plain: bool = False
+    images: int = 0
+    media: int = 0
+    soft_cap: bool = True
 
 
 @dataclass(slots=True)

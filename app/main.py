@@ -33,10 +33,12 @@ from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.fit import Fitter
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Services
 from app.process import watch_process
+from app.providers.counter import PromptCounter
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
@@ -131,7 +133,9 @@ class Process:
             self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), Attempts(telemetry, self._loop.time)
         )
         recorder = Recorder(telemetry, self._log, config.telemetry.metrics_tenants)
-        self._services = Services(self._state, self._admission, caller, recorder)
+        self._counter = PromptCounter(self._transport, self._endpoints)
+        fitter = Fitter(self._counter, telemetry)
+        self._services = Services(self._state, self._admission, fitter, caller, recorder)
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -142,6 +146,7 @@ class Process:
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         if self._successor:
             await self._reloader.reload()
+        await self._counter.load(self._state.table.deployments.values())
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         self._tasks.spawn("config", self._reloader.watch())
@@ -157,6 +162,7 @@ class Process:
         finally:
             await self._cut()
             await self._tasks.aclose()
+            self._counter.close()
             await self._transport.aclose()
             self._log.close()
 

@@ -46,6 +46,8 @@ class Deployment:
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
     a cancelled answer to its end (`full`). `health` is a path from the server's root, None where there is nothing to
     ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
+    `tokenizer` is what counts its prompts: `upstream`, `bound`, or a vocabulary. `image_tokens` is the most that an
+    image has, None where nobody said; `template_tokens` the most that a chat template adds of its own.
     """
 
     name: str
@@ -62,15 +64,22 @@ class Deployment:
     health: str | None
     parameters: str | None
     license: str | None
+    tokenizer: str
+    image_tokens: int | None
+    template_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A public name, the deployment that serves it, and those to try when it fails, in order."""
+    """A public name, the deployment that serves it, and those to try when it fails, in order.
+
+    `overflow` is what happens to a request that does not fit the context window.
+    """
 
     name: str
     stable: Deployment
     fallbacks: tuple[Deployment, ...]
+    overflow: config.TokenLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,8 @@ def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
 
 
 def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
-    return Model(one.name, deployments[one.stable], tuple(deployments[name] for name in one.fallbacks))
+    fallbacks = tuple(deployments[name] for name in one.fallbacks)
+    return Model(one.name, deployments[one.stable], fallbacks, one.token_limit)
 
 
 def _deployment(one: config.Deployment) -> Deployment:
@@ -192,6 +202,9 @@ def _deployment(one: config.Deployment) -> Deployment:
         health=one.health,
         parameters=one.catalog.parameters,
         license=one.catalog.license,
+        tokenizer=one.tokenizer,
+        image_tokens=one.image_tokens,
+        template_tokens=one.template_tokens,
     )
 
 

@@ -78,6 +78,12 @@ OVERHEAD = Metric(
     ("stage",),
     _OVERHEAD,
 )
+FITTED = Metric(
+    "sluicegate_fit_total",
+    Kind.COUNTER,
+    "Requests that did not fit their model's context window, by what was done: reject, clamp, truncate, summarise, chunk.",
+    ("model", "action"),
+)
 IN_FLIGHT = Metric(
     "sluicegate_in_flight",
     Kind.GAUGE,
@@ -145,7 +151,7 @@ PER_CHUNK = Metric(
 )
 
 METRICS = (
-    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
+    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
     TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 
@@ -163,6 +169,9 @@ LOG_FIELDS: dict[str, str] = {
     "status": "The HTTP status that the caller got; absent when it left before one was sent.",
     "code": "The error code, on errors.",
     "stream": "Whether the answer was streamed.",
+    "prompt_bound": "The most tokens that the prompt could have when it was sent.",
+    "count": "How that was found: exact, tokenizer (the text by its vocabulary, the chat template at its bound), bound (from bytes).",
+    "fit": "What was done to make the request fit the context window.",
     "attempts": "Upstream attempts made.",
     "input_tokens": "Input tokens charged.",
     "output_tokens": "Output tokens charged.",

@@ -166,6 +166,8 @@ def _headers(progress: Progress) -> Headers:
     ]
     if progress.deployment is not None and progress.arm is not None:
         headers += _served_by(progress.deployment.name, progress.arm)
+    if progress.fitted is not None:
+        headers.append((b"x-sluicegate-fit", progress.fitted.encode()))
     return headers
 
 

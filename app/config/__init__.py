@@ -10,7 +10,7 @@ from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
 from app.config.fields import restart_only
 from app.config.load import load, read, read_rollout, secret_files
-from app.config.models import Model, Rollout
+from app.config.models import Model, Rollout, TokenLimit
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
 from app.config.schema import Config
@@ -31,6 +31,7 @@ __all__ = [
     "Rollout",
     "Secret",
     "Tenant",
+    "TokenLimit",
     "as_json",
     "describe",
     "is_loopback",

@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field
 from app.config.tenancy import Budget
 from app.config.types import Amount, Duration, Fraction, Name, Percent, Settings, Timeout, Usd
 
+TokenLimit = Literal["reject", "clamp", "truncate", "summarise", "chunk"]
+
 
 def _step(value: object) -> object:
     return {"weight": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -106,7 +108,7 @@ class Model(Settings):
     """Deployments to try, in order, when the one before failed before its first byte."""
     guard: Name | None = None
     """The guard that looks at prompts and completions."""
-    token_limit: Literal["reject", "clamp", "truncate", "summarise", "chunk"] = "reject"  # noqa: S105 - no password
+    token_limit: TokenLimit = "reject"  # noqa: S105 - no password
     """What happens to a request that does not fit into the context window: refused, its output cap lowered, old turns
     dropped, old turns summarised, or its text worked through in pieces."""
     budgets: tuple[Budget, ...] = ()

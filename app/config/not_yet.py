@@ -49,7 +49,7 @@ NOT_YET = (
     Unbuilt("models[].sticky", ROLLOUTS, ("none",)),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
-    Unbuilt("models[].token_limit", FITTING, ("reject",)),
+    Unbuilt("models[].token_limit", FITTING, ("reject", "clamp")),
     Unbuilt("models[].budgets", LIMITS),
     Unbuilt("guards", GUARDS),
     Unbuilt("tenants[].keys[].budgets", LIMITS),

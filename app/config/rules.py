@@ -42,6 +42,8 @@ def deployment(loc: Loc, one: Deployment) -> Iterator[Finding]:
     if one.max_output_tokens > one.context_window:
         text = f"is more than `context_window` ({one.context_window})"
         yield (*loc, "max_output_tokens"), text, "An answer has to fit into the window."
+    if one.tokenizer == "upstream" and one.provider != "vllm":
+        yield (*loc, "tokenizer"), f"asks `{one.provider}`, which counts no tokens", "Only `vllm` does."
     for name, value in one.headers.items():
         if isinstance(value, str) and _CREDENTIAL.search(name):
             yield (*loc, "headers", name), "is a credential in plain text", "Write `env:NAME` or `file:/path`."

@@ -17,6 +17,7 @@ from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, Gate
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts
 from app.pipeline.attempts import Attempt, Attempts
 from app.pipeline.endpoints import Endpoints, EndpointState
+from app.pipeline.outgoing import outgoing
 from app.pipeline.plan import Plan
 from app.pipeline.progress import CALL, RELAY, Progress
 from app.pipeline.retries import RetryBudgets
@@ -181,6 +182,8 @@ class Caller:
     ) -> Answer:
         """Attempts at one deployment, retries included."""
         dialect = self._dialects[deployment.provider]
+        if progress.prompt is not None:
+            call = outgoing(call, deployment, progress.prompt)
         request = dialect.encode(call, deployment, progress.request_id)
         tried: set[Endpoint] = set()
         self._retries.earn(deployment.name)

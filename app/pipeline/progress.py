@@ -7,11 +7,11 @@ from time import perf_counter
 from typing import Final
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Arm, Batch, Call, Operation, Principal, Usage
+from app.exchange import Arm, Batch, Call, Count, Operation, Principal, Usage
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, CALL, RELAY, SETTLE = range(6)
-STAGES: Final = ("authenticate", "validate", "admit", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, FIT, CALL, RELAY, SETTLE = range(7)
+STAGES: Final = ("authenticate", "validate", "admit", "fit", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -38,11 +38,13 @@ class Progress:
         "error",
         "finished",
         "first_at",
+        "fitted",
         "last_at",
         "operation",
         "outcome",
         "own",
         "principal",
+        "prompt",
         "reached",
         "reported",
         "request_id",
@@ -57,6 +59,10 @@ class Progress:
         self.operation = operation
         self.principal: Principal | None = None
         self.call: Call | None = None
+        self.prompt: Count | None = None
+        """The prompt's tokens: not too few for any deployment that may be called."""
+        self.fitted: str | None = None
+        """What was done to make the request fit, as a header tells it."""
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
         self.attempts = 0
@@ -75,7 +81,7 @@ class Progress:
         self.shut_down = False
         self.first_at = 0.0
         self.last_at = 0.0
-        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
 
     def mark(self, stage: int) -> None:

@@ -138,6 +138,11 @@ def _line(progress: Progress, own: float) -> JsonObject:
         line["arm"] = progress.arm
     if call is not None:
         line["stream"] = call.stream
+    if progress.prompt is not None:
+        line["prompt_bound"] = progress.prompt.tokens
+        line["count"] = progress.prompt.method
+    if progress.fitted is not None:
+        line["fit"] = progress.fitted
     if usage is not None:
         line["input_tokens"] = usage.input_tokens
         line["output_tokens"] = usage.output_tokens

@@ -12,6 +12,7 @@ from app.exchange import Batch
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
+from app.pipeline.fit import Fitter, at_once
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
@@ -33,6 +34,7 @@ class Services:
 
     state: State
     admission: Admission
+    fitter: Fitter
     caller: Caller
     recorder: Recorder
 
@@ -58,6 +60,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         with services.admission:
             plan = route(call, progress.principal, table)
             progress.mark(ADMIT)
+            # Before the guard and the reservation: both are about what will be sent.
+            if not at_once(call, plan, progress):
+                call, plan = await services.fitter.fit(call, plan, table.models[call.model], progress)
+                progress.call = call
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
@@ -88,5 +94,7 @@ def _settle(progress: Progress) -> None:
     if not progress.reached:
         progress.usage = NOTHING
         return
-    progress.usage = settle(call, deployment, progress.reported, progress.counted, finished=progress.finished)
+    progress.usage = settle(
+        call, deployment, progress.reported, progress.counted, finished=progress.finished, prompt=progress.prompt
+    )
     progress.cost = cost(progress.usage, deployment.price)

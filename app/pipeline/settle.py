@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from app.exchange import Call, Method, Usage
+from app.exchange import Call, Count, Method, Usage
+from app.pipeline.counting import bound
 from app.table import Deployment, Price
 
 NOTHING = Usage(0, 0, method=Method.NOTHING_SENT)
 
 
-def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: int, *, finished: bool) -> Usage:
-    """The usage that a request which reached `deployment` is charged.
+def settle(
+    call: Call,
+    deployment: Deployment,
+    reported: Usage | None,
+    counted: int,
+    *,
+    finished: bool,
+    prompt: Count | None = None,
+) -> Usage:
+    """The usage that a request which reached `deployment` is charged. `prompt` is what is known of its prompt.
 
     `reported` is the provider's latest word, `counted` the output tokens that we saw. A finished answer is charged
     what was reported. One that was cut short is charged what was counted plus the deployment's `cancel_allowance`,
@@ -18,28 +27,28 @@ def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: 
     if finished and reported is not None:
         return reported
     bound = output_bound(call, deployment)
-    prompt = reported.input_tokens if reported is not None else prompt_bound(call, deployment)
+    read = reported.input_tokens if reported is not None else prompt_bound(call, deployment, prompt)
     cached = reported.cached_input_tokens if reported is not None else 0
     if finished:
-        return Usage(prompt, min(counted, bound), cached, method=Method.AT_LEAST)
+        return Usage(read, min(counted, bound), cached, method=Method.AT_LEAST)
     if not call.stream or deployment.cancel_allowance is None:
-        return Usage(prompt, bound, cached, method=Method.BOUND)
+        return Usage(read, bound, cached, method=Method.BOUND)
     seen = counted if reported is None else max(counted, reported.output_tokens)
-    return Usage(prompt, min(seen + deployment.cancel_allowance, bound), cached, method=Method.AT_LEAST)
+    return Usage(read, min(seen + deployment.cancel_allowance, bound), cached, method=Method.AT_LEAST)
 
 
 def output_bound(call: Call, deployment: Deployment) -> int:
     """The most output tokens that the upstream may make for this call, over all its choices."""
-    cap = deployment.max_output_tokens if call.max_output_tokens is None else call.max_output_tokens
+    cap = deployment.max_output_tokens  # no more is asked for (`outgoing`)
+    if call.max_output_tokens is not None:
+        cap = min(cap, call.max_output_tokens)
     return min(cap, deployment.context_window) * call.choices
 
 
-def prompt_bound(call: Call, deployment: Deployment) -> int:
-    """A sound upper bound of the prompts' tokens: no tokenizer makes more tokens than its text has bytes.
-
-    What does not fit the context window is refused, so a large image counts as that and not as its bytes.
-    """
-    return min(call.size, deployment.context_window * call.prompts)
+def prompt_bound(call: Call, deployment: Deployment, known: Count | None = None) -> int:
+    """The most prompt tokens that a deployment can bill for a call: what does not fit its window is refused."""
+    count = bound(call, deployment) if known is None else known
+    return min(count.tokens, deployment.context_window * call.prompts)
 
 
 def cost(usage: Usage, price: Price) -> int:

@@ -49,7 +49,7 @@ def test_no_setting_has_two_entries() -> None:
     ("path", "value", "capability"),
     [
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
-        ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
+        ("models[0].token_limit", "truncate", "fitting requests to a model's context window"),
         ("models[0].sticky", "key", "weighted rollouts"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("stores.database", "postgresql+asyncpg://u@h/d", "the ledger"),
@@ -75,6 +75,7 @@ def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: o
         ("models[0].candidate", None),
         ("models[0].budgets", []),
         ("models[0].token_limit", "reject"),
+        ("models[0].token_limit", "clamp"),
         ("tenants[0].limits", {}),
         ("tenants[0].limits", {"concurrent": None}),
         ("tenants[0].allow_shadow", True),

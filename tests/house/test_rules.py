@@ -26,7 +26,7 @@ EDGES = {
 }
 """The files that may catch every error, and what they make of it."""
 
-OPTIONAL: dict[str, str] = {}
+OPTIONAL: dict[str, str] = {"app/providers/vocabulary.py": "the extra `tokenizers`"}
 """The files that may import inside a function, and the optional dependency that they import."""
 
 SOCKETS = {"app/providers/transport.py"}

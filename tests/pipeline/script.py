@@ -9,16 +9,19 @@ from contextlib import aclosing
 import orjson
 
 from app.errors import GatewayError, UpstreamFailure
-from app.exchange import Batch, Endpoint, JsonObject, Operation, Outbound, Timeouts
+from app.exchange import Batch, Call, Count, Endpoint, JsonObject, Operation, Outbound, Timeouts
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
+from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.fit import Fitter
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.table import Deployment
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, state
 from tests.support.configs import ENVIRON
@@ -82,6 +85,18 @@ class Reply:
         self.drained = drain
 
 
+class NoCounter:
+    """Knows no more than the bound."""
+
+    async def bound(self, call: Call, deployment: Deployment) -> Count:
+        """The bound from bytes."""
+        return bound(call, deployment)
+
+    async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
+        """Nothing better."""
+        return known
+
+
 class Path:
     """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
 
@@ -101,7 +116,8 @@ class Path:
             pass
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
         recorder = Recorder(self.telemetry, self.log, 200)
-        self.services = Services(self.state, self.admission, caller, recorder)
+        fitter = Fitter(NoCounter(), self.telemetry)
+        self.services = Services(self.state, self.admission, fitter, caller, recorder)
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0
