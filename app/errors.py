@@ -54,7 +54,11 @@ MODEL_NOT_ALLOWED = Code(
     "The key may not use this model.",
 )
 PERMISSION_DENIED = Code(
-    "permission_denied", 403, "permission_error", Outcome.REFUSED_AUTH, "The admin key may look, not change."
+    "permission_denied",
+    403,
+    "permission_error",
+    Outcome.REFUSED_AUTH,
+    "The admin key may look, not change; or the caller's key may not pin a deployment.",
 )
 MODEL_NOT_FOUND = Code(
     "model_not_found", 404, "invalid_request_error", Outcome.REFUSED_INVALID, "No model of this name is configured."

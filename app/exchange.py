@@ -123,6 +123,16 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}{self.base_path}"
 
 
+class Wishes(NamedTuple):
+    """What a caller's headers ask of the routing: `x-sluicegate-affinity` and `x-sluicegate-pin`."""
+
+    affinity: str = ""
+    pin: str = ""
+
+
+NO_WISHES = Wishes()
+
+
 class Outbound(NamedTuple):
     """One HTTP request to an upstream, complete but for its endpoint, `host` and `content-length`.
 

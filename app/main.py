@@ -37,13 +37,15 @@ from app.pipeline.fit import Fitter
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Services
+from app.pipeline.spans import Tracer
 from app.process import watch_process
+from app.providers.collector import Collector
 from app.providers.counter import PromptCounter
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.tasks import TaskGroup
-from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, Telemetry
+from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
 
 _log = logging.getLogger("sluicegate")
@@ -132,10 +134,14 @@ class Process:
         caller = Caller(
             self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), Attempts(telemetry, self._loop.time)
         )
-        recorder = Recorder(telemetry, self._log, config.telemetry.metrics_tenants)
+        self._collector = self._make_collector(config)
+        watched = config.telemetry
+        dropped = telemetry.counter(DROPPED, "spans")
+        tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
+        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._counter = PromptCounter(self._transport, self._endpoints)
         fitter = Fitter(self._counter, telemetry)
-        self._services = Services(self._state, self._admission, fitter, caller, recorder)
+        self._services = Services(self._state, self._admission, fitter, caller, recorder, tracer)
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -150,6 +156,8 @@ class Process:
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         self._tasks.spawn("config", self._reloader.watch())
+        if self._collector is not None:
+            self._tasks.spawn("spans", self._collector.run())
         self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
         # Every async generator of the path is closed by `aclosing`: the loop need not keep track of them (1 µs each).
         sys.set_asyncgen_hooks(None, None)
@@ -163,6 +171,8 @@ class Process:
             await self._cut()
             await self._tasks.aclose()
             self._counter.close()
+            if self._collector is not None:
+                await self._collector.aclose()
             await self._transport.aclose()
             self._log.close()
 
@@ -195,6 +205,23 @@ class Process:
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         if result.changed or result.problems:
             _log.log(logging.ERROR if result.problems else logging.INFO, "config reload", extra=document)
+
+    def _make_collector(self, config: Config) -> Collector | None:
+        url = config.telemetry.otlp_endpoint
+        if url is None:
+            return None
+        telemetry = self._telemetry
+        counts = (
+            telemetry.counter(SPANS),
+            telemetry.counter(DROPPED, "spans"),
+            telemetry.gauge(QUEUE_LENGTH, "spans"),
+        )
+        who = (
+            ("service.name", "sluicegate"),
+            ("service.version", VERSION),
+            ("service.instance.id", f"{socket.gethostname()}-{os.getpid()}"),
+        )
+        return Collector(self._transport, url, tables.headers_of(config.telemetry.otlp_headers), who, counts)
 
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
         Protocol.bounds = _bounds(config)

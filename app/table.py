@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from app import config
 from app.config import Config, Secret
-from app.exchange import Endpoint, Principal, Provider, Timeouts
+from app.exchange import Arm, Endpoint, Operation, Principal, Provider, Timeouts
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""
@@ -25,6 +25,12 @@ _PICO_USD_PER_TOKEN = 10**6
 """Prices are written in USD per million tokens: 1 USD / 10^6 tokens = 10^12 pico-USD / 10^6 tokens."""
 _PORTS = {"http": 80, "https": 443}
 _FOUND_BY = 16
+_EVERY_OPERATION = frozenset(Operation)
+_SPOKEN: Mapping[Provider, frozenset[Operation]] = {
+    Provider.ANTHROPIC: frozenset({Operation.CHAT}),
+    Provider.GEMINI: frozenset({Operation.CHAT, Operation.EMBEDDINGS}),
+}
+"""What a provider's API can do, where that is not everything."""
 _T = TypeVar("_T")
 _Ring = Mapping[bytes, tuple[bytes, _T]]
 
@@ -69,16 +75,42 @@ class Deployment:
     template_tokens: int
 
 
+Choices = tuple[tuple[Arm, Deployment], ...]
+"""Deployments to try, in order, each with the role that it would serve in. Never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How a model's traffic is divided between stable and its candidate.
+
+    `weight` is the candidate's percent. `sticky` says who keeps to one arm, `salt` (at most 64 bytes) makes each
+    rollout draw anew. `operations` are those that the candidate speaks: the rest stays with stable. `choices` are those
+    of the candidate's requests: what it fails to answer goes to stable first.
+    """
+
+    candidate: Deployment
+    weight: float
+    sticky: Literal["user", "key", "none"]
+    salt: bytes
+    operations: frozenset[Operation]
+    choices: Choices
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A public name, the deployment that serves it, and those to try when it fails, in order.
 
     `overflow` is what happens to a request that does not fit the context window.
+    `choices` are these as a plan. `split` is None where there is no candidate. `pins` are the deployments that
+    `x-sluicegate-pin` may name, each with its role.
     """
 
     name: str
     stable: Deployment
     fallbacks: tuple[Deployment, ...]
+    choices: Choices
+    split: Split | None
+    pins: Mapping[str, tuple[Arm, Deployment]]
     overflow: config.TokenLimit
 
 
@@ -168,7 +200,7 @@ def _holder(ring: _Ring[_T], secret: bytes | None) -> _T | None:
 
 
 def _principal(tenant: config.Tenant, key: config.Key) -> Principal:
-    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None)
+    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None, key.pin)
 
 
 def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
@@ -179,8 +211,40 @@ def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
 
 
 def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
+    stable = deployments[one.stable]
     fallbacks = tuple(deployments[name] for name in one.fallbacks)
-    return Model(one.name, deployments[one.stable], fallbacks, one.token_limit)
+    pins = {found.name: (Arm.FALLBACK, found) for found in fallbacks} | {stable.name: (Arm.STABLE, stable)}
+    split = None
+    if one.candidate is not None:
+        candidate = deployments[one.candidate]
+        pins[candidate.name] = Arm.CANDIDATE, candidate
+        split = _split(one, candidate, (stable, *fallbacks))
+    return Model(
+        one.name,
+        stable,
+        fallbacks,
+        _choices(Arm.STABLE, stable, fallbacks),
+        split,
+        MappingProxyType(pins),
+        one.token_limit,
+    )
+
+
+def _split(one: config.Model, candidate: Deployment, others: tuple[Deployment, ...]) -> Split:
+    # The names are hashed: a salt has at most 64 bytes, and no two models share one.
+    salt = hashlib.blake2b(f"{one.name}\0{candidate.name}".encode(), digest_size=32).digest()
+    return Split(
+        candidate=candidate,
+        weight=one.weight or 0.0,
+        sticky=one.sticky,
+        salt=salt,
+        operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
+        choices=_choices(Arm.CANDIDATE, candidate, others),
+    )
+
+
+def _choices(arm: Arm, first: Deployment, others: tuple[Deployment, ...]) -> Choices:
+    return (arm, first), *((Arm.FALLBACK, one) for one in others if one is not first)
 
 
 def _deployment(one: config.Deployment) -> Deployment:
@@ -189,11 +253,9 @@ def _deployment(one: config.Deployment) -> Deployment:
         name=one.name,
         provider=Provider(one.provider),
         model=one.model,
-        endpoints=tuple(_endpoint(url, proxy, http2=one.http2) for url in one.urls),
+        endpoints=tuple(endpoint_of(url, proxy, http2=one.http2) for url in one.urls),
         api_key=one.api_key,
-        headers=tuple(
-            (name, value.reveal() if isinstance(value, Secret) else value) for name, value in one.headers.items()
-        ),
+        headers=headers_of(one.headers),
         price=_price(one.price),
         timeouts=Timeouts(**one.timeouts.model_dump()),
         context_window=one.context_window,
@@ -208,7 +270,13 @@ def _deployment(one: config.Deployment) -> Deployment:
     )
 
 
-def _endpoint(url: str, proxy: str | None, *, http2: bool) -> Endpoint:
+def headers_of(settings: Mapping[str, Secret | str]) -> tuple[tuple[str, str], ...]:
+    """Configured headers with their secrets in the clear, ready to be sent."""
+    return tuple((name, value.reveal() if isinstance(value, Secret) else value) for name, value in settings.items())
+
+
+def endpoint_of(url: str, proxy: str | None = None, *, http2: bool = False) -> Endpoint:
+    """An address, taken apart."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return Endpoint(parts.scheme, host, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"), proxy, http2)

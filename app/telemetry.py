@@ -111,8 +111,15 @@ CONFIG_RELOADS = Metric(
 DROPPED = Metric(
     "sluicegate_dropped_total",
     Kind.COUNTER,
-    "Work off the request path that was dropped because its bound was reached: log lines, metric series.",
+    "Work off the request path that was dropped because its bound was reached: log lines, metric series, spans.",
     ("what",),
+)
+SPANS = Metric("sluicegate_spans_exported_total", Kind.COUNTER, "Spans that the OpenTelemetry collector has taken.")
+QUEUE_LENGTH = Metric(
+    "sluicegate_queue_length",
+    Kind.GAUGE,
+    "What waits for work off the request path, by queue; a queue that keeps growing will drop.",
+    ("queue",),
 )
 TASKS = Metric("sluicegate_tasks", Kind.GAUGE, "asyncio tasks alive in the workers.")
 UPSTREAM_CONNECTIONS = Metric(
@@ -152,13 +159,15 @@ PER_CHUNK = Metric(
 
 METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
-    TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
+    SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 
 LOG_FIELDS: dict[str, str] = {
     "ts": "UTC time at which the request ended, RFC 3339.",
     "event": "`request` for the access line.",
     "request_id": "The `x-request-id` of the response.",
+    "trace_id": "The trace that the request belongs to; absent without tracing and without a `traceparent`.",
+    "span_id": "The request's own span in it.",
     "operation": "OpenTelemetry's `gen_ai.operation.name`.",
     "model": "The public model name, `-` if no such model is configured.",
     "deployment": "The deployment that answered last, if any was called.",

@@ -15,6 +15,7 @@ import click
 from app.cli import main as command_line
 from app.config import Config, reference
 from app.errors import CODES, Outcome
+from app.semconv import SPAN_ATTRIBUTES
 from app.telemetry import LOG_FIELDS, METRICS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -61,6 +62,11 @@ def log_fields() -> str:
     return table(("field", "meaning"), ((code(name), meaning) for name, meaning in LOG_FIELDS.items()))
 
 
+def span_attributes() -> str:
+    """Every attribute of a span."""
+    return table(("attribute", "meaning"), ((code(name), meaning) for name, meaning in SPAN_ATTRIBUTES.items()))
+
+
 def commands(command: click.Command = command_line, name: str = "sluicegate") -> dict[str, click.Command]:
     """Every command by the words that call it, groups before their members."""
     found = {name: command}
@@ -102,6 +108,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "log_fields": log_fields,
     "metrics": metrics,
     "outcomes": outcomes,
+    "span_attributes": span_attributes,
     **{f"settings_{section}": partial(settings, section) for section in Config.model_fields},
 }
 

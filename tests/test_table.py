@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.config import Deployment as Section
 from app.config import load
-from app.exchange import Endpoint, Principal, Provider, Timeouts
+from app.exchange import Arm, Endpoint, Principal, Provider, Timeouts
 from app.table import ANONYMOUS, Admin, Bounds, Deployment, Price, State, Table, build
 from tests.support.configs import ENVIRON, REMOVED, loaded, small
 
@@ -180,3 +180,27 @@ def test_the_running_table_is_replaced_by_one_assignment() -> None:
 def test_the_providers_of_the_file_are_those_of_the_vocabulary() -> None:
     """Config and exchange do not import each other."""
     assert list(get_args(Section.model_fields["provider"].annotation)) == [provider.value for provider in Provider]
+
+
+def test_a_candidate_makes_a_split() -> None:
+    """With its weight, its own salt, and stable as the first rescue; without one there is no split."""
+    model = build(loaded({"models[0].candidate": "two", "models[0].weight": 2.5})).models["chat"]
+    split = model.split
+    assert split is not None
+    assert (split.candidate.name, split.weight, split.sticky) == ("two", 2.5, "user")
+    assert [(arm, one.name) for arm, one in split.choices] == [(Arm.CANDIDATE, "two"), (Arm.FALLBACK, "one")]
+    assert {name: arm for name, (arm, _) in model.pins.items()} == {"one": Arm.STABLE, "two": Arm.CANDIDATE}
+    assert 0 < len(split.salt) <= 64
+    assert build(loaded()).models["chat"].split is None
+
+
+def test_no_two_rollouts_draw_alike() -> None:
+    """Another model, or another candidate: another salt."""
+    third = {"deployments[2]": {**small()["deployments"][1], "name": "three"}}
+    changes = [
+        {"models[0].candidate": "two"},
+        {"models[0].candidate": "three"},
+        {"models[0].candidate": "two", "models[0].name": "other"},
+    ]
+    models = [next(iter(build(loaded({**third, **one, "models[0].weight": 5})).models.values())) for one in changes]
+    assert len({model.split.salt for model in models if model.split is not None}) == 3

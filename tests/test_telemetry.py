@@ -99,6 +99,8 @@ def test_access_lines_have_exactly_the_declared_fields(tight: Gateway) -> None:
     for model, stream in (("echo", True), ("echo", False), ("bad-json", False), ("nobody", False)):
         tight.line(tight.chat(model, stream=stream))
     tight.line(tight.chat(key="wrong"))
+    body = b'{"model": "echo", "messages": [{"role": "user", "content": "hi"}]}'
+    tight.line(tight.post("/v1/chat/completions", body, headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}))
     lines = tight.lines()
     assert {field for line in lines for field in line} == set(LOG_FIELDS)
     always = {"ts", "event", "request_id", "operation", "model", "outcome", "duration_ms", "overhead_ms", "attempts"}

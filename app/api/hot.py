@@ -18,7 +18,7 @@ from typing import Any
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
 from app.api.cycle import BODY_FAULT
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
-from app.exchange import Batch, Operation
+from app.exchange import NO_WISHES, Batch, Operation, Wishes
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.serve import Arrival, Services, serve
 
@@ -47,14 +47,16 @@ class Hot:
             error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
             await send_error(send, error, [(b"allow", b"POST"), (b"x-request-id", new_id().encode())])
             return
+        headers = scope["headers"]
         progress = Progress(new_id(), operation)
-        credentials, length = read_headers(scope["headers"])
+        credentials, length, wishes = read_head(headers)
+        progress.trace = self._services.tracer.begin(progress.request_id, scope["path"], headers)
 
         async def read_body(limit: int) -> bytes:
             return await _read_body(scope, receive, length, limit)
 
         try:
-            async with aclosing(serve(Arrival(credentials, read_body), progress, self._services)) as flow:
+            async with aclosing(serve(Arrival(credentials, read_body, wishes), progress, self._services)) as flow:
                 try:
                     await _relay(flow, progress, send)
                 except asyncio.CancelledError as cancellation:
@@ -72,8 +74,14 @@ def new_id() -> str:
 
 def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:
     """The credentials that the request shows, without their scheme, and the body's stated length (-1 when unknown)."""
+    return read_head(headers)[:2]
+
+
+def read_head(headers: Headers) -> tuple[tuple[bytes, ...], int, Wishes]:
+    """The same, and what the request asks of the routing. A wish that is sent twice is the last one."""
     credentials: tuple[bytes, ...] = ()
     length = -1
+    wishes = NO_WISHES
     for name, value in headers:
         if name == b"authorization":
             credentials += (value[7:].strip() if value[:7].lower() == b"bearer " else value,)
@@ -81,7 +89,11 @@ def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:
             credentials += (value,)
         elif name == b"content-length":
             length = int(value)
-    return credentials, length
+        elif name == b"x-sluicegate-affinity":
+            wishes = wishes._replace(affinity=value.decode("latin-1"))
+        elif name == b"x-sluicegate-pin":
+            wishes = wishes._replace(pin=value.decode("latin-1"))
+    return credentials, length, wishes
 
 
 async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) -> bytes:

@@ -14,10 +14,10 @@ from app.config.raw import Document
 
 LEDGER = "the ledger"
 LIMITS = "limits and budgets"
-TRACES = "tracing"
+CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
 FITTING = "fitting requests to a model's context window"
-ROLLOUTS = "weighted rollouts"
+ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
 GUARDS = "content safety"
 
@@ -39,14 +39,9 @@ NOT_YET = (
     Unbuilt("stores.spool", LEDGER, ("./spool",)),
     Unbuilt("stores.spool_fsync", LEDGER, ("grouped",)),
     Unbuilt("stores.limits", LIMITS, ("memory",)),
-    Unbuilt("telemetry.otlp_endpoint", TRACES),
-    Unbuilt("telemetry.trace_sample", TRACES, (0, 0.01)),
-    Unbuilt("telemetry.capture_content", TRACES, (False,)),
+    Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
-    Unbuilt("models[].candidate", ROLLOUTS),
-    Unbuilt("models[].weight", ROLLOUTS),
     Unbuilt("models[].rollout", ROLLOUTS),
-    Unbuilt("models[].sticky", ROLLOUTS, ("none",)),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].token_limit", FITTING, ("reject", "clamp")),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from app.config.addresses import DatabaseUrl, HttpUrl, LimitStore, is_host
+from app.config.deployments import HeaderName, HeaderValue
 from app.config.problems import wrong
 from app.config.secret import KeySecret
 from app.config.types import Change, Count, Fraction, Label, Name, Settings, Text, Timeout
@@ -78,9 +79,14 @@ class Telemetry(Settings):
     """What the gateway tells about itself."""
 
     otlp_endpoint: Annotated[HttpUrl | None, _RESTART] = None
-    """Where spans are sent, over OTLP/HTTP."""
+    """An OpenTelemetry collector's address, OTLP over HTTP: spans go to `/v1/traces` below it. Null traces nothing."""
     trace_sample: Annotated[Fraction, _RESTART] = 0.01
-    """Share of requests that are traced."""
+    """Share of requests whose traces are kept, where the caller's own `traceparent` does not say.
+    Those that failed, were cut or were slow are kept besides."""
+    trace_slow: Annotated[Timeout, _RESTART] = 10.0
+    """A request is slow whose first byte (stream) or end (any other answer) comes later than this."""
+    otlp_headers: Annotated[dict[HeaderName, HeaderValue], _RESTART] = Field(default_factory=dict)
+    """Headers for the collector; credentials by reference, for example `authorization: env:NAME`."""
     capture_content: Annotated[bool, _RESTART] = False
     """Whether prompts and completions may stand in spans."""
     log: Annotated[Literal["json", "text"], _RESTART] = "json"

@@ -43,6 +43,8 @@ class Key(Settings):
     """Models that it may use; left out: all."""
     budgets: tuple[Budget, ...] = ()
     """What it may use."""
+    pin: bool = False
+    """Whether it may choose a deployment of the model itself, with `x-sluicegate-pin`."""
 
 
 class Tenant(Settings):

@@ -19,12 +19,12 @@ _UNREACHABLE = frozenset({Failure.CONNECT, Failure.CONNECT_TIMEOUT})
 class Series:
     """The metrics of attempts that share their labels, each looked up once."""
 
-    __slots__ = ("_arm", "_deployment", "_labels", "_results", "_telemetry", "first_chunk", "in_flight", "per_chunk")
+    __slots__ = ("_deployment", "_labels", "_results", "_telemetry", "arm", "first_chunk", "in_flight", "per_chunk")
 
     def __init__(self, telemetry: Telemetry, call: Call, arm: Arm, deployment: Deployment) -> None:
         self._telemetry = telemetry
         self._deployment = deployment.name
-        self._arm = arm
+        self.arm = arm
         self._labels = (call.operation, deployment.provider, call.model, deployment.name, arm)
         self._results: dict[str, tuple[Counter, Histogram]] = {}
         self.in_flight: Gauge = telemetry.gauge(IN_FLIGHT, deployment.name)
@@ -35,7 +35,7 @@ class Series:
         """An attempt has ended with this result after so many seconds."""
         held = self._results.get(result)
         if held is None:
-            count = self._telemetry.counter(ATTEMPTS, self._deployment, self._arm, result)
+            count = self._telemetry.counter(ATTEMPTS, self._deployment, self.arm, result)
             error = "" if result == "ok" else result
             held = self._results[result] = count, self._telemetry.histogram(OPERATION_DURATION, *self._labels, error)
         held[0].inc()
@@ -46,8 +46,8 @@ class Attempt:
     """Ends exactly once, with a result that becomes a label: `ok`, a status, a `Failure`, or why it was cut short."""
 
     __slots__ = (
-        "_began", "_chunk_at", "_clock", "_ended", "_series", "_state", "_trial", "answers", "deployment", "gambled",
-        "retryable", "stream",
+        "_chunk_at", "_clock", "_series", "_state", "_trial", "answers", "began", "deployment", "ended_at", "first_at",
+        "gambled", "result", "retryable", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -62,8 +62,10 @@ class Attempt:
         self._state = state
         self._series = series
         self._clock = clock
-        self._ended = False
-        self._began = self._chunk_at = perf_counter()
+        self.result = ""
+        """How it ended; empty until then."""
+        self.first_at = self.ended_at = 0.0
+        self.began = self._chunk_at = perf_counter()
         state.in_flight += 1
         series.in_flight.inc()
         self._trial = not state.up
@@ -75,13 +77,18 @@ class Attempt:
         """Where it goes."""
         return self._state.endpoint
 
+    @property
+    def arm(self) -> Arm:
+        """The role in which the deployment is asked."""
+        return self._series.arm
+
     def answering(self, now: float) -> None:
         """The first events are here: from now on the attempt belongs to its answer."""
         self.answers = True
         self._state.answered()
         if self.stream:
-            self._series.first_chunk.observe(now - self._began)
-            self._chunk_at = now
+            self._series.first_chunk.observe(now - self.began)
+            self.first_at = self._chunk_at = now
 
     def chunk(self, now: float) -> None:
         """More events have come."""
@@ -114,14 +121,15 @@ class Attempt:
 
     def end(self, result: str) -> None:
         """It is over; only the first call counts."""
-        if self._ended:
+        if self.result:
             return
-        self._ended = True
+        self.result = result
         self._state.in_flight -= 1
         self._series.in_flight.inc(-1.0)
         if self._trial:
             self._state.trials -= 1
-        self._series.ended(result, perf_counter() - self._began)
+        self.ended_at = now = perf_counter()
+        self._series.ended(result, now - self.began)
 
     def end_unless_answering(self) -> None:
         """The attempt is left behind: the caller went away while it was under way."""

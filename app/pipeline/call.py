@@ -194,8 +194,9 @@ class Caller:
         for attempts_left in range(MOST_ATTEMPTS - 1, -1, -1):
             attempt = self._attempts.begin(call, arm, deployment, state)
             progress.attempts += 1
+            sent = request if progress.trace is None else progress.trace.attempt(attempt, request)
             try:
-                return await self._attempt(call, dialect, request, attempt, progress, deadline)
+                return await self._attempt(call, dialect, sent, attempt, progress, deadline)
             except GatewayError as error:
                 if not attempts_left or not (attempt.retryable or attempt.gambled):
                     raise

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app.exchange import Arm
-from app.table import Deployment
+from app.table import Choices, Split
 
 
 class Plan(NamedTuple):
-    """The deployments to try, in order, each with the role that it would serve in. Never empty."""
+    """The deployments to try, in order, each with the role that it would serve in. Never empty.
 
-    choices: tuple[tuple[Arm, Deployment], ...]
+    `split` is the division that assigned the request to the arm of its first choice, None where nothing was drawn:
+    there is no candidate, or the caller pinned a deployment. `place` is where the request's sticky unit lies in [0, 1),
+    which names the unit too; None where the request was drawn by itself.
+    """
+
+    choices: Choices
+    split: Split | None = None
+    place: float | None = None

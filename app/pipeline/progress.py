@@ -8,6 +8,7 @@ from typing import Final
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Count, Operation, Principal, Usage
+from app.pipeline.trace import Trace
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, FIT, CALL, RELAY, SETTLE = range(7)
@@ -49,8 +50,10 @@ class Progress:
         "reported",
         "request_id",
         "resumed",
+        "seen",
         "shut_down",
         "status",
+        "trace",
         "usage",
     )  # fmt: skip
 
@@ -70,6 +73,8 @@ class Progress:
         """Whether an upstream may bill for this request: bytes were sent, and no refusal came back."""
         self.reported: Usage | None = None
         self.counted = 0
+        self.seen: tuple[Batch, Batch] = ([], [])
+        """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
         self.finished = False
         """Whether the answer came to its own end."""
         self.usage: Usage | None = None
@@ -78,6 +83,8 @@ class Progress:
         self.error: GatewayError | None = None
         self.detail: str | None = None
         self.status = 0
+        self.trace: Trace | None = None
+        """Its place in a trace; None where nobody asks for one."""
         self.shut_down = False
         self.first_at = 0.0
         self.last_at = 0.0
@@ -102,6 +109,7 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens
             if event.usage is not None:

@@ -10,6 +10,7 @@ from app.cells import Counter
 from app.errors import Outcome
 from app.exchange import JsonObject, Usage
 from app.pipeline.progress import STAGES, Progress
+from app.pipeline.spans import Tracer
 from app.telemetry import COST, FIRST_TOKEN, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE, Telemetry
 
 
@@ -59,8 +60,9 @@ class Series:
 class Recorder:
     """Writes the record of each request. `tenants` bounds the tenant label: the rest is `other`."""
 
-    def __init__(self, telemetry: Telemetry, log: AccessLog, tenants: int) -> None:
+    def __init__(self, telemetry: Telemetry, log: AccessLog, tracer: Tracer, tenants: int) -> None:
         self._telemetry = telemetry
+        self._tracer = tracer
         self._log = log
         self._room = tenants
         self._tenants: dict[str, str] = {}
@@ -83,6 +85,8 @@ class Recorder:
                 stage.observe(own)
         self._total.observe(total)
         self._log.write(_line(progress, total))
+        if progress.trace is not None:
+            self._tracer.ended(progress, total)
 
     def _count_called(self, tenant: str, progress: Progress) -> None:
         """A request that got as far as a deployment: its model's name is one that the table knows."""
@@ -128,6 +132,9 @@ def _line(progress: Progress, own: float) -> JsonObject:
         "overhead_ms": _ms(own),
         "attempts": progress.attempts,
     }
+    if progress.trace is not None:
+        line["trace_id"] = progress.trace.trace_id
+        line["span_id"] = progress.trace.span_id
     if progress.status:
         line["status"] = progress.status
     if principal is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from random import random
 from typing import NamedTuple
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Batch
+from app.exchange import NO_WISHES, Batch, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
@@ -17,15 +18,17 @@ from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALI
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
 from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State
 
 
 class Arrival(NamedTuple):
-    """A request as it stands at the door: its credentials, and how to get its body, which nobody has read yet."""
+    """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet."""
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
+    wishes: Wishes = NO_WISHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Services:
     fitter: Fitter
     caller: Caller
     recorder: Recorder
+    tracer: Tracer
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -58,7 +62,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission:
-            plan = route(call, progress.principal, table)
+            plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
             # Before the guard and the reservation: both are about what will be sent.
             if not at_once(call, plan, progress):

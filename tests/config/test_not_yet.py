@@ -18,10 +18,7 @@ COMPLETE = Path("tests/fixtures/config/complete.yaml")
 def test_the_complete_example_uses_exactly_these_unbuilt_settings() -> None:
     """`check` says so, with the lines; everything else in it is built."""
     assert [(problem.line, problem.path) for problem in problems_of(COMPLETE.read_text())] == [
-        (24, "models[0].candidate"),
-        (25, "models[0].weight"),
         (26, "models[0].rollout"),
-        (27, "models[0].sticky"),
         (28, "models[0].shadow"),
         (30, "models[0].guard"),
         (32, "models[0].budgets"),
@@ -50,11 +47,9 @@ def test_no_setting_has_two_entries() -> None:
     [
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "truncate", "fitting requests to a model's context window"),
-        ("models[0].sticky", "key", "weighted rollouts"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("stores.database", "postgresql+asyncpg://u@h/d", "the ledger"),
-        ("telemetry.trace_sample", 0.5, "tracing"),
-        ("telemetry.capture_content", True, "tracing"),
+        ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),
         ("tenants[0].allow_shadow", False, "shadow traffic"),
     ],
@@ -71,7 +66,7 @@ def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: o
     ("path", "value"),
     [
         ("stores", {"database": "sqlite+aiosqlite:///sluicegate.db", "limits": "memory", "spool_fsync": "grouped"}),
-        ("telemetry", {"otlp_endpoint": None, "trace_sample": 0, "capture_content": False}),
+        ("telemetry", {"otlp_endpoint": None, "capture_content": False}),
         ("models[0].candidate", None),
         ("models[0].budgets", []),
         ("models[0].token_limit", "reject"),
@@ -90,8 +85,8 @@ def test_what_asks_for_nothing_may_be_written(path: str, value: object) -> None:
 
 def test_zero_is_not_false() -> None:
     """A value is off only as what it is."""
-    assert problems({"telemetry.trace_sample": 0}, allow_unbuilt=False) == []
-    assert problems({"telemetry.trace_sample": False}, allow_unbuilt=False) != []
+    assert problems({"telemetry.capture_content": False}, allow_unbuilt=False) == []
+    assert problems({"telemetry.capture_content": 0}, allow_unbuilt=False) != []
 
 
 def test_a_wrong_value_is_told_once() -> None:

@@ -24,6 +24,12 @@ PART_OF = {
 }
 """Packages that another one is made of and bounds: declaring them too would only let the versions drift apart."""
 
+NAMESPACES = {
+    "opentelemetry.proto": "opentelemetry-proto",
+    "opentelemetry.semconv": "opentelemetry-semantic-conventions",
+}
+"""Packages that share the top of their names with others."""
+
 TOOLS = {"import-linter", "mypy", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "ruff", "types-pyyaml"}
 """Packages of the dev group that are run, not imported."""
 
@@ -36,13 +42,13 @@ def declared(requirements: list[str]) -> set[str]:
 def imported(*folders: str) -> set[str]:
     """The distributions that the files of some folders import, the standard library and ourselves apart."""
     modules = {
-        name.partition(".")[0]
+        next((start for start in NAMESPACES if name.startswith(start)), name.partition(".")[0])
         for path in python_files(*folders)
         if path.parts[:2] != ("scripts", "vllm")  # run in vLLM's own environment
         for node in ast.walk(syntax(path))
         for name in _modules(node)
     }
-    found = packages_distributions()
+    found = {**packages_distributions(), **{start: [name] for start, name in NAMESPACES.items()}}
     names = {canonicalize_name(found.get(module, [module])[0]) for module in modules - OURS - sys.stdlib_module_names}
     return {PART_OF.get(name, name) for name in names}
 

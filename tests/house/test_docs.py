@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import CODES, Outcome
+from app.semconv import SPAN_ATTRIBUTES
 from app.telemetry import LOG_FIELDS, METRICS
 from scripts.docs import BLOCK, commands, rendered
 from tests.house.markdown import Block, anchors, dead_links, shell_blocks
@@ -22,6 +23,7 @@ BLOCKS = [block for page in PAGES for block in shell_blocks(page)]
 REFERENCE = {
     "docs/errors.md": [*CODES, *Outcome],
     "docs/metrics.md": [*(metric.name for metric in METRICS), *LOG_FIELDS],
+    "docs/traces.md": [*SPAN_ATTRIBUTES],
 }
 """What each reference page must tell about, one table row each."""
 

@@ -23,7 +23,7 @@ from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
 from app.table import Deployment
 from app.telemetry import IN_FLIGHT, REQUESTS
-from tests.pipeline.parts import Counted, Lines, state
+from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
 
 KEY = ENVIRON["SLUICEGATE_CI_KEY"].encode()
@@ -115,9 +115,10 @@ class Path:
         while not patient and all([retries.spend("one"), retries.spend("two")]):
             pass
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
-        recorder = Recorder(self.telemetry, self.log, 200)
+        tracer = no_tracer(self.telemetry)
+        recorder = Recorder(self.telemetry, self.log, tracer, 200)
         fitter = Fitter(NoCounter(), self.telemetry)
-        self.services = Services(self.state, self.admission, fitter, caller, recorder)
+        self.services = Services(self.state, self.admission, fitter, caller, recorder, tracer)
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0

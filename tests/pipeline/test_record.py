@@ -15,7 +15,7 @@ from app.exchange import Arm, JsonObject, Method, Operation, Principal, Usage
 from app.pipeline.progress import CALL, STAGES, Progress
 from app.pipeline.record import Recorder
 from app.telemetry import COST, FIRST_TOKEN, LOG_FIELDS, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE
-from tests.pipeline.parts import Counted, Lines, call, deployment
+from tests.pipeline.parts import Counted, Lines, call, deployment, no_tracer
 
 ONE, TWO = deployment("one"), deployment("two")
 
@@ -26,7 +26,7 @@ class Book:
     def __init__(self, tenants: int = 200) -> None:
         self.telemetry = Counted()
         self.log = Lines()
-        self.recorder = Recorder(self.telemetry, self.log, tenants)
+        self.recorder = Recorder(self.telemetry, self.log, no_tracer(self.telemetry), tenants)
 
     def record(self, progress: Progress) -> JsonObject:
         """Record a request; its line."""

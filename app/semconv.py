@@ -1,0 +1,98 @@
+"""The names of spans' attributes, declared once: OpenTelemetry's where one exists, `sluicegate.*` for the rest.
+
+`gen_ai.*`, `http.*`, `server.*`, `url.path` and `error.type` are those of the semantic conventions 1.44 (schema below;
+a test compares them with OpenTelemetry's own package of that version). The GenAI conventions are still in development
+and have moved to a repository of their own: what is renamed there is renamed here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+Value = str | bool | int | float | tuple[str, ...]
+"""What an attribute can be."""
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+
+HTTP_METHOD = "http.request.method"
+HTTP_STATUS = "http.response.status_code"
+URL_PATH = "url.path"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+ERROR_TYPE = "error.type"
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+REQUEST_STREAM = "gen_ai.request.stream"
+REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
+REQUEST_CHOICES = "gen_ai.request.choice.count"
+REQUEST_TEMPERATURE = "gen_ai.request.temperature"
+REQUEST_TOP_P = "gen_ai.request.top_p"
+REQUEST_TOP_K = "gen_ai.request.top_k"
+REQUEST_SEED = "gen_ai.request.seed"
+REQUEST_FREQUENCY = "gen_ai.request.frequency_penalty"
+REQUEST_PRESENCE = "gen_ai.request.presence_penalty"
+RESPONSE_ID = "gen_ai.response.id"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_FINISH = "gen_ai.response.finish_reasons"
+RESPONSE_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+USAGE_INPUT = "gen_ai.usage.input_tokens"
+USAGE_OUTPUT = "gen_ai.usage.output_tokens"
+USAGE_CACHED = "gen_ai.usage.cache_read.input_tokens"
+USAGE_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
+USAGE_REASONING = "gen_ai.usage.reasoning.output_tokens"
+REQUEST_ID = "sluicegate.request_id"
+MODEL = "sluicegate.model"
+DEPLOYMENT = "sluicegate.deployment"
+ARM = "sluicegate.arm"
+TENANT = "sluicegate.tenant"
+KEY = "sluicegate.key"
+OUTCOME = "sluicegate.outcome"
+COST = "sluicegate.cost_usd"
+ATTEMPTS = "sluicegate.attempts"
+ATTEMPT = "sluicegate.attempt"
+FIRST_BYTE = "sluicegate.time_to_first_token"
+OVERHEAD = "sluicegate.overhead"
+KEPT = "sluicegate.kept"
+
+SPAN_ATTRIBUTES: dict[str, str] = {
+    HTTP_METHOD: "Server span: `POST`.",
+    HTTP_STATUS: "The status that the caller got (server span), that the upstream sent (client span of a refusal).",
+    URL_PATH: "Server span: the path that was called.",
+    SERVER_ADDRESS: "Client span: the endpoint's host.",
+    SERVER_PORT: "Client span: its port.",
+    ERROR_TYPE: "The error code (server span), the attempt's result where it is not `ok` (client span).",
+    OPERATION: "Client span: chat, text_completion, embeddings.",
+    PROVIDER: "Client span: the deployment's provider.",
+    REQUEST_MODEL: "Client span: the upstream's own name of the model.",
+    REQUEST_STREAM: "Client span: whether a stream was asked for.",
+    REQUEST_MAX_TOKENS: "Client span: the caller's cap on each answer.",
+    REQUEST_CHOICES: "Client span: how many answers were asked for, where more than one.",
+    REQUEST_TEMPERATURE: "Client span: as asked for.",
+    REQUEST_TOP_P: "Client span: as asked for.",
+    REQUEST_TOP_K: "Client span: as asked for.",
+    REQUEST_SEED: "Client span: as asked for.",
+    REQUEST_FREQUENCY: "Client span: as asked for.",
+    REQUEST_PRESENCE: "Client span: as asked for.",
+    RESPONSE_ID: "Client span that answered: the answer's id.",
+    RESPONSE_MODEL: "Client span that answered: the model that the upstream says it used.",
+    RESPONSE_FINISH: "Client span that answered: why each choice ended.",
+    RESPONSE_FIRST_CHUNK: "Client span of a stream: seconds from its start to the first chunk.",
+    USAGE_INPUT: "Client span that answered: input tokens charged.",
+    USAGE_OUTPUT: "Client span that answered: output tokens charged.",
+    USAGE_CACHED: "Client span that answered: those of the input that came from the provider's cache.",
+    USAGE_CACHE_WRITE: "Client span that answered: those of the input that were written to it.",
+    USAGE_REASONING: "Client span that answered: those of the output that were reasoning.",
+    REQUEST_ID: "Server span: the `x-request-id` of the response.",
+    MODEL: "Server span: the public model name, where one is configured.",
+    DEPLOYMENT: "The deployment (on the server span: that answered last).",
+    ARM: "Its role.",
+    TENANT: "Server span: who pays.",
+    KEY: "Server span: the name of the key that was shown.",
+    OUTCOME: "Server span: how the request ended.",
+    COST: "Server span: what it cost.",
+    ATTEMPTS: "Server span: upstream attempts made.",
+    ATTEMPT: "Client span: which of the request's attempts, from 1.",
+    FIRST_BYTE: "Server span of a stream: seconds from arrival to the answer's first byte on the caller's socket.",
+    OVERHEAD: "Server span: the gateway's own share of the duration, in seconds.",
+    KEPT: "Server span: why the trace is here: `sampled`, or `error`, `cut`, `slow` where it was not sampled.",
+}
+"""Every attribute. Prompt and completion text never is one."""
