@@ -97,6 +97,16 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Overflow:
+    """What happens to a request that does not fit, and what that may take."""
+
+    policy: config.TokenLimit
+    summarise_with: str | None
+    summary_tokens: int
+    max_pieces: int
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A public name, the deployment that serves it, and those to try when it fails, in order.
 
@@ -111,7 +121,7 @@ class Model:
     choices: Choices
     split: Split | None
     pins: Mapping[str, tuple[Arm, Deployment]]
-    overflow: config.TokenLimit
+    overflow: Overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,15 +229,9 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
         candidate = deployments[one.candidate]
         pins[candidate.name] = Arm.CANDIDATE, candidate
         split = _split(one, candidate, (stable, *fallbacks))
-    return Model(
-        one.name,
-        stable,
-        fallbacks,
-        _choices(Arm.STABLE, stable, fallbacks),
-        split,
-        MappingProxyType(pins),
-        one.token_limit,
-    )
+    overflow = Overflow(one.token_limit, one.summarise_with, one.summary_tokens, one.max_chunks)
+    choices = _choices(Arm.STABLE, stable, fallbacks)
+    return Model(one.name, stable, fallbacks, choices, split, MappingProxyType(pins), overflow)
 
 
 def _split(one: config.Model, candidate: Deployment, others: tuple[Deployment, ...]) -> Split:

@@ -16,7 +16,6 @@ LEDGER = "the ledger"
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
-FITTING = "fitting requests to a model's context window"
 ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
 GUARDS = "content safety"
@@ -44,7 +43,6 @@ NOT_YET = (
     Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
-    Unbuilt("models[].token_limit", FITTING, ("reject", "clamp")),
     Unbuilt("models[].budgets", LIMITS),
     Unbuilt("guards", GUARDS),
     Unbuilt("tenants[].keys[].budgets", LIMITS),

@@ -8,7 +8,7 @@ bounds, and property tests hold them against real tokenizers.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ MESSAGE_TOKENS: Final = 16
 """What a chat template may put around one message: markers, the role, line breaks."""
 TOOLS_TOKENS: Final = 1024
 """What a chat template, or a provider, may say about tools in general once there are any."""
+_IMAGES: Final = frozenset({"image_url", "input_image", "image"})
+_TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 _REORDERED: Final = 4
 """Bytes that a combining mark may add by taking another mark's place in a composed character."""
 
@@ -67,6 +69,20 @@ def tools_bound(body: JsonObject) -> int:
 def _grown(call: Call) -> int:
     """The body's bytes, and those by which its text may grow when it is normalised."""
     return call.size + sum(growth(text) for text in texts(call.body))
+
+
+def media(messages: Sequence[JsonObject]) -> tuple[int, int]:
+    """How many parts of messages are images, and how many are neither image nor text."""
+    images = other = 0
+    for message in messages:
+        content = message.get("content")
+        if type(content) is list:
+            for part in content:
+                kind = part.get("type") if type(part) is dict else None
+                known = kind if type(kind) is str else ""
+                images += known in _IMAGES
+                other += known not in _IMAGES and known not in _TEXTS
+    return images, other
 
 
 def texts(node: Any) -> Iterator[str]:

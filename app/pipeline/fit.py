@@ -16,7 +16,8 @@ from app.pipeline.counting import LARGE, bound, most_bytes
 from app.pipeline.outgoing import cap
 from app.pipeline.plan import Plan
 from app.pipeline.progress import FIT, Progress
-from app.table import Deployment, Model
+from app.pipeline.shorten import Ask, Shortened, chunk, summarise, truncate
+from app.table import Deployment, Model, Overflow
 from app.telemetry import FITTED, Telemetry
 
 
@@ -59,29 +60,50 @@ class Fitter:
         self._telemetry = telemetry
         self._actions: dict[tuple[str, str], Cell] = {}
 
-    async def fit(self, call: Call, plan: Plan, model: Model, progress: Progress) -> tuple[Call, Plan]:
+    async def fit(self, call: Call, plan: Plan, model: Model, progress: Progress, ask: Ask) -> tuple[Call, Plan]:
         """The call as the model's policy leaves it, and the deployments of the plan that it may fit.
 
-        Raises `GatewayError` `context_length_exceeded` where it certainly fits none.
+        Raises `GatewayError` `context_length_exceeded` where it certainly fits none, and what calls on the way raise.
         """
-        if model.overflow == "clamp" and not call.soft_cap:
+        overflow, first = model.overflow, plan.choices[0][1]
+        if overflow.policy == "clamp" and not call.soft_cap:
             call = call._replace(soft_cap=True)
         progress.mark(FIT)
         counts = [await self._count(call, deployment) for _, deployment in plan.choices]
+        if overflow.policy in _SHORTENING and call.operation is Operation.CHAT and _is_long(call, first, counts[0]):
+            short = await self._shorten(call, first, overflow, ask)
+            if short is not None:
+                call = short.call
+                progress.fitted = short.told
+                self._tell(call, short.action)
+                counts = [await self._count(call, deployment) for _, deployment in plan.choices]
         progress.resume()
         kept = [place for place, count in enumerate(counts) if _may_fit(call, plan.choices[place][1], count)]
         if not kept:
             self._tell(call, "reject")
-            raise too_long(call, plan.choices[0][1], counts[0])
+            raise too_long(call, first, counts[0])
         progress.prompt = max((counts[place] for place in kept), key=lambda count: count.tokens)
         self._note_clamp(call, plan.choices[kept[0]][1], progress)
         return call, plan if len(kept) == len(counts) else Plan(tuple(plan.choices[place] for place in kept))
 
-    async def _count(self, call: Call, deployment: Deployment) -> Count:
+    async def _shorten(self, call: Call, deployment: Deployment, overflow: Overflow, ask: Ask) -> Shortened | None:
+        """The call, shortened as the policy says; None where that does not make it fit."""
+
+        async def fits(short: Call, spare: int) -> bool:
+            spare += _given_up(short, deployment)
+            return _fits(short, deployment, await self._count(short, deployment, spare), spare)
+
+        if overflow.policy == "summarise" and ask.allowed:
+            return await summarise(call, fits, overflow, ask)
+        if overflow.policy == "chunk" and ask.allowed:
+            return await chunk(call, fits, overflow, ask) if _is_chunkable(call) else None
+        return await truncate(call, fits)
+
+    async def _count(self, call: Call, deployment: Deployment, spare: int = 0) -> Count:
         """The bound where it settles the matter, else the best count that can be had."""
         slowly = call.size > LARGE and not call.plain
         count = await self._counter.bound(call, deployment) if slowly else bound(call, deployment)
-        return count if _fits(call, deployment, count) else await self._counter.count(call, deployment, count)
+        return count if _fits(call, deployment, count, spare) else await self._counter.count(call, deployment, count)
 
     def _note_clamp(self, call: Call, deployment: Deployment, progress: Progress) -> None:
         if call.max_output_tokens is None or progress.prompt is None:
@@ -104,9 +126,30 @@ def _wanted(call: Call, deployment: Deployment) -> int:
     return most if asked is None or asked > most else asked
 
 
-def _fits(call: Call, deployment: Deployment, count: Count) -> bool:
-    """Whether prompt and answer certainly fit."""
-    return count.longest + _wanted(call, deployment) <= deployment.context_window
+def _fits(call: Call, deployment: Deployment, count: Count, spare: int = 0) -> bool:
+    """Whether prompt and answer certainly fit, with so many tokens to spare."""
+    return count.longest + _wanted(call, deployment) + spare <= deployment.context_window
+
+
+def _given_up(call: Call, deployment: Deployment) -> int:
+    """Tokens (below zero) of the room for an answer without a cap of the caller's that a long prompt may have.
+
+    Half of the window is enough for such an answer: where `max_output_tokens` is near the window, nothing would fit.
+    """
+    if call.max_output_tokens is not None:
+        return 0
+    return min(deployment.context_window // 2 - deployment.max_output_tokens, 0)
+
+
+def _is_long(call: Call, deployment: Deployment, count: Count) -> bool:
+    """Whether a call has to be shortened, by a policy that does."""
+    return not _fits(call, deployment, count, _given_up(call, deployment))
+
+
+def _is_chunkable(call: Call) -> bool:
+    """Whether a call is a task about a text: one answer, in words, all at once."""
+    asks_more = call.stream or call.choices > 1 or call.images or call.media
+    return not asks_more and not (call.body.get("tools") or call.body.get("functions"))
 
 
 def _may_fit(call: Call, deployment: Deployment, count: Count) -> bool:
@@ -127,4 +170,5 @@ def too_long(call: Call, deployment: Deployment, count: Count) -> GatewayError:
     return GatewayError(CONTEXT_LENGTH_EXCEEDED, message, param=_PARAMS[call.operation])
 
 
+_SHORTENING = frozenset({"truncate", "summarise", "chunk"})
 _PARAMS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDINGS: "input"}

@@ -46,6 +46,7 @@ class Progress:
         "own",
         "principal",
         "prompt",
+        "purpose",
         "reached",
         "reported",
         "request_id",
@@ -62,6 +63,8 @@ class Progress:
         self.operation = operation
         self.principal: Principal | None = None
         self.call: Call | None = None
+        self.purpose = "request"
+        """What it is for: a caller's `request`, or what a stage asks on the way of one."""
         self.prompt: Count | None = None
         """The prompt's tokens: not too few for any deployment that may be called."""
         self.fitted: str | None = None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
 from random import random
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import orjson
 
 from app.errors import GatewayError, Outcome
-from app.exchange import NO_WISHES, Batch, Wishes
+from app.exchange import NO_WISHES, Batch, JsonObject, Operation, Principal, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
@@ -18,17 +21,25 @@ from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALI
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
 from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.shorten import Spent, answer_text
 from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
-from app.table import State
+from app.table import State, Table
+
+_SAME_PLACE: Final = nullcontext()
+"""What a call on the way of a request takes instead of a place: it is served in that request's own."""
 
 
 class Arrival(NamedTuple):
-    """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet."""
+    """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet.
+
+    `within` is the request on whose way a stage makes this one, on the same account; None for a caller's own.
+    """
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
     wishes: Wishes = NO_WISHES
+    within: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,8 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     table = services.state.table  # one snapshot: a reload never changes a request under way
     try:
         # First, so that a stranger's body is never read.
-        progress.principal = authenticate(table, arrival.credentials)
+        within = arrival.within
+        progress.principal = authenticate(table, arrival.credentials) if within is None else _on_account_of(within)
         progress.mark(AUTHENTICATE)
         try:
             raw = await arrival.read_body(table.bounds.max_body_bytes)
@@ -61,12 +73,14 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.call = call = validate(progress.operation, raw)
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
-        with services.admission:
+        with services.admission if within is None else _SAME_PLACE:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
             # Before the guard and the reservation: both are about what will be sent.
             if not at_once(call, plan, progress):
-                call, plan = await services.fitter.fit(call, plan, table.models[call.model], progress)
+                call, plan = await services.fitter.fit(
+                    call, plan, table.models[call.model], progress, Inner(services, progress, table)
+                )
                 progress.call = call
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
@@ -89,6 +103,47 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         _settle(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
+
+
+class Inner:
+    """Makes the calls that the stage `fit` needs on the way of a request: the whole path again, on the same account."""
+
+    def __init__(self, services: Services, parent: Progress, table: Table) -> None:
+        self._services = services
+        self._parent = parent
+        self._table = table
+        self._number = 0
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it may: a call that was itself made on the way makes none."""
+        return self._parent.purpose == "request"
+
+    def window(self, model: str) -> int:
+        """The tokens that prompt and answer of this model may have together."""
+        return self._table.models[model].stable.context_window
+
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
+        """The text of the answer, and what it cost. Raises `GatewayError`."""
+        self._number += 1
+        progress = Progress(f"{self._parent.request_id}-{purpose}-{self._number}", Operation.CHAT)
+        progress.purpose = purpose
+        raw = orjson.dumps({**body, "model": model})
+
+        async def read_body(_limit: int) -> bytes:
+            return raw
+
+        arrival = Arrival((), read_body, within=self._parent)
+        async with aclosing(serve(arrival, progress, self._services)) as flow:
+            (event,) = [event async for batch in flow for event in batch]
+        usage = progress.usage or NOTHING
+        return answer_text(event.doc), Spent(1, usage.input_tokens + usage.output_tokens, progress.cost)
+
+
+def _on_account_of(within: Progress) -> Principal:
+    if within.principal is None:
+        raise AssertionError("a stage asks on somebody's account")
+    return replace(within.principal, models=None)  # which models help to make a request fit is the operator's choice
 
 
 def _settle(progress: Progress) -> None:

@@ -13,10 +13,9 @@ import orjson
 
 from app.errors import INVALID_REQUEST, GatewayError
 from app.exchange import Call, JsonObject, Operation
+from app.pipeline.counting import media
 
 MAX_CHOICES = 128
-_IMAGES = frozenset({"image_url", "input_image", "image"})
-_TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 
 
 def validate(operation: Operation, raw: bytes) -> Call:
@@ -40,30 +39,17 @@ def validate(operation: Operation, raw: bytes) -> Call:
     elif type(choices) is not int or not 1 <= choices <= MAX_CHOICES:
         raise _wrong("n", "`n`", f"an integer from 1 to {MAX_CHOICES}", choices)
     cap = _SHAPES[operation](body)
-    prompts, images, media = 1, 0, 0
+    prompts, images, other = 1, 0, 0
     if operation is Operation.CHAT:
-        for message in body["messages"]:
-            if type(message.get("content")) is list:
-                images, media = _media(message["content"], images, media)
+        images, other = media(body["messages"])
     else:
         prompts = _prompts(body["prompt" if operation is Operation.COMPLETION else "input"])
         choices = max(choices, _best_of(body)) * prompts
     include_usage = "stream_options" in body and _include_usage(body)
     return Call(
         operation, model, bool(stream), include_usage, body, len(raw), cap, choices, prompts,
-        raw.isascii() and b"\\u" not in raw, images, media, cap is None,
+        raw.isascii() and b"\\u" not in raw, images, other, cap is None,
     )  # fmt: skip
-
-
-def _media(parts: list[Any], images: int, media: int) -> tuple[int, int]:
-    """Parts of a message that are no text: images, and what is neither."""
-    for part in parts:
-        kind = part.get("type") if type(part) is dict else None
-        if kind in _IMAGES:
-            images += 1
-        elif kind not in _TEXTS:
-            media += 1
-    return images, media
 
 
 def _include_usage(body: JsonObject) -> bool:
