@@ -14,10 +14,11 @@ from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
 from app.pipeline.fit import Fitter, at_once
+from app.pipeline.ledger import Ledger
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
-from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.settle import charged, settle
 from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State
@@ -39,6 +40,7 @@ class Services:
     admission: Admission
     fitter: Fitter
     caller: Caller
+    ledger: Ledger
     recorder: Recorder
     tracer: Tracer
 
@@ -85,8 +87,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
+        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
         _settle(progress)
+        progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
 
@@ -95,10 +99,11 @@ def _settle(progress: Progress) -> None:
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return
-    if not progress.reached:
-        progress.usage = NOTHING
-        return
-    progress.usage = settle(
-        call, deployment, progress.reported, progress.counted, finished=progress.finished, prompt=progress.prompt
-    )
-    progress.cost = cost(progress.usage, deployment.price)
+    if progress.reached:
+        usage = settle(
+            call, deployment, progress.reported, progress.counted, finished=progress.finished, prompt=progress.prompt
+        )
+        progress.charge = progress.earlier.plus(charged(call, deployment, usage))
+    else:
+        usage, progress.charge = progress.left, progress.earlier
+    progress.usage = usage
