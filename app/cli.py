@@ -15,6 +15,7 @@ import uvloop
 
 from app import demo as demonstration
 from app import logs
+from app.cli_ledger import keys, usage
 from app.cli_rollout import rollout
 from app.config import Config, ConfigError, as_json, describe, load
 from app.main import Launch, Process, listen
@@ -88,6 +89,10 @@ def serve(file: Path, host: str | None, port: int | None, workers: int | None, *
 def demo(*, once: bool) -> None:
     """Start the gateway before a fake upstream, send a first streamed request, show what happened, stay up."""
     sys.exit(demonstration.run(once=once))
+
+
+main.add_command(keys)
+main.add_command(usage)
 
 
 def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:

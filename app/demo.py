@@ -31,6 +31,7 @@ _ANSWER = "A sluice gate opens by degrees, holds back what must not pass, and me
 
 _CONFIG = """\
 server: {{host: 127.0.0.1, port: {port}, ops: {{host: 127.0.0.1, port: {ops_port}}}}}
+stores: {{database: "sqlite+aiosqlite:///{folder}/ledger.db", spool: "{folder}/spool"}}
 deployments:
   - name: demo-v1
     provider: openai
@@ -72,7 +73,7 @@ def run(*, once: bool) -> int:
         upstream_url = _upstream(stack)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluicegate-demo-")))
         config = folder / "demo.yaml"
-        config.write_text(_CONFIG.format(upstream=upstream_url, port=_port(8080), ops_port=_port(9090)))
+        config.write_text(_CONFIG.format(folder=folder, upstream=upstream_url, port=_port(8080), ops_port=_port(9090)))
         log = folder / "access.log"
         url, ops_url = _gateway(stack, config, log, key)
         click.echo(f"Fake upstream at {upstream_url}, gateway at {url}, each a process of its own.\n")

@@ -19,13 +19,17 @@ from typing import Any
 import uvicorn
 
 from app import table as tables
+from app.api.admin import directory_admin
 from app.api.app import GatewayApp, ops_app
 from app.api.catalogue import catalogue, probes
 from app.api.hot import Hot
 from app.api.ops import Operators, config_admin, metrics
 from app.api.server import Bounds, Protocol
+from app.api.usage import own_usage, usage_admin
+from app.books import Books
 from app.cells import Cells, Series, read_files
 from app.config import Config, as_json, is_loopback, redacted
+from app.control.keys import StoredKeys
 from app.control.reload import Reloader, ReloadResult
 from app.exchange import JsonObject
 from app.logs import LineLog
@@ -44,6 +48,7 @@ from app.providers.counter import PromptCounter
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
+from app.stores.directory import Directory
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
@@ -125,14 +130,24 @@ class Process:
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._state = tables.State(tables.build(config))
+        self._books = Books(config.stores, telemetry)
+        self._directory = Directory(self._books.database)
+        self._keys = StoredKeys(self._directory, self._rebuild)
         self._reloader = Reloader(
-            launch.path, self._state, config, os.environ, overrides=launch.overrides, on_reload=[self._reloaded]
+            launch.path,
+            self._state,
+            config,
+            os.environ,
+            overrides=launch.overrides,
+            on_reload=[self._reloaded],
+            extend=self._keys.extend,
         )
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
         self._admission = Admission(self._state)
+        attempts = Attempts(telemetry, self._loop.time)
         caller = Caller(
-            self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), Attempts(telemetry, self._loop.time)
+            self._transport, DIALECTS, self._endpoints, RetryBudgets(telemetry), attempts, self._books.ledger
         )
         self._collector = self._make_collector(config)
         watched = config.telemetry
@@ -141,7 +156,7 @@ class Process:
         recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._counter = PromptCounter(self._transport, self._endpoints)
         fitter = Fitter(self._counter, telemetry)
-        self._services = Services(self._state, self._admission, fitter, caller, recorder, tracer)
+        self._services = Services(self._state, self._admission, fitter, caller, self._books.ledger, recorder, tracer)
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -156,6 +171,8 @@ class Process:
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         self._tasks.spawn("config", self._reloader.watch())
+        self._books.start(self._tasks)
+        self._tasks.spawn("keys", self._keys.watch())
         if self._collector is not None:
             self._tasks.spawn("spans", self._collector.run())
         self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
@@ -171,6 +188,7 @@ class Process:
             await self._cut()
             await self._tasks.aclose()
             self._counter.close()
+            await self._books.aclose()
             if self._collector is not None:
                 await self._collector.aclose()
             await self._transport.aclose()
@@ -198,6 +216,9 @@ class Process:
         if self._supervisor is not None and self._supervisor == os.getppid() and not result.problems:
             os.kill(self._supervisor, signal.SIGHUP)
         return _document(result)
+
+    def _rebuild(self) -> None:
+        self._reloader.rebuild()
 
     def _reloaded(self, result: ReloadResult) -> None:
         document = _document(result)
@@ -228,12 +249,15 @@ class Process:
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
+        callers.include_router(own_usage(self._state, self._books.rows))
         callers.include_router(probes(self._readiness))
         ops_socket = self._launch.listeners.ops
         open_to_strangers = ops_socket is None and not is_loopback(config.server.host)
         ops = callers if ops_socket is None else ops_app(VERSION, callers)
         ops.include_router(metrics(self._read_cells, operators.viewer if open_to_strangers else None))
         ops.include_router(config_admin(operators, lambda: redacted(self._reloader.config), self.reload))
+        ops.include_router(directory_admin(operators, self._directory, self._keys.refresh))
+        ops.include_router(usage_admin(operators, self._books.rows))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]
         if ops_socket is not None:
             ops.include_router(probes(self._readiness))
@@ -267,7 +291,7 @@ class Process:
         # One that is due for a trial counts: were nobody sent here, it could never come back.
         served = any(self._endpoints.may_serve(one) for one in deployments)
         gateway = "shutting down" if self._stopping else "ok" if served else "no deployment has an endpoint that is up"
-        return {"gateway": gateway, **checks}
+        return {"gateway": gateway, "ledger": self._books.reason or "ok", **checks}
 
     def _announce(self) -> None:
         listeners = self._launch.listeners

@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 from app import config
 from app.config import Config, Secret
 from app.exchange import Arm, Endpoint, Operation, Principal, Provider, Timeouts
+from app.prices import Prices
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""
 
 _PICO_USD_PER_TOKEN = 10**6
 """Prices are written in USD per million tokens: 1 USD / 10^6 tokens = 10^12 pico-USD / 10^6 tokens."""
+_PICO_USD = 10**12
 _PORTS = {"http": 80, "https": 443}
 _FOUND_BY = 16
 _EVERY_OPERATION = frozenset(Operation)
@@ -33,16 +35,6 @@ _SPOKEN: Mapping[Provider, frozenset[Operation]] = {
 """What a provider's API can do, where that is not everything."""
 _T = TypeVar("_T")
 _Ring = Mapping[bytes, tuple[bytes, _T]]
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Pico-USD (10^-12 USD) per token, exact. Cached input and cache writes are parts of input at their own price."""
-
-    input: int
-    output: int
-    cached_input: int
-    cache_write: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ class Deployment:
     endpoints: tuple[Endpoint, ...]
     api_key: Secret | None
     headers: tuple[tuple[str, str], ...] = field(repr=False)
-    price: Price
+    price: Prices
     timeouts: Timeouts
     context_window: int
     max_output_tokens: int
@@ -286,8 +278,19 @@ def endpoint_of(url: str, proxy: str | None = None, *, http2: bool = False) -> E
     return Endpoint(parts.scheme, host, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"), proxy, http2)
 
 
-def _price(price: config.Price) -> Price:
-    def pico(usd: Decimal | None) -> int:
-        return int((price.input if usd is None else usd) * _PICO_USD_PER_TOKEN)
+def _price(price: config.Price) -> Prices:
+    def pico(usd: Decimal) -> int:
+        return int(usd * _PICO_USD_PER_TOKEN)
 
-    return Price(pico(price.input), pico(price.output), pico(price.cached_input), pico(price.cache_write))
+    def of_part(usd: Decimal | None) -> int | None:
+        return None if usd is None else pico(usd)
+
+    return Prices(
+        input=pico(price.input),
+        output=pico(price.output),
+        cached_input=of_part(price.cached_input),
+        cache_write=of_part(price.cache_write),
+        reasoning=of_part(price.reasoning),
+        image=int(price.image * _PICO_USD),
+        request=int(price.request * _PICO_USD),
+    )

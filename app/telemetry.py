@@ -114,6 +114,20 @@ DROPPED = Metric(
     "Work off the request path that was dropped because its bound was reached: log lines, metric series, spans.",
     ("what",),
 )
+SPOOL_BYTES = Metric(
+    "sluicegate_spool_bytes",
+    Kind.GAUGE,
+    "Bytes of the ledger's spools on this host, told by the process that delivers them; grows while the database is away.",
+)
+SPOOL_RECORDS = Metric(
+    "sluicegate_spool_records",
+    Kind.GAUGE,
+    "Requests that have ended, were read from the spool, and wait for the database.",
+)
+LEDGER_ROWS = Metric("sluicegate_ledger_rows_total", Kind.COUNTER, "Rows that were delivered into the ledger.")
+DATABASE_UP = Metric(
+    "sluicegate_database_up", Kind.GAUGE, "Workers whose last look at the ledger's database succeeded."
+)
 SPANS = Metric("sluicegate_spans_exported_total", Kind.COUNTER, "Spans that the OpenTelemetry collector has taken.")
 QUEUE_LENGTH = Metric(
     "sluicegate_queue_length",
@@ -159,6 +173,7 @@ PER_CHUNK = Metric(
 
 METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
+    SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from app.config import Deployment as Section
 from app.config import load
 from app.exchange import Arm, Endpoint, Principal, Provider, Timeouts
-from app.table import ANONYMOUS, Admin, Bounds, Deployment, Price, State, Table, build
+from app.prices import Prices
+from app.table import ANONYMOUS, Admin, Bounds, Deployment, State, Table, build
 from tests.support.configs import ENVIRON, REMOVED, loaded, small
 
 CI = ENVIRON["SLUICEGATE_CI_KEY"].encode()
@@ -91,11 +92,9 @@ def test_credentials_are_held_and_not_shown() -> None:
 
 
 def test_prices_are_pico_usd_per_token() -> None:
-    """$0.05 per million tokens are 50 000 pico-USD per token; what is left out costs as input."""
-    assert first("price", {"input": 0.05, "output": 0.08, "cached_input": 0.01}).price == Price(
-        50000, 80000, 10000, 50000
-    )
-    assert first("price", {"input": 1, "output": 0, "cache_write": 0}).price == Price(10**6, 0, 10**6, 0)
+    """$0.05 per million tokens are 50 000 pico-USD per token; what is left out costs as its whole."""
+    assert first("price", {"input": 0.05, "output": 0.08, "cached_input": 0.01}).price == Prices(50000, 80000, 10000)
+    assert first("price", {"input": 1, "output": 0, "cache_write": 0}).price == Prices(10**6, 0, None, 0)
 
 
 @given(st.integers(0, 10**9))

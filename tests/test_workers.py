@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gateway import Gateway, Json, one_each
+from tests.support.postgres import Postgres
 from tests.support.processes import alive, ended
 from tests.support.sockets import Answers, chat_request, connect, read_until
 from tests.support.upstream import ROOT, Upstream
@@ -25,9 +26,11 @@ TWO = ("--workers", "2")
 
 
 @pytest.fixture(scope="module")
-def document(upstream_process: Upstream) -> Json:
-    """A configuration with a quick model and two slow ones."""
-    return one_each(upstream_process.url, [STREAM, "slow-300ms", "hangs-after-3"])
+def document(upstream_process: Upstream) -> Iterator[Json]:
+    """A configuration with a quick model and two slow ones, and the database that workers share."""
+    with Postgres() as server:
+        stores = {"database": server.url}
+        yield one_each(upstream_process.url, [STREAM, "slow-300ms", "hangs-after-3"], sections={"stores": stores})
 
 
 @pytest.fixture(scope="module")

@@ -123,9 +123,7 @@ def _strangers(server: Server, draft: Draft) -> Iterator[Finding]:
 
 
 def _workers(stores: Stores, draft: Draft) -> Iterator[Finding]:
-    # Only a database that was asked for: nothing opens the default one before the ledger is built.
-    written = "database" in stores.model_fields_set
-    if written and not isinstance(stores.database, Secret) and stores.database.startswith("sqlite"):
+    if not isinstance(stores.database, Secret) and stores.database.startswith("sqlite"):
         yield (
             ("stores", "database"),
             "is SQLite, which one worker only can use",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
@@ -63,7 +64,7 @@ UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$"), Label("path")]
 
 
 class Price(Settings):
-    """US dollars per million tokens."""
+    """US dollars per million tokens, images and requests apart."""
 
     input: Usd
     """Prompt tokens."""
@@ -73,6 +74,12 @@ class Price(Settings):
     """Prompt tokens that the provider read from its cache; left out: as `input`."""
     cache_write: Usd | None = None
     """Prompt tokens that the provider wrote into its cache; left out: as `input`."""
+    reasoning: Usd | None = None
+    """Generated tokens that were reasoning; left out: as `output`."""
+    image: Usd = Decimal(0)
+    """US dollars per image in a prompt, beside its tokens."""
+    request: Usd = Decimal(0)
+    """US dollars per request, beside its tokens."""
 
 
 class Catalog(Settings):

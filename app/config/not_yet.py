@@ -12,7 +12,6 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-LEDGER = "the ledger"
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
 PROVIDERS = "the dialects of other providers"
@@ -34,9 +33,6 @@ class Unbuilt:
 
 
 NOT_YET = (
-    Unbuilt("stores.database", LEDGER, ("sqlite+aiosqlite:///sluicegate.db",)),
-    Unbuilt("stores.spool", LEDGER, ("./spool",)),
-    Unbuilt("stores.spool_fsync", LEDGER, ("grouped",)),
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),

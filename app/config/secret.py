@@ -90,6 +90,14 @@ class KeySecret(_Referenced):
 
     __slots__ = ()
 
+    @classmethod
+    def of_digest(cls, digest: bytes) -> Self:
+        """A secret of which only the digest was kept."""
+        made = cls.__new__(cls)
+        made.reference = "stored"
+        made._held = digest  # noqa: SLF001 # its own class
+        return made
+
     def _keep(self, value: str) -> bytes:
         return hashlib.sha256(value.encode()).digest()
 

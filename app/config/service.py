@@ -73,6 +73,8 @@ class Stores(Settings):
     """The ledger's durable local folder."""
     spool_fsync: Annotated[Literal["grouped", "always"], _RESTART] = "grouped"
     """Whether requests wait for the disk: `grouped` writes within 50 ms, `always` waits."""
+    ledger_days: Annotated[Annotated[int, Field(ge=1, le=36500)] | None, _RESTART] = 400
+    """How long a request's row is kept, in days; the days' sums are kept for ever. null keeps rows too."""
 
 
 class Telemetry(Settings):

@@ -34,8 +34,8 @@ class Reloader:
     """Keeps the running table equal to the file at `path`.
 
     `running` is the configuration that `state.table` was built from; `overrides` are the command line's settings, as
-    for `load`. `on_reload` is told of every reload that was asked for or found something, after the swap. One runs at
-    a time.
+    for `load`; `extend` adds what does not stand in the file. `on_reload` is told of every reload that was asked for or
+    found something, after the swap. One runs at a time.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Reloader:
         *,
         overrides: Mapping[str, object] | None = None,
         on_reload: Sequence[Callable[[ReloadResult], None]] = (),
+        extend: Callable[[Config], Config] = lambda config: config,
         every: float = 1.0,
     ) -> None:
         self.config = running
@@ -55,6 +56,7 @@ class Reloader:
         self._environ = environ
         self._overrides = dict(overrides or {})
         self._on_reload = tuple(on_reload)
+        self._extend = extend
         self._every = every
         self._seen: _Stamps = {path: None}
         self._lock = asyncio.Lock()
@@ -63,6 +65,10 @@ class Reloader:
     async def reload(self) -> ReloadResult:
         """Read the file now. Reading and validating happen in a thread: requests go on meanwhile."""
         return await self._reload(asked=True)
+
+    def rebuild(self) -> None:
+        """Build the table again, because what `extend` adds has changed."""
+        self._state.table = build(self._extend(self.config))
 
     def ask(self) -> None:
         """Have `watch` reload at once; for a signal handler."""
@@ -101,7 +107,7 @@ class Reloader:
             )
         changed = wanted != self.config
         if changed:
-            table = build(wanted)
+            table = build(self._extend(wanted))
             self.config = wanted
             self._state.table = table
         return ReloadResult(changed=changed, version=self._state.table.version, warnings=tuple(warnings))

@@ -17,6 +17,7 @@ from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, Gate
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts
 from app.pipeline.attempts import Attempt, Attempts
 from app.pipeline.endpoints import Endpoints, EndpointState
+from app.pipeline.ledger import Ledger
 from app.pipeline.outgoing import outgoing
 from app.pipeline.plan import Plan
 from app.pipeline.progress import CALL, RELAY, Progress
@@ -157,12 +158,14 @@ class Caller:
         endpoints: Endpoints,
         retries: RetryBudgets,
         attempts: Attempts,
+        ledger: Ledger,
     ) -> None:
         self._transport = transport
         self._dialects = dialects
         self._endpoints = endpoints
         self._retries = retries
         self._attempts = attempts
+        self._ledger = ledger
 
     async def call(self, call: Call, plan: Plan, progress: Progress) -> Answer:
         """The answer of the first deployment of the plan that gives one. Raises `GatewayError` when none does."""
@@ -192,6 +195,9 @@ class Caller:
             message = f"No endpoint of `{deployment.name}` is reachable at present."
             raise GatewayError(UPSTREAM_ERROR, message, retry_after=1.0)
         for attempts_left in range(MOST_ATTEMPTS - 1, -1, -1):
+            # Whatever may reach an upstream is in the ledger's journal before.
+            if (written := self._ledger.open(call, arm, deployment, progress)) is not None:
+                await written
             attempt = self._attempts.begin(call, arm, deployment, state)
             progress.attempts += 1
             sent = request if progress.trace is None else progress.trace.attempt(attempt, request)
@@ -248,26 +254,27 @@ class Caller:
         deadline: float,
     ) -> Answer:
         """One request to one endpoint, up to its first event."""
-        billed_before = progress.reached
-        progress.reached = True
+        exposed_before = progress.exposed
+        progress.reached = progress.exposed = True
         progress.mark(CALL)
         reply: Reply | None = None
         try:
             reply = await self._transport.send(attempt.endpoint, request, attempt.deployment.timeouts, deadline)
             if reply.status != 200:
-                progress.reached = billed_before
+                progress.reached = False
                 raise await self._refused(reply, dialect, attempt, progress)
             decoder = dialect.decoder(call)
             first = await self._first(call, reply, decoder, progress)
             if not first:
-                progress.reached = billed_before
+                progress.reached = False
                 raise self._bad_start(decoder.failure, dialect, attempt, progress)
             attempt.answering(progress.resumed)
             answer, reply = Answer(first, reply, decoder, dialect, attempt, progress), None
             return answer
         except UpstreamFailure as failure:
             attempt.failed(failure)
-            progress.reached = failure.sent or billed_before
+            progress.reached = failure.sent
+            progress.exposed = failure.sent or exposed_before
             raise failed(failure, progress) from failure
         except ValueError as error:
             attempt.end("malformed")

@@ -62,7 +62,7 @@ def whole(head: str, body: str, tail: str) -> str:
 
 
 def cut(text: str, size: int) -> Iterator[str]:
-    """A text in pieces of at most `size` bytes of UTF-8, cut between paragraphs, lines, sentences or words if possible."""
+    """A text in pieces of at most `size` bytes of UTF-8, cut between paragraphs, lines, sentences or words."""
     start = 0
     while start < len(text):
         end = _reach(text, start, size)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from time import perf_counter
 from typing import Final
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Arm, Batch, Call, Count, Operation, Principal, Usage
+from app.exchange import Arm, Batch, Call, Count, Method, Operation, Principal, Usage
+from app.metering import NOTHING
 from app.pipeline.trace import Trace
 from app.table import Deployment
 
@@ -16,6 +18,8 @@ STAGES: Final = ("authenticate", "validate", "admit", "fit", "call", "relay", "s
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
+NONE_LEFT: Final = Usage(0, 0, method=Method.NOTHING_SENT)
+"""Tokens of attempts that left nothing behind; also of a request that never reached an upstream."""
 FULL_SOCKET: Final = 0.005
 """Seconds. A write that takes longer was waiting for its caller."""
 
@@ -31,16 +35,23 @@ class Progress:
         "arm",
         "attempts",
         "began",
+        "bound",
         "call",
-        "cost",
+        "charge",
         "counted",
         "deployment",
         "detail",
+        "durable",
+        "earlier",
         "error",
+        "exposed",
         "finished",
         "first_at",
         "fitted",
         "last_at",
+        "left",
+        "opened",
+        "opened_at",
         "operation",
         "outcome",
         "own",
@@ -52,6 +63,7 @@ class Progress:
         "request_id",
         "resumed",
         "seen",
+        "shared",
         "shut_down",
         "status",
         "trace",
@@ -73,7 +85,23 @@ class Progress:
         self.arm: Arm | None = None
         self.attempts = 0
         self.reached = False
-        """Whether an upstream may bill for this request: bytes were sent, and no refusal came back."""
+        """Whether the last attempt may be billed: bytes were sent, and no refusal came back."""
+        self.exposed = False
+        """Whether any attempt may have been seen by an upstream."""
+        self.bound = (0, 0)
+        """Input and output tokens that the last attempt may use at most."""
+        self.earlier = NOTHING
+        """What the attempts before it may have cost."""
+        self.left = NONE_LEFT
+        """The same in tokens, as the access log tells it where no later attempt brought anything."""
+        self.opened: Deployment | None = None
+        """Where the ledger's journal says that the request goes; None before it says anything."""
+        self.shared = b""
+        """The part of that record which many requests share."""
+        self.opened_at = 0.0
+        """Seconds since 1970 at which the ledger was told first."""
+        self.durable: Awaitable[None] | None = None
+        """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
         self.counted = 0
         self.seen: tuple[Batch, Batch] = ([], [])
@@ -81,7 +109,7 @@ class Progress:
         self.finished = False
         """Whether the answer came to its own end."""
         self.usage: Usage | None = None
-        self.cost = 0
+        self.charge = NOTHING
         self.outcome = Outcome.INTERNAL_ERROR
         self.error: GatewayError | None = None
         self.detail: str | None = None
@@ -93,6 +121,11 @@ class Progress:
         self.last_at = 0.0
         self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
+
+    @property
+    def cost(self) -> int:
+        """Nano-USD that the request is charged, all its attempts together."""
+        return self.charge.nano_usd
 
     def mark(self, stage: int) -> None:
         """What was spent since the last mark or resume belongs to `stage`."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from app.cells import Counter
 from app.errors import Outcome
 from app.exchange import Count, JsonObject, Usage
+from app.metering import NOTHING
 from app.pipeline.progress import STAGES, Progress
 from app.pipeline.spans import Tracer
 from app.telemetry import COST, FIRST_TOKEN, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE, Telemetry
@@ -99,7 +100,7 @@ class Recorder:
             series = self._series[key] = Series(self._telemetry, progress, key[:4])
         if progress.purpose == "request":
             series.ended(progress.outcome)
-        if progress.reached and progress.usage is not None:
+        if progress.charge is not NOTHING and progress.usage is not None:
             series.charged(progress, progress.usage)
 
     def _count_refused(self, tenant: str, outcome: Outcome) -> None:

@@ -17,10 +17,11 @@ from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller
 from app.pipeline.fit import Fitter, at_once
+from app.pipeline.ledger import Ledger
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
-from app.pipeline.settle import NOTHING, cost, settle
+from app.pipeline.settle import charged, settle
 from app.pipeline.shorten import Spent, answer_text
 from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
@@ -50,6 +51,7 @@ class Services:
     admission: Admission
     fitter: Fitter
     caller: Caller
+    ledger: Ledger
     recorder: Recorder
     tracer: Tracer
 
@@ -99,8 +101,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
+        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
         _settle(progress)
+        progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
 
@@ -136,8 +140,9 @@ class Inner:
         arrival = Arrival((), read_body, within=self._parent)
         async with aclosing(serve(arrival, progress, self._services)) as flow:
             (event,) = [event async for batch in flow for event in batch]
-        usage = progress.usage or NOTHING
-        return answer_text(event.doc), Spent(1, usage.input_tokens + usage.output_tokens, progress.cost)
+        if progress.durable is not None:
+            await progress.durable
+        return answer_text(event.doc), Spent(1, progress.charge.tokens, progress.cost)
 
 
 def _on_account_of(within: Progress) -> Principal:
@@ -150,10 +155,11 @@ def _settle(progress: Progress) -> None:
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return
-    if not progress.reached:
-        progress.usage = NOTHING
-        return
-    progress.usage = settle(
-        call, deployment, progress.reported, progress.counted, finished=progress.finished, prompt=progress.prompt
-    )
-    progress.cost = cost(progress.usage, deployment.price)
+    if progress.reached:
+        usage = settle(
+            call, deployment, progress.reported, progress.counted, finished=progress.finished, prompt=progress.prompt
+        )
+        progress.charge = progress.earlier.plus(charged(call, deployment, usage))
+    else:
+        usage, progress.charge = progress.left, progress.earlier
+    progress.usage = usage

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from app.exchange import Call, Count, Method, Usage
-from app.pipeline.counting import bound
-from app.table import Deployment, Price
-
-NOTHING = Usage(0, 0, method=Method.NOTHING_SENT)
+from app.metering import Charge
+from app.pipeline.bound import output_bound, prompt_bound
+from app.prices import charge
+from app.table import Deployment
 
 
 def settle(
@@ -37,27 +37,9 @@ def settle(
     return Usage(read, min(seen + deployment.cancel_allowance, bound), cached, method=Method.AT_LEAST)
 
 
-def output_bound(call: Call, deployment: Deployment) -> int:
-    """The most output tokens that the upstream may make for this call, over all its choices."""
-    cap = deployment.max_output_tokens  # no more is asked for (`outgoing`)
-    if call.max_output_tokens is not None:
-        cap = min(cap, call.max_output_tokens)
-    return min(cap, deployment.context_window) * call.choices
-
-
-def prompt_bound(call: Call, deployment: Deployment, known: Count | None = None) -> int:
-    """The most prompt tokens that a deployment can bill for a call: what does not fit its window is refused."""
-    count = bound(call, deployment) if known is None else known
-    return min(count.tokens, deployment.context_window * call.prompts)
-
-
-def cost(usage: Usage, price: Price) -> int:
-    """Nano-USD, rounded up once per request. Prices are pico-USD per token; cached input is a part of input."""
-    plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-    pico = (
-        plain * price.input
-        + usage.cached_input_tokens * price.cached_input
-        + usage.cache_write_tokens * price.cache_write
-        + usage.output_tokens * price.output
-    )
-    return -(-pico // 1000)
+def charged(call: Call, deployment: Deployment, usage: Usage) -> Charge:
+    """Tokens and nano-USD of a usage. Where only the bound is known, every token costs what the dearest kind costs."""
+    if usage.method is Method.BOUND:
+        nano = -(-deployment.price.bound(usage.input_tokens, usage.output_tokens, call.images) // 1000)
+        return Charge(usage.input_tokens + usage.output_tokens, nano)
+    return charge(usage, deployment.price, call.images)

@@ -53,8 +53,9 @@ def config(port: int, ops: int, served: list[Served]) -> dict[str, Any]:
 def serve(site: Site, document: dict[str, Any]) -> Launch:
     """How to start a worker with this configuration."""
     path = site.folder / "sluicegate.yaml"
+    stores = {"database": f"sqlite+aiosqlite:///{site.folder}/ledger.db", "spool": f"{site.folder}/spool"}
     # JSON is YAML.
-    path.write_text(json.dumps(document, indent=1))
+    path.write_text(json.dumps({**document, "stores": stores}, indent=1))
     argv = (str(PROGRAM), "serve", "--config", str(path))
     return Launch(argv, f"http://127.0.0.1:{site.port}/readyz", {"SLUICEGATE_LOAD_KEY": KEY})
 

@@ -13,8 +13,12 @@ from app.errors import CODES
 from app.exchange import Operation
 from tests.support.gateway import Gateway
 
-CALLERS = {"/livez", "/readyz", "/v1/models", "/v1/models/{name}", *OPERATIONS}
-OPERATORS = {"/metrics", "/admin/v1/config", "/admin/v1/config/reload"}
+CALLERS = {"/livez", "/readyz", "/v1/models", "/v1/models/{name}", "/v1/usage", *OPERATIONS}
+OPERATORS = {
+    "/metrics",
+    *(f"/admin/v1/{path}" for path in ("config", "config/reload", "tenants", "keys", "audit", "usage")),
+    *(f"/admin/v1/keys/{{key_id}}{action}" for action in ("", "/rotate")),
+}
 
 
 @pytest.fixture(scope="module", params=["callers", "operators"])
@@ -53,7 +57,8 @@ def test_every_path_is_served_as_documented(page: dict[str, Any], tight: Gateway
     for path, methods in page["paths"].items():
         target = path.replace("{name}", "echo")
         if path in OPERATORS:
-            statuses = {method: tight.ops(target, method=method.upper()).status_code for method in ("get", "post")}
+            tried = ("get", "post", "delete")
+            statuses = {method: tight.ops(target, method=method.upper()).status_code for method in tried}
         else:
             statuses = {"get": tight.get(target).status_code, "post": tight.post(target, b"{}").status_code}
         assert {method for method, status in statuses.items() if status != 405} == set(methods), path

@@ -79,12 +79,11 @@ def test_metrics_that_others_can_reach_need_an_operators_key() -> None:
 
 
 def test_sqlite_serves_one_worker() -> None:
-    """Where it is asked for; the default one is opened by nobody yet."""
-    assert problems({"server.workers": 2}) == []
+    """Whether it is asked for or the default."""
+    refused = ["stores.database is SQLite, which one worker only can use"]
+    assert messages(problems({"server.workers": 2})) == refused
     assert problems({"stores.database": "sqlite+aiosqlite:///x.db"}) == []
-    assert messages(problems({"server.workers": 2, "stores.database": "sqlite+aiosqlite:///x.db"})) == [
-        "stores.database is SQLite, which one worker only can use"
-    ]
+    assert messages(problems({"server.workers": 2, "stores.database": "sqlite+aiosqlite:///x.db"})) == refused
     assert problems({"server.workers": 2, "stores.database": "env:DATABASE_URL"}) == []
 
 
@@ -102,10 +101,9 @@ def test_sqlite_serves_one_worker() -> None:
 def test_limits_in_memory_serve_one_worker(limited: dict[str, object]) -> None:
     """Once anything is limited: each worker would count for itself."""
     assert problems(limited) == []
-    assert messages(problems({**limited, "server.workers": 2})) == [
-        "stores.limits is `memory`, which workers do not share"
-    ]
-    assert problems({**limited, "server.workers": 2, "stores.limits": "redis://127.0.0.1/0"}) == []
+    several = {"server.workers": 2, "stores.database": "env:DATABASE_URL"}
+    assert messages(problems({**limited, **several})) == ["stores.limits is `memory`, which workers do not share"]
+    assert problems({**limited, **several, "stores.limits": "redis://127.0.0.1/0"}) == []
 
 
 def test_one_mistake_does_not_hide_another() -> None:

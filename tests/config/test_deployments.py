@@ -31,6 +31,9 @@ def test_prices_are_exact() -> None:
         "output": Decimal("0.000001"),
         "cached_input": 3,
         "cache_write": None,
+        "reasoning": None,
+        "image": 0,
+        "request": 0,
     }
 
 

@@ -97,7 +97,7 @@ def test_a_secret_that_is_missing_is_a_problem_of_the_file(tmp_path: Path) -> No
     text = FIRST.read_text().replace("env:OPENAI_API_KEY", f"file:{tmp_path}/absent").replace("port: 9090", "port: x")
     assert [(problem.line, problem.path) for problem in problems_of(text)] == [
         (2, "server.ops.port"),
-        (19, "deployments[1].api_key"),
+        (20, "deployments[1].api_key"),
     ]
 
 

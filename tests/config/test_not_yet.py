@@ -48,7 +48,6 @@ def test_no_setting_has_two_entries() -> None:
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("models[0].token_limit", "truncate", "fitting requests to a model's context window"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
-        ("stores.database", "postgresql+asyncpg://u@h/d", "the ledger"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),
         ("tenants[0].allow_shadow", False, "shadow traffic"),

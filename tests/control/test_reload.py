@@ -125,13 +125,14 @@ async def test_a_file_that_is_gone_changes_nothing(house: House) -> None:
 async def test_what_only_a_restart_changes_keeps_its_value(house: House) -> None:
     """One warning for each such setting; the rest of the file takes effect."""
     changes = {"server.port": 1, "server.workers": 3, "server.ops": {"port": 2}, "telemetry.log": "text"}
-    house.write({**changes, "server.max_in_flight": 5})
+    house.write({**changes, "stores.database": "postgresql+asyncpg://u@h/d", "server.max_in_flight": 5})
     result = await house.reloader.reload()
     assert result.changed
     assert messages(list(result.warnings)) == [
         "server.port needs a restart; `8080` stays in force",
         "server.workers needs a restart; `1` stays in force",
         "server.ops needs a restart; `null` stays in force",
+        "stores.database needs a restart; `sqlite+aiosqlite:///sluicegate.db` stays in force",
         "telemetry.log needs a restart; `json` stays in force",
     ]
     server = house.reloader.config.server

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.house.tree import python_files, syntax, text
 
 APART = {
+    "budgets": "whether budgets hold under every interleaving",
     "house": "about the repository itself",
     "journeys": "whole journeys through the running gateway",
     "loadtests": "mirrors loadtests/",

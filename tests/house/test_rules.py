@@ -29,8 +29,8 @@ EDGES = {
 OPTIONAL: dict[str, str] = {"app/providers/vocabulary.py": "the extra `tokenizers`"}
 """The files that may import inside a function, and the optional dependency that they import."""
 
-SOCKETS = {"app/providers/transport.py"}
-"""The one file that opens connections to upstreams."""
+SOCKETS = {"app/providers/transport.py", "app/stores/line.py"}
+"""The one file that opens connections to upstreams, and the one that opens them to Redis."""
 
 
 def broken(rule: Rule, allowed: set[str], *folders: str) -> list[str]:

@@ -16,6 +16,7 @@ from app.pipeline.call import Caller
 from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.fit import Fitter
+from app.pipeline.ledger import Ledger
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
@@ -25,6 +26,7 @@ from app.table import Deployment
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
+from tests.support.entries import Journal
 
 KEY = ENVIRON["SLUICEGATE_CI_KEY"].encode()
 EVENTS = {"content-type": "text/event-stream"}
@@ -114,11 +116,14 @@ class Path:
         retries = RetryBudgets(self.telemetry)
         while not patient and all([retries.spend("one"), retries.spend("two")]):
             pass
-        caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, Attempts(self.telemetry, loop.time))
+        self.journal = Journal()
+        self.ledger = Ledger(self.journal)
+        attempts = Attempts(self.telemetry, loop.time)
+        caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
         fitter = Fitter(NoCounter(), self.telemetry)
-        self.services = Services(self.state, self.admission, fitter, caller, recorder, tracer)
+        self.services = Services(self.state, self.admission, fitter, caller, self.ledger, recorder, tracer)
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0

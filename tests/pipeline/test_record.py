@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.errors import INVALID_API_KEY, UPSTREAM_ERROR, GatewayError, Outcome
 from app.exchange import Arm, JsonObject, Method, Operation, Principal, Usage
+from app.metering import NOTHING, Charge
 from app.pipeline.progress import CALL, STAGES, Progress
 from app.pipeline.record import Recorder
 from app.telemetry import COST, FIRST_TOKEN, LOG_FIELDS, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE
@@ -41,7 +42,7 @@ def served(outcome: Outcome = Outcome.OK, **facts: Any) -> Progress:
     progress.call = call(stream=True)
     progress.deployment, progress.arm = ONE, Arm.STABLE
     progress.outcome, progress.reached, progress.status = outcome, True, 200
-    progress.usage, progress.cost = Usage(10, 5), 1_000_000
+    progress.usage, progress.charge = Usage(10, 5), Charge(15, 1_000_000)
     for name, value in facts.items():
         setattr(progress, name, value)
     return progress
@@ -69,7 +70,9 @@ def test_a_request_that_was_served() -> None:
 def test_a_request_that_reached_nobody_is_not_charged() -> None:
     """A connection that was refused costs nothing and puts no zero among the tokens."""
     book = Book()
-    book.record(served(Outcome.UPSTREAM_ERROR, reached=False, usage=Usage(0, 0, method=Method.NOTHING_SENT), cost=0))
+    book.record(
+        served(Outcome.UPSTREAM_ERROR, reached=False, usage=Usage(0, 0, method=Method.NOTHING_SENT), charge=NOTHING)
+    )
     assert book.telemetry.total(REQUESTS) == 1
     assert (book.telemetry.observed(TOKEN_USAGE), book.telemetry.total(COST)) == ((0, 0), 0)
 
@@ -154,7 +157,7 @@ def requests(draw: st.DrawFn) -> Progress:
                 progress.deployment, progress.arm = draw(st.sampled_from([ONE, TWO])), draw(st.sampled_from(Arm))
                 progress.reached = draw(st.booleans())
                 progress.usage = draw(st.builds(Usage, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)))
-                progress.cost = draw(st.integers(0, 10**30))
+                progress.charge = Charge(0, draw(st.integers(0, 10**30)))
     return progress
 
 

@@ -172,6 +172,7 @@ async def test_an_attempt_that_may_have_been_billed_stays_billed(
     _, error, line = await path.ask(STREAMED)
     assert error is not None
     assert (error.status, line["usage"], line["output_tokens"]) == (status, "at_least", 16)
+    assert line["cost_usd"] > 0
 
 
 async def test_what_never_left_costs_nothing() -> None:

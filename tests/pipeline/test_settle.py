@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.exchange import Call, Method, Operation, Usage
-from app.pipeline.settle import NOTHING, cost, output_bound, prompt_bound, settle
-from app.table import Deployment, Price
+from app.pipeline.bound import output_bound, prompt_bound
+from app.pipeline.progress import NONE_LEFT
+from app.pipeline.settle import settle
+from app.prices import Prices
+from app.table import Deployment
 from tests.pipeline.parts import call, deployment
 
 COUNTS = st.integers(0, 2**64 - 1)
-PRICES = st.builds(Price, *(4 * [st.integers(0, 10**15)]))
+PRICES = st.builds(Prices, *(4 * [st.integers(0, 10**15)]))
 ONE = deployment(context_window=8192, max_output_tokens=1024, cancel_allowance=16)
 FULL = deployment(context_window=8192, max_output_tokens=1024, cancel_allowance="full")
 
@@ -123,28 +126,30 @@ def test_a_prompt_is_bounded_by_its_bytes_and_the_window() -> None:
 
 
 @given(usages(), PRICES)
-def test_cost_is_exact_and_rounded_up_once(usage: Usage, price: Price) -> None:
+def test_cost_is_exact_and_rounded_up_once(usage: Usage, price: Prices) -> None:
     """Nano-USD: the exact sum, rounded up, never negative; cached input is charged at its own price and not twice."""
     plain = usage.input_tokens - usage.cached_input_tokens
-    pico = plain * price.input + usage.cached_input_tokens * price.cached_input + usage.output_tokens * price.output
-    charged = cost(usage, price)
+    pico = (
+        plain * price.input + usage.cached_input_tokens * (price.cached_input or 0) + usage.output_tokens * price.output
+    )
+    charged = price.cost(usage)
     assert 0 <= charged - Fraction(pico, 1000) < 1
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), PRICES)
-def test_reasoning_is_a_part_of_output(made: int, thought: int, price: Price) -> None:
+def test_reasoning_is_a_part_of_output(made: int, thought: int, price: Prices) -> None:
     """What was thought is billed once."""
     thought = min(made, thought)
-    assert cost(Usage(1, made, reasoning_tokens=thought), price) == cost(Usage(1, made), price)
+    assert price.cost(Usage(1, made, reasoning_tokens=thought)) == price.cost(Usage(1, made))
 
 
 def test_cache_writes_are_a_part_of_input() -> None:
     """Written, read and plain input have a price each."""
-    assert cost(Usage(100, 1, 30, 20), Price(input=1000, output=0, cached_input=100, cache_write=5000)) == 50 + 3 + 100
+    assert Prices(input=1000, output=0, cached_input=100, cache_write=5000).cost(Usage(100, 1, 30, 20)) == 50 + 3 + 100
 
 
 def test_one_token_is_never_free() -> None:
     """Rounding is up: the cheapest request costs a nano-dollar, where a price is set at all."""
-    assert cost(Usage(1, 0), Price(1, 0, 1, 1)) == 1
-    assert cost(Usage(10**9, 10**9), Price(0, 0, 0, 0)) == 0
-    assert cost(NOTHING, Price(10**9, 10**9, 10**9, 10**9)) == 0
+    assert Prices(1, 0, 1, 1).cost(Usage(1, 0)) == 1
+    assert Prices(0, 0, 0, 0).cost(Usage(10**9, 10**9)) == 0
+    assert Prices(10**9, 10**9, 10**9, 10**9).cost(NONE_LEFT) == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import RATE_LIMIT_EXCEEDED, UPSTREAM_ERROR, BUDGET_EXCEEDED, GatewayError
+from app.errors import BUDGET_EXCEEDED, RATE_LIMIT_EXCEEDED, UPSTREAM_ERROR, GatewayError
 from app.exchange import Call, JsonObject
 from app.pipeline import shorten
 from app.pipeline.shorten import Spent, answer_text, chunk, summarise, truncate
@@ -188,7 +188,10 @@ async def test_a_long_text_is_worked_through_in_pieces() -> None:
     count = len(texts)
     assert count >= 4
     assert all(text.startswith(f"{TASK}\n\n[Part {at} of {count} ") for at, text in enumerate(texts, start=1))
-    assert "".join(text.partition("alone.]\n")[2] for text in texts) == asked.body["messages"][1]["content"][len(TASK) + 2 :]
+    assert (
+        "".join(text.partition("alone.]\n")[2] for text in texts)
+        == asked.body["messages"][1]["content"][len(TASK) + 2 :]
+    )
     assert {purpose for _, _, purpose in model.asked} == {"chunk"}
     final = contents(short.call)[1]
     assert final.startswith(f"{TASK}\n\n[The text was too long")

@@ -114,7 +114,7 @@ def test_a_call_without_messages_is_known_anew() -> None:
 
 
 def test_what_is_told_stands_before_what_the_user_says() -> None:
-    """Not in a system prompt, not as a second message of the user's in a row; and in a message of its own if need be."""
+    """Not in a system prompt, not as a second message of the user's in a row; in a message of its own if need be."""
     assert tell([SYSTEM, said("user", "go on")], "so far") == [SYSTEM, said("user", "so far\n\ngo on")]
     assert tell([SYSTEM, said("assistant")], "so far") == [SYSTEM, said("user", "so far"), said("assistant")]
     assert tell([SYSTEM], "so far") == [SYSTEM, said("user", "so far")]

@@ -19,6 +19,8 @@ import openai
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.postgres import Postgres
+
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-test-caller"
 LIMITED_KEY = "sk-test-limited"
@@ -79,6 +81,7 @@ class Gateway:
         self.access_log = folder / "access.log"
         self.messages = folder / "messages.log"
         self._arguments = list(arguments)
+        self._postgres: Postgres | None = None
         self.write(document)
         self._process: subprocess.Popen[bytes] | None = None
         self.url = self.ops_url = ""
@@ -88,9 +91,20 @@ class Gateway:
 
     def write(self, document: Mapping[str, Any]) -> None:
         """Replace the configuration file, as one change."""
+        own = {"database": self._database(document), "spool": f"{self.config_file.parent}/spool"}
+        document = {**document, "stores": {**own, **document.get("stores", {})}}
         fresh = self.config_file.with_suffix(".new")
         fresh.write_bytes(orjson.dumps(dict(document), option=orjson.OPT_INDENT_2))  # JSON is YAML
         fresh.rename(self.config_file)
+
+    def _database(self, document: Mapping[str, Any]) -> str:
+        """A file, or a server of its own where several workers share it."""
+        several = document.get("server", {}).get("workers", 1) > 1 or "--workers" in self._arguments
+        if not several or "database" in document.get("stores", {}):
+            return f"sqlite+aiosqlite:///{self.config_file.parent}/ledger.db"
+        if self._postgres is None:
+            self._postgres = Postgres().__enter__()
+        return self._postgres.url
 
     def start(self) -> Self:
         """Start the process; returns when it listens."""
@@ -136,6 +150,17 @@ class Gateway:
             if process.stdin is not None:
                 process.stdin.close()
 
+    def crash(self) -> None:
+        """Kill -9, and a new life in the same folder."""
+        process, self._process = self._process, None
+        assert process
+        assert process.stdin
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        self.messages.unlink()
+        self.start()
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process
@@ -168,6 +193,8 @@ class Gateway:
             assert kind is not None or not failures, failures
         finally:
             self._folder.cleanup()
+            if self._postgres is not None:
+                self._postgres.__exit__(kind, problem, trace)
 
     # --- callers -----------------------------------------------------------------------------------------
 

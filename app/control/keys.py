@@ -1,0 +1,59 @@
+"""Keeps the tenants and keys that are stored in the database in the running table."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from app.config import Config, Tenant
+from app.stores.directory import Directory, DirectoryUnavailable, Refused
+
+EVERY = 0.4
+"""Seconds between two looks: a key that was revoked anywhere is refused here within a second."""
+_log = logging.getLogger("sluicegate")
+
+
+class StoredKeys:
+    """Watches the directory. `apply` is called when what `extend` adds has changed."""
+
+    def __init__(self, directory: Directory, apply: Callable[[], None]) -> None:
+        self._directory = directory
+        self._apply = apply
+        self._tenants: tuple[Tenant, ...] = ()
+        self._version = 0
+
+    async def watch(self) -> None:
+        """Look again and again. While the database is away, what was known last stays in force."""
+        while True:
+            try:
+                await self.refresh()
+            except DirectoryUnavailable:
+                pass  # told by the ledger's delivery, which needs the same database
+            except Refused as error:
+                _log.error("stored keys cannot be used", extra={"reason": str(error)})
+            await asyncio.sleep(EVERY)
+
+    async def refresh(self) -> None:
+        """Look now. Raises DirectoryUnavailable, or Refused where this version cannot read what is stored."""
+        version = await self._directory.version()
+        if version != self._version:
+            self._tenants = await self._directory.tenants()
+            self._version = version
+            self._apply()
+
+    def extend(self, config: Config) -> Config:
+        """The configuration with what is stored. Where both name the same, the file wins."""
+        stored = {one.name: one for one in self._tenants}
+        taken = {key.secret.digest for tenant in config.tenants for key in tenant.keys}
+        merged = [_merged(one, stored.pop(one.name, None), taken) for one in config.tenants]
+        return config.model_copy(update={"tenants": (*merged, *(_merged(one, one, taken) for one in stored.values()))})
+
+
+def _merged(tenant: Tenant, stored: Tenant | None, taken: set[bytes]) -> Tenant:
+    if stored is None:
+        return tenant
+    own = () if tenant is stored else tenant.keys
+    names = {key.name for key in own}
+    more = tuple(key for key in stored.keys if key.name not in names and key.secret.digest not in taken)
+    return tenant.model_copy(update={"keys": (*own, *more)})

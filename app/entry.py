@@ -1,0 +1,170 @@
+"""One row of the ledger: what one request cost, and everything that its money is derived from. No text of anybody.
+
+The same shape is written twice: when the request is about to be sent, at its bound, and when it ended, as it was.
+Whoever finds only the first one knows what the request may have cost, and charges that.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from app.exchange import Method, Usage
+from app.metering import NOTHING, Charge
+from app.prices import Prices, charge
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class Entry:
+    """Times are seconds since 1970, durations seconds, money nano-USD, prices pico-USD.
+
+    `charged_tokens` and `charged_nano` are what the budgets were charged: of this attempt, and `earlier_*`
+    of the attempts before it that may have been billed. `overage_*` is the part of it beyond the bound. A value: nobody
+    changes one; not frozen, because one is made for every request, and that would take half as long again.
+    """
+
+    request_id: str
+    at: float
+    tenant: str
+    key: str
+    model: str
+    deployment: str
+    arm: str
+    operation: str
+    purpose: str
+    outcome: str
+    method: str
+    charged_tokens: int
+    charged_nano: int
+    earlier_tokens: int = 0
+    earlier_nano: int = 0
+    overage_tokens: int = 0
+    overage_nano: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    images: int = 0
+    price_input: int = 0
+    price_output: int = 0
+    price_cached_input: int | None = None
+    price_cache_write: int | None = None
+    price_reasoning: int | None = None
+    price_image: int = 0
+    price_request: int = 0
+    attempts: int = 1
+    first_token_seconds: float | None = None
+    seconds: float | None = None
+    template: str | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of the last attempt."""
+        return Usage(
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_input_tokens,
+            self.cache_write_tokens,
+            self.reasoning_tokens,
+        )
+
+    @property
+    def prices(self) -> Prices:
+        """The prices that were in force."""
+        return Prices(
+            self.price_input,
+            self.price_output,
+            self.price_cached_input,
+            self.price_cache_write,
+            self.price_reasoning,
+            self.price_image,
+            self.price_request,
+        )
+
+    @property
+    def charged(self) -> Charge:
+        """What the budgets were charged."""
+        return Charge(self.charged_tokens, self.charged_nano)
+
+    def repriced(self, prices: Prices) -> int:
+        """Nano-USD that the request costs at other prices. What was charged at a bound keeps it: no usage is known."""
+        if self.method == "bound":
+            return self.charged_nano
+        return self.earlier_nano + prices.cost(self.usage, self.images)
+
+
+SHORT = struct.Struct("<BBBdffHIIII")
+LONG = struct.Struct("<BBBdffH10q")
+"""A record in the spool, little-endian: version (1 short, 2 long), outcome and method (places in OUTCOMES and METHODS),
+`at`, `seconds`, `first_token_seconds` (below zero: none), attempts; input and output tokens, and the bounds of both.
+The long one goes on: cached input, cache write and reasoning tokens, images, and what earlier attempts may have cost
+in tokens and nano-USD. Names and prices stand apart (`shared`), money nowhere: it follows from the rest.
+"""
+MOST = 2**53
+"""The largest number that is kept; one beyond it is absurd, and kept as this."""
+OUTCOMES = (
+    "ok", "client_closed", "refused_auth", "refused_invalid", "refused_limit", "refused_budget", "refused_guard",
+    "cut_guard", "upstream_rejected", "upstream_error", "upstream_timeout", "overloaded", "internal_error",
+)  # fmt: skip
+METHODS = ("nothing_sent", "exact", "at_least", "bound")
+"""Both grow at their ends only: spools outlive the version that wrote them."""
+
+_NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
+_PRICES = ("input", "output", "cached_input", "cache_write", "reasoning", "image", "request")
+
+
+def shared(names: Sequence[str], prices: Prices) -> bytes:
+    """What many requests share: tenant, key, model, deployment, arm, operation, purpose (`names`, so), and prices."""
+    document = dict(zip(_NAMES, names, strict=True))
+    return orjson.dumps(document | {f"price_{name}": getattr(prices, name) for name in _PRICES})
+
+
+def decode(name: str, numbers: bytes, common: bytes) -> Entry:
+    """The record of the request `name`. Raises ValueError where it is none, or of a version that is not known."""
+    try:
+        form = {1: SHORT, 2: LONG}[numbers[0]]
+        _, outcome, method, at, seconds, first, attempts, made, out, *counts = form.unpack(numbers)
+        bound_in, bound_out, cached, written, thought, images, tokens, nano = (*counts, 0, 0, 0, 0, 0, 0)[:8]
+        names, prices = _read_shared(common)
+        usage = Usage(made, out, cached, written, thought, Method(METHODS[method]))
+        spent, over = _money(usage, images, (bound_in, bound_out), prices)
+        return Entry(
+            request_id=name, at=at, attempts=attempts, outcome=OUTCOMES[outcome], method=METHODS[method],
+            charged_tokens=min(spent.tokens + tokens, MOST), charged_nano=min(spent.nano_usd + nano, MOST),
+            earlier_tokens=tokens, earlier_nano=nano,
+            overage_tokens=min(over.tokens, MOST), overage_nano=min(over.nano_usd, MOST),
+            input_tokens=made, output_tokens=out, cached_input_tokens=cached, cache_write_tokens=written,
+            reasoning_tokens=thought, images=images, seconds=seconds,
+            first_token_seconds=first if first >= 0 else None, **names,
+        )  # fmt: skip
+    except (struct.error, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"no ledger record: {error!r}") from error
+
+
+@lru_cache(maxsize=1024)
+def _read_shared(common: bytes) -> tuple[dict[str, Any], Prices]:
+    """Names and prices as `shared` wrote them; the dictionary is for reading only."""
+    names = orjson.loads(common)
+    return names, Prices(*[names[f"price_{kind}"] for kind in _PRICES])
+
+
+def _money(usage: Usage, images: int, bound: tuple[int, int], prices: Prices) -> tuple[Charge, Charge]:
+    """What is charged, and how much of it lies beyond the bound."""
+    spent = charge(usage, prices, images)
+    if usage.method is Method.NOTHING_SENT or not spent.tokens:
+        return NOTHING, NOTHING
+    if usage.method is Method.BOUND:
+        most = prices.bound(usage.input_tokens, usage.output_tokens, images)
+        return Charge(spent.tokens, -(-most // 1000)), NOTHING
+    over_nano = spent.nano_usd + (-prices.bound(*bound, images) // 1000)
+    return spent, Charge(max(0, spent.tokens - sum(bound)), max(0, over_nano))
+
+
+NAMES = tuple(field.name for field in fields(Entry))
+"""The columns, in order."""

@@ -1,0 +1,24 @@
+"""What a request may use at most: reserved before it is sent, and settled where nothing else is known."""
+
+from __future__ import annotations
+
+from app.exchange import Call, Count
+from app.pipeline.counting import bound
+from app.table import Deployment
+
+
+def output_bound(call: Call, deployment: Deployment) -> int:
+    """The most output tokens that the upstream may make for this call, over all its choices."""
+    cap = deployment.max_output_tokens  # no more is asked for (`outgoing`)
+    if call.max_output_tokens is not None and call.max_output_tokens < cap:
+        cap = call.max_output_tokens
+    return min(cap, deployment.context_window) * call.choices
+
+
+def prompt_bound(call: Call, deployment: Deployment, known: Count | None = None) -> int:
+    """The most prompt tokens that a deployment can bill for a call; `known` is what the stage `fit` found out.
+
+    What does not fit the context window is refused, so a large image counts as that and not as its bytes.
+    """
+    count = bound(call, deployment) if known is None else known
+    return min(count.tokens, deployment.context_window * call.prompts)

@@ -1,0 +1,208 @@
+"""Tenants and keys that were made through the admin API, and the audit of every change to them.
+
+A change and its audit row are one transaction, so the audit's last number tells whether anything has changed. Of a
+secret only the SHA-256 digest is kept: it is 256 random bits, so nothing slower is needed against guessing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from secrets import token_hex, token_urlsafe
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import ValidationError
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.config import Key, KeySecret, Tenant
+from app.exchange import JsonObject
+from app.stores.migrate import LOCK
+from app.stores.tables import AUDIT, KEYS, TENANTS
+
+PREFIX = "sk-sg-"
+T = TypeVar("T", Key, Tenant)
+_HINT = len(PREFIX) + 4
+_UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
+
+
+class DirectoryUnavailable(Exception):
+    """The database does not answer."""
+
+
+class Refused(Exception):
+    """A change that cannot be made; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A key as it was just made: the only time that its secret is shown."""
+
+    id: str
+    secret: str
+
+
+class Directory:
+    """Reads and changes them. `who` is the operator; every method may raise DirectoryUnavailable."""
+
+    def __init__(self, database: AsyncEngine) -> None:
+        self._database = database
+
+    async def version(self) -> int:
+        """A number that grows with every change."""
+        async with self._reading() as connection:
+            return int((await connection.execute(select(func.coalesce(func.max(AUDIT.c.number), 0)))).scalar_one())
+
+    async def tenants(self) -> tuple[Tenant, ...]:
+        """Every tenant that is stored or has a stored key, as the configuration would hold it, without revoked keys."""
+        async with self._reading() as connection:
+            stored = (await connection.execute(select(TENANTS))).all()
+            keys = (await connection.execute(select(KEYS).where(KEYS.c.revoked.is_(None)))).all()
+        settings = {row.tenant: {} for row in keys} | {row.name: orjson.loads(row.settings) for row in stored}
+        return tuple(
+            _tenant(name, given, [_key(row) for row in keys if row.tenant == name]) for name, given in settings.items()
+        )
+
+    async def list_tenants(self) -> list[JsonObject]:
+        """The stored tenants, as documents."""
+        async with self._reading() as connection:
+            found = (await connection.execute(select(TENANTS).order_by(TENANTS.c.name))).all()
+        return [{"name": row.name, "created": row.created, **orjson.loads(row.settings)} for row in found]
+
+    async def list_keys(self, tenant: str | None = None) -> list[JsonObject]:
+        """The stored keys, as documents without digests; revoked ones too."""
+        wanted = select(KEYS).order_by(KEYS.c.tenant, KEYS.c.name, KEYS.c.created)
+        async with self._reading() as connection:
+            found = (
+                await connection.execute(wanted if tenant is None else wanted.where(KEYS.c.tenant == tenant))
+            ).all()
+        return [_shown(row) for row in found]
+
+    async def audit(self, limit: int, before: int | None = None) -> list[JsonObject]:
+        """The latest changes first; those with a number below `before`."""
+        wanted = select(AUDIT).order_by(AUDIT.c.number.desc()).limit(limit)
+        async with self._reading() as connection:
+            rows = await connection.execute(wanted if before is None else wanted.where(AUDIT.c.number < before))
+            found = rows.mappings().all()
+        return [{**row, "before": _parsed(row["before"]), "after": _parsed(row["after"])} for row in found]
+
+    async def create_tenant(self, who: str, name: str, settings: Mapping[str, Any]) -> JsonObject:
+        """Make a tenant. Raises Refused: it exists, or its settings are wrong."""
+        _tenant(name, settings, [])
+        document = {"name": name, **settings}
+        async with self._changing(who, "create tenant", name, None, document) as connection:
+            values = {"name": name, "settings": orjson.dumps(dict(settings)).decode(), "created": time.time()}
+            await connection.execute(insert(TENANTS).values(values))
+        return document
+
+    async def create_key(self, who: str, tenant: str, name: str, settings: Mapping[str, Any]) -> Issued:
+        """Make a key. Raises Refused: the tenant has a key of that name, or the settings are wrong."""
+        _check_key(name, settings)
+        issued = Issued(f"key_{token_hex(8)}", PREFIX + token_urlsafe(32))
+        document = {"id": issued.id, "tenant": tenant, "name": name, **settings}
+        async with self._changing(who, "create key", f"{tenant}/{name}", None, document) as connection:
+            await _insert_key(connection, issued, tenant, name, orjson.dumps(dict(settings)).decode())
+        return issued
+
+    async def rotate_key(self, who: str, key_id: str) -> Issued:
+        """A new secret in the place of the old one, which stops working. Raises Refused."""
+        row = await self._live(key_id)
+        issued = Issued(f"key_{token_hex(8)}", PREFIX + token_urlsafe(32))
+        subject = f"{row.tenant}/{row.name}"
+        async with self._changing(who, "rotate key", subject, {"id": key_id}, {"id": issued.id}) as connection:
+            await _revoke(connection, key_id)
+            await _insert_key(connection, issued, row.tenant, row.name, row.settings)
+        return issued
+
+    async def revoke_key(self, who: str, key_id: str) -> None:
+        """The key stops working. Raises Refused where there is no such key, or it was revoked before."""
+        row = await self._live(key_id)
+        async with self._changing(who, "revoke key", f"{row.tenant}/{row.name}", _shown(row), None) as connection:
+            await _revoke(connection, key_id)
+
+    async def _live(self, key_id: str) -> Row[Any]:
+        async with self._reading() as connection:
+            row = (await connection.execute(select(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked.is_(None)))).first()
+        if row is None:
+            raise Refused(f"There is no key `{key_id[:64]}` that works.")
+        return row
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._database.connect() as connection:
+                yield connection
+        except _UNAVAILABLE as error:
+            raise DirectoryUnavailable(str(error)) from error
+
+    @asynccontextmanager
+    async def _changing(
+        self, who: str, what: str, subject: str, before: object, after: object
+    ) -> AsyncIterator[AsyncConnection]:
+        """A transaction that ends with its audit row."""
+        row = {"at": time.time(), "who": who, "what": what, "subject": subject}
+        row |= {"before": before and orjson.dumps(before).decode(), "after": after and orjson.dumps(after).decode()}
+        try:
+            async with self._database.begin() as connection:
+                # Changes stand in line, so that their numbers appear in order: who has seen one has seen those before.
+                if connection.dialect.name == "postgresql":
+                    await connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+                await connection.execute(insert(AUDIT).values(row))
+                yield connection
+        except IntegrityError as error:
+            raise Refused(f"There is a {what.rsplit(maxsplit=1)[-1]} `{subject}` already.") from error
+        except _UNAVAILABLE as error:
+            raise DirectoryUnavailable(str(error)) from error
+
+
+async def _insert_key(connection: AsyncConnection, issued: Issued, tenant: str, name: str, settings: str) -> None:
+    digest = hashlib.sha256(issued.secret.encode()).hexdigest()
+    values = {"id": issued.id, "tenant": tenant, "name": name, "digest": digest, "hint": issued.secret[:_HINT]}
+    await connection.execute(insert(KEYS).values(values | {"settings": settings, "created": time.time()}))
+
+
+async def _revoke(connection: AsyncConnection, key_id: str) -> None:
+    wanted = update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked.is_(None)).values(revoked=time.time())
+    if (await connection.execute(wanted)).rowcount != 1:
+        raise Refused(f"There is no key `{key_id[:64]}` that works.")
+
+
+def _shown(row: Row[Any]) -> JsonObject:
+    names = ("id", "tenant", "name", "hint", "created", "revoked")
+    return {**{name: getattr(row, name) for name in names}, **orjson.loads(row.settings)}
+
+
+def _key(row: Row[Any]) -> Key:
+    return _valid(Key, row.name, orjson.loads(row.settings), secret=KeySecret.of_digest(bytes.fromhex(row.digest)))
+
+
+def _check_key(name: str, settings: Mapping[str, Any]) -> None:
+    _valid(Key, name, settings, secret=KeySecret.of_digest(bytes(32)))
+
+
+def _tenant(name: str, settings: Mapping[str, Any], keys: Sequence[Key]) -> Tenant:
+    return _valid(Tenant, name, settings, keys=tuple(keys))
+
+
+def _valid(kind: type[T], name: str, settings: Mapping[str, Any], **rest: Any) -> T:
+    try:
+        return kind.model_validate({**_frozen(dict(settings)), "name": name, **rest})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Refused(f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}.") from error
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, as the settings want them."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    return {name: _frozen(inner) for name, inner in value.items()} if isinstance(value, dict) else value
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)

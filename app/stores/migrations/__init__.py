@@ -1,0 +1,1 @@
+"""What alembic runs; `migrate.upgrade` is the way in."""

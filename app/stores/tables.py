@@ -1,0 +1,109 @@
+"""The tables of the ledger. Migrations make them (`migrations/versions`); a test holds that both agree."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, text
+
+METADATA = MetaData()
+
+NAME = 255
+"""Longest name of a tenant, key, model or deployment."""
+
+
+def _names(*names: str) -> list[Column[str]]:
+    return [Column(name, String(NAME), nullable=False) for name in names]
+
+
+def _numbers(*names: str) -> list[Column[int]]:
+    return [Column(name, BigInteger, nullable=False) for name in names]
+
+
+LEDGER = Table(
+    "ledger",
+    METADATA,
+    Column("request_id", String(NAME), primary_key=True),
+    Column("at", Float(53), nullable=False),
+    *_names("tenant", "key", "model", "deployment", "arm", "operation", "purpose", "outcome", "method"),
+    *_numbers("charged_tokens", "charged_nano", "earlier_tokens", "earlier_nano", "overage_tokens", "overage_nano"),
+    *_numbers("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *_numbers("images", "price_input", "price_output"),
+    Column("price_cached_input", BigInteger),
+    Column("price_cache_write", BigInteger),
+    Column("price_reasoning", BigInteger),
+    *_numbers("price_image", "price_request", "attempts"),
+    Column("first_token_seconds", Float(53)),
+    Column("seconds", Float(53)),
+    Column("template", String(NAME)),
+    Index("ledger_at", "at"),
+    Index("ledger_tenant_at", "tenant", "key", "at"),
+)
+"""One row per request that reached an upstream (`entry.Entry`)."""
+
+GROUPS = ("day", "tenant", "key", "model", "deployment", "arm", "purpose")
+"""What daily usage is told apart by. `day` is in days since 1970, UTC, of the reservation."""
+
+SUMS = (
+    "requests",
+    "bound_requests",
+    "charged_tokens",
+    "charged_nano",
+    "overage_tokens",
+    "overage_nano",
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "images",
+)
+"""What is summed. `bound_requests` were charged at their bound, because nobody knows what they used."""
+
+DAILY = Table(
+    "usage_daily",
+    METADATA,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    *[Column(name, String(NAME), primary_key=True) for name in GROUPS[1:]],
+    *_numbers(*SUMS),
+)
+"""The ledger summed by day, kept up in the same transaction; it outlives the ledger's retention."""
+
+_LIVE = text("revoked IS NULL")
+
+TENANTS = Table(
+    "tenants",
+    METADATA,
+    Column("name", String(NAME), primary_key=True),
+    Column("settings", Text, nullable=False),
+    Column("created", Float(53), nullable=False),
+)
+"""Tenants made through the admin API; `settings` is JSON as in the configuration's `tenants`, name and keys apart."""
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("id", String(NAME), primary_key=True),
+    Column("tenant", String(NAME), nullable=False),
+    Column("name", String(NAME), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("hint", String(16), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("created", Float(53), nullable=False),
+    Column("revoked", Float(53)),
+    Index("keys_live", "tenant", "name", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
+)
+"""Keys made through the admin API: SHA-256 of the secret in hexadecimal, its first characters, `settings` as in the
+configuration's `keys`, name and secret apart. A rotated key has a row for each secret.
+"""
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Float(53), nullable=False),
+    Column("who", String(NAME), nullable=False),
+    Column("what", String(NAME), nullable=False),
+    Column("subject", String(600), nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+)
+"""Every change: who, what, to which tenant or key, JSON before and after. Its last number is what workers watch."""

@@ -1,0 +1,196 @@
+"""Budgets hold under every interleaving: hypothesis and seeded walks, against memory and against a real server.
+
+`pytest -m slow tests/budgets/test_semantics.py` runs the full count: 100 000 walks against each store. A walk
+that fails names its seed; `wander(World(server, seed), STEPS)` repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from app.stores.redis import SCRIPT
+from tests.support import budget_memory
+from tests.support.budget_memory import MemoryWorld
+from tests.support.budget_truth import BOUNDS, POLICIES
+from tests.support.budget_world import CHORES, FATES, PAUSES, Client, Server, World, wander
+from tests.support.redis import Redis
+
+STEPS = 50
+FULL = 100_000
+MUTANTS = {
+    "forgets one scope": (
+        "need > rests[i] + 0.000001 and not forced",
+        "need > rests[i] + 0.000001 and not forced and i ~= 2",
+    ),
+    "refunds what was sent when a lease ends": ("record.sent and row[2] ~= 'o' and row[5] or 0", "0"),
+    "takes a claim after its settlement": ("save(id, { state = 'settled' }, TOMB_S)", ""),
+    "takes a claim twice": (
+        "if record and record.state ~= 'open' then return { GONE } end",
+        "if record and record.state ~= 'open' then record = nil end",
+    ),
+    "counts a bound and the settlement after it": (
+        "local before = state == 'bound' and amount or 0",
+        "local before = 0",
+    ),
+    "charges a window that is over": ("if not (forced or moved) and (now < start or now >= ends)", "if false"),
+    "draws slices without end": ("math.floor(limit / 50) - out,", ""),
+    "draws slices from the last tenth": ("rest * 10 >= limit", "true"),
+}
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    """A real server."""
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture
+def server(redis: Redis) -> Iterator[Server]:
+    """A connection to it, with the real script."""
+    one = Server(str(redis.socket))
+    yield one
+    one.close()
+
+
+class Machine(RuleBasedStateMachine):
+    """The rules of the world, for hypothesis to choose and to shrink."""
+
+    server: ClassVar[Server]
+
+    @initialize(seed=st.integers(0, 2**16))
+    def begin_world(self, seed: int) -> None:
+        """A fresh world."""
+        self.world = World(self.server, seed)
+
+    def client(self, index: int) -> Client:
+        """One of them."""
+        return self.world.clients[index]
+
+    @rule(index=st.integers(0, 2), kind=st.integers(0, 2), bound=st.sampled_from(BOUNDS), policy=st.integers(0, 2))
+    def begin(self, index: int, kind: int, bound: tuple[int, int], policy: int) -> None:
+        """A request arrives."""
+        self.world.begin(self.client(index), kind, bound, POLICIES[policy])
+
+    @rule(index=st.integers(0, 2), at=st.integers(0, 5), fate=st.sampled_from(FATES))
+    def step(self, index: int, at: int, fate: str) -> None:
+        """A coroutine goes on."""
+        client = self.client(index)
+        if at < len(client.tasks):
+            self.world.step(client, client.tasks[at], fate)
+
+    @rule(index=st.integers(0, 2), which=st.sampled_from(CHORES))
+    def chore(self, index: int, which: str) -> None:
+        """A background step begins."""
+        self.world.chore(self.client(index), which)
+
+    @rule(seconds=st.sampled_from(PAUSES))
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.world.advance(seconds)
+
+    @rule(index=st.integers(0, 2), what=st.sampled_from(("poll", "rebuild", "crash", "reach")))
+    def happen(self, index: int, what: str) -> None:
+        """Something happens to a worker."""
+        getattr(self.world, what)(self.client(index))
+
+    @rule(what=st.sampled_from(("arrive", "arrive", "wipe", "close")))
+    def befall(self, what: str) -> None:
+        """Something happens to the server."""
+        getattr(self.world, what)()
+
+    @invariant()
+    def holds(self) -> None:
+        """No budget is exceeded."""
+        if hasattr(self, "world"):
+            self.world.check()
+
+    def teardown(self) -> None:
+        """All settles down."""
+        if hasattr(self, "world"):
+            self.world.settle_down()
+            self.world.check_settled()
+
+
+def walk(server: Server, seeds: range, *, fence: bool = True) -> int:
+    """So many interleavings against the server; how many claims they were granted in all."""
+    granted = 0
+    for seed in seeds:
+        world = World(server, seed, fence=fence)
+        try:
+            wander(world, STEPS)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        granted += world.granted
+    return granted
+
+
+def walk_memory(seeds: range) -> int:
+    """The same against memory."""
+    granted = 0
+    for seed in seeds:
+        world = MemoryWorld(seed)
+        try:
+            budget_memory.wander(world, STEPS)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        granted += world.granted
+    return granted
+
+
+def test_hypothesis_finds_no_overshoot(server: Server) -> None:
+    """No sequence of rules that hypothesis tries exceeds a budget or strands more than is stated."""
+    quiet = (HealthCheck.too_slow, HealthCheck.filter_too_much)
+    config = settings(max_examples=150, stateful_step_count=STEPS, deadline=None, suppress_health_check=quiet)
+    Machine.server = server
+    run_state_machine_as_test(Machine, settings=config)
+
+
+def test_walks_against_a_real_server(server: Server) -> None:
+    """Random walks with crashes, lost and late commands and lost state: overshoot 0, stranded within its bound."""
+    assert walk(server, range(400)) > 1000
+
+
+def test_walks_against_memory() -> None:
+    """The same for memory, where a process that dies begins again from the ledger."""
+    assert walk_memory(range(200)) > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_every_walk_against_a_real_server(server: Server) -> None:
+    """100 000 interleavings against the real server."""
+    assert walk(server, range(FULL)) > FULL
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_every_walk_against_memory() -> None:
+    """100 000 interleavings against memory."""
+    assert walk_memory(range(FULL)) > FULL
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_broken_script_is_caught(redis: Redis, mutant: str) -> None:
+    """The walks find every one of these mistakes: a test of the test."""
+    right, wrong = MUTANTS[mutant]
+    assert SCRIPT.count(right) == 1
+    broken = Server(str(redis.socket), SCRIPT.replace(right, wrong))
+    try:
+        with pytest.raises(AssertionError, match="seed"):
+            walk(broken, range(2000))
+    finally:
+        broken.close()
+
+
+@pytest.mark.slow
+def test_a_missing_fence_is_caught(server: Server) -> None:
+    """Without the rule that a reservation must be sent soon, a rebuild can miss what is sent after it."""
+    with pytest.raises(AssertionError, match="seed"):
+        walk(server, range(20_000), fence=False)

@@ -1,0 +1,117 @@
+"""Stored tenants and keys in real databases; the audit of every change."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.stores.directory import Directory, DirectoryUnavailable, Refused
+from app.stores.migrate import upgrade
+from app.stores.sql import engine
+from app.stores.tables import KEYS
+from tests.support.postgres import Postgres
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A real server."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """Either database, migrated, empty."""
+    if request.param == "sqlite":
+        made = engine(f"sqlite+aiosqlite:///{tmp_path}/ledger.db")
+    else:
+        made = engine(request.getfixturevalue("postgres").url)
+        async with made.begin() as connection:
+            await connection.execute(text("DROP SCHEMA public CASCADE"))
+            await connection.execute(text("CREATE SCHEMA public"))
+    await upgrade(made)
+    yield made
+    await made.dispose()
+
+
+async def test_a_secret_is_kept_as_a_digest_only(database: AsyncEngine) -> None:
+    """And is shown once."""
+    made = await Directory(database).create_key("ops", "team", "k", {"models": ["chat"]})
+    async with database.connect() as connection:
+        row = (await connection.execute(select(KEYS))).mappings().one()
+    assert row["digest"] == hashlib.sha256(made.secret.encode()).hexdigest()
+    assert made.secret not in str(dict(row))
+    [shown] = await Directory(database).list_keys()
+    assert "digest" not in shown
+    assert shown["models"] == ["chat"]
+
+
+async def test_tenants_come_back_as_the_configuration_would_hold_them(database: AsyncEngine) -> None:
+    """Settings, budgets and keys; revoked keys are gone, and a tenant of the file may have stored keys."""
+    directory = Directory(database)
+    await directory.create_tenant("ops", "new", {"clamp_floor": 9, "budgets": [{"window": "day", "tokens": 5}]})
+    one = await directory.create_key("ops", "new", "one", {"budgets": [{"window": "day", "usd": 1.5}]})
+    gone = await directory.create_key("ops", "of-the-file", "two", {})
+    fresh = await directory.rotate_key("ops", gone.id)
+    await directory.create_key("ops", "new", "three", {})
+    found = {tenant.name: tenant for tenant in await directory.tenants()}
+    assert (found["new"].clamp_floor, found["new"].budgets[0].tokens) == (9, 5)
+    digests = {key.name: key.secret.digest for tenant in found.values() for key in tenant.keys}
+    assert digests["one"] == hashlib.sha256(one.secret.encode()).digest()
+    assert digests["two"] == hashlib.sha256(fresh.secret.encode()).digest()
+    assert digests.keys() == {"one", "two", "three"}
+
+
+async def test_every_change_is_audited(database: AsyncEngine) -> None:
+    """Who, what, to what, before and after; a refused one leaves no trace."""
+    directory = Directory(database)
+    await directory.create_tenant("ann", "new", {})
+    made = await directory.create_key("ben", "new", "k", {})
+    await directory.revoke_key("ann", made.id)
+    with pytest.raises(Refused):
+        await directory.revoke_key("ann", made.id)
+    found = await directory.audit(10)
+    assert [(one["who"], one["what"], one["subject"]) for one in found] == [
+        ("ann", "revoke key", "new/k"),
+        ("ben", "create key", "new/k"),
+        ("ann", "create tenant", "new"),
+    ]
+    assert found[0]["before"]["id"] == made.id
+    assert found[0]["after"] is None
+    assert await directory.version() == found[0]["number"]
+    assert await directory.audit(10, before=found[1]["number"]) == found[2:]
+    assert made.secret not in str(found)
+
+
+@pytest.mark.parametrize("settings", [{"nonsense": 1}, {"models": []}, {"budgets": [{"window": "year"}]}])
+async def test_wrong_settings_are_refused(database: AsyncEngine, settings: dict[str, object]) -> None:
+    """As in the configuration."""
+    with pytest.raises(Refused):
+        await Directory(database).create_key("ops", "team", "k", settings)
+    assert await Directory(database).list_keys() == []
+
+
+async def test_one_name_has_one_key_that_works(database: AsyncEngine) -> None:
+    """However many ask at once; once it is revoked, the name is free again."""
+    directory = Directory(database)
+    results = await asyncio.gather(
+        *(directory.create_key("ops", "team", "k", {}) for _ in range(4)), return_exceptions=True
+    )
+    [made] = [one for one in results if not isinstance(one, BaseException)]
+    assert all(isinstance(one, Refused) for one in results if one is not made)
+    await directory.revoke_key("ops", made.id)
+    await directory.create_key("ops", "team", "k", {})
+
+
+async def test_a_database_that_is_away_is_told_as_such(tmp_path: Path) -> None:
+    """Not as a bug."""
+    database = engine(f"sqlite+aiosqlite:///{tmp_path}/nowhere/ledger.db")
+    with pytest.raises(DirectoryUnavailable):
+        await Directory(database).version()
+    await database.dispose()

@@ -1,0 +1,57 @@
+"""`sluicegate keys` and `sluicegate usage` on a configuration's database, without a gateway."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import main
+from tests.support.configs import ENVIRON, small
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """A configuration with a database of its own."""
+    path = tmp_path / "config.yaml"
+    stores = {"database": f"sqlite+aiosqlite:///{tmp_path}/ledger.db", "spool": str(tmp_path / "spool")}
+    path.write_text(json.dumps({**small(), "stores": stores}))
+    return str(path)
+
+
+def run(*arguments: str) -> Result:
+    """The command, as from a shell."""
+    return CliRunner(env=ENVIRON).invoke(main, arguments)
+
+
+def test_keys_are_made_listed_and_revoked(config: str) -> None:
+    """As tables and as JSON."""
+    made = json.loads(run("keys", "create", "--config", config, "--tenant", "t", "--name", "k", "--json").output)
+    assert made["secret"].startswith("sk-sg-")
+    listed = run("keys", "list", "--config", config).output
+    assert made["id"] in listed
+    assert made["secret"] not in listed
+    assert run("keys", "revoke", "--config", config, made["id"]).exit_code == 0
+    [shown] = json.loads(run("keys", "list", "--config", config, "--json").output)
+    assert shown["revoked"] is not None
+    again = run("keys", "revoke", "--config", config, made["id"])
+    assert (again.exit_code, again.stderr) == (1, f"There is no key `{made['id']}` that works.\n")
+
+
+def test_usage_of_an_empty_ledger_is_empty(config: str) -> None:
+    """In every form."""
+    assert run("usage", "--config", config).output.split() == [
+        *("day", "tenant", "key", "model", "requests", "input_tokens", "output_tokens", "cost_usd")
+    ]
+    assert json.loads(run("usage", "--config", config, "--json").output) == []
+    assert run("usage", "--config", config, "--csv", "--by", "model").output.startswith("model,requests")
+    assert run("usage", "--config", config, "--by", "colour").exit_code == 2
+
+
+def test_a_configuration_that_is_wrong_is_told(tmp_path: Path) -> None:
+    """Exit code 2."""
+    path = tmp_path / "config.yaml"
+    path.write_text("models: 7")
+    assert run("usage", "--config", str(path)).exit_code == 2
