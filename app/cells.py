@@ -14,6 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,21 +123,35 @@ class Histogram:
         values[self._sum] += value
 
 
-def read_files(directory: Path) -> list[tuple[Series, tuple[float, ...]]]:
-    """Every series of every process that keeps its cells in `directory`."""
-    found: list[tuple[Series, tuple[float, ...]]] = []
-    for path in sorted(directory.glob("*.series")):
-        catalogue = _read_catalogue(path)
-        used = (catalogue[-1].start + catalogue[-1].size) * 8 if catalogue else 0
-        with path.with_suffix(".cells").open("rb") as file:
-            values = memoryview(file.read(used)).cast("d")
-        found.extend((series, tuple(values[series.start : series.start + series.size])) for series in catalogue)
-    return found
+class Files:
+    """Reads the cells of every process that keeps them in `directory`; of catalogues only what is new is read again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[Path, tuple[int, list[Series]]] = {}
+
+    def read(self) -> Iterator[tuple[Series, tuple[float, ...]]]:
+        """Every series of every process, one by one."""
+        for path in sorted(self._directory.glob("*.series")):
+            offset, catalogue = self._known.get(path, (0, []))
+            with path.open("rb") as names:
+                names.seek(offset)
+                fresh = names.read()
+            fresh = fresh[: fresh.rfind(b"\n") + 1]
+            catalogue += _series(fresh)
+            self._known[path] = offset + len(fresh), catalogue
+            used = (catalogue[-1].start + catalogue[-1].size) * 8 if catalogue else 0
+            with path.with_suffix(".cells").open("rb") as file:
+                values = memoryview(file.read(used)).cast("d")
+            for series in tuple(catalogue):
+                yield series, tuple(values[series.start : series.start + series.size])
 
 
 def _read_catalogue(path: Path) -> list[Series]:
     """The series named in a file, up to a line that its writer did not finish."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [Series(metric, tuple(labels), start, size) for metric, labels, start, size in map(orjson.loads, lines)]
+    return _series(path.read_bytes().rpartition(b"\n")[0]) if path.exists() else []
+
+
+def _series(lines: bytes) -> list[Series]:
+    found = map(orjson.loads, lines.splitlines())
+    return [Series(metric, tuple(labels), start, size) for metric, labels, start, size in found]

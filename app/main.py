@@ -27,7 +27,7 @@ from app.api.ops import Operators, config_admin, metrics
 from app.api.server import Bounds, Protocol
 from app.api.usage import own_usage, usage_admin
 from app.books import Books
-from app.cells import Cells, Series, read_files
+from app.cells import Cells, Files, Series
 from app.config import Config, as_json, is_loopback, redacted
 from app.control.keys import StoredKeys
 from app.control.reload import Reloader, ReloadResult
@@ -45,6 +45,7 @@ from app.pipeline.spans import Tracer
 from app.process import watch_process
 from app.providers.collector import Collector
 from app.providers.counter import PromptCounter
+from app.providers.engines import Engines
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
@@ -126,6 +127,7 @@ class Process:
         self._cells = Cells(launch.metrics_dir, f"worker-{launch.worker}")
         self._successor = bool(self._cells.catalogue)
         """Whether it takes the place of a worker that died: then the supervisor's configuration may be out of date."""
+        self._files = Files(launch.metrics_dir) if launch.metrics_dir is not None else None
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
@@ -170,6 +172,8 @@ class Process:
         await self._counter.load(self._state.table.deployments.values())
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
+        engines = Engines(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
+        self._tasks.spawn("engines", engines.run())
         self._tasks.spawn("config", self._reloader.watch())
         self._books.start(self._tasks)
         self._tasks.spawn("keys", self._keys.watch())
@@ -281,8 +285,8 @@ class Process:
         return _Server(settings)
 
     def _read_cells(self) -> Iterable[tuple[Series, tuple[float, ...]]]:
-        if self._launch.metrics_dir is not None:
-            return read_files(self._launch.metrics_dir)
+        if self._files is not None:
+            return self._files.read()
         return self._cells.read()
 
     def _readiness(self) -> dict[str, str]:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from time import process_time
 
 from app.cells import Cells
 from app.providers.transport import HttpTransport
-from app.telemetry import DROPPED, OPEN_FDS, RESIDENT_MEMORY, TASKS, UPSTREAM_CONNECTIONS, Telemetry
+from app.telemetry import (
+    CPU_SECONDS,
+    DROPPED,
+    LOOP_LAG,
+    OPEN_FDS,
+    RESIDENT_MEMORY,
+    TASKS,
+    UPSTREAM_CONNECTIONS,
+    Telemetry,
+)
 
 INTERVAL = 1.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -20,7 +30,9 @@ _HAS_PROC = _STATM.exists()
 async def watch_process(telemetry: Telemetry, transport: HttpTransport, cells: Cells) -> None:
     """Refresh the process' gauges every second until cancelled. Memory and descriptors need Linux' /proc."""
     dropped = telemetry.counter(DROPPED, "metric_series")
-    refused = 0
+    cpu, lag = telemetry.counter(CPU_SECONDS), telemetry.histogram(LOOP_LAG)
+    time = asyncio.get_running_loop().time
+    refused, burnt = 0, 0.0
     while True:
         counts = transport.connections().values()
         idle = sum(idle for _, idle in counts)
@@ -32,7 +44,12 @@ async def watch_process(telemetry: Telemetry, transport: HttpTransport, cells: C
             telemetry.gauge(OPEN_FDS).set(_open_files())
         dropped.inc(cells.refused - refused)
         refused = cells.refused
+        used = process_time()
+        cpu.inc(used - burnt)
+        burnt = used
+        due = time() + INTERVAL
         await asyncio.sleep(INTERVAL)
+        lag.observe(max(0.0, time() - due))
 
 
 def _resident_bytes() -> int:

@@ -42,8 +42,8 @@ class Deployment:
     """A deployment, ready to be called.
 
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
-    a cancelled answer to its end (`full`). `health` is a path from the server's root, None where there is nothing to
-    ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
+    a cancelled answer to its end (`full`). `health` and `metrics` are paths from the server's root, None where there is
+    nothing to ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
     `tokenizer` is what counts its prompts: `upstream`, `bound`, or a vocabulary. `image_tokens` is the most that an
     image has, None where nobody said; `template_tokens` the most that a chat template adds of its own.
     """
@@ -60,6 +60,7 @@ class Deployment:
     max_output_tokens: int
     cancel_allowance: int | None
     health: str | None
+    metrics: str | None
     parameters: str | None
     license: str | None
     tokenizer: str
@@ -258,6 +259,7 @@ def _deployment(one: config.Deployment) -> Deployment:
         max_output_tokens=one.max_output_tokens,
         cancel_allowance=None if one.cancel_allowance == "full" else one.cancel_allowance,
         health=one.health,
+        metrics=one.metrics,
         parameters=one.catalog.parameters,
         license=one.catalog.license,
         tokenizer=one.tokenizer,

@@ -7,6 +7,10 @@ Labels are bounded: a model name that no table knows is `-`, a tenant beyond `te
 
 from __future__ import annotations
 
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,6 +25,13 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
+class Merge(StrEnum):
+    """How several workers' values become one: they add up, or all of them saw the same and the highest counts."""
+
+    SUM = "sum"
+    MAX = "max"
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric's declaration. `labels` are in the order in which children are asked for; `buckets` are upper bounds."""
@@ -30,6 +41,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    merge: Merge = Merge.SUM
 
 
 _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -70,6 +82,13 @@ PER_TOKEN = Metric(
     "Streams: time between the first and the last piece sent to the caller, per output token after the first.",
     ("model", "deployment", "arm"),
     _BETWEEN,
+)
+REQUEST_DURATION = Metric(
+    "sluicegate_request_duration_seconds",
+    Kind.HISTOGRAM,
+    "From the request's arrival to the last byte of its answer, of requests that reached an upstream.",
+    ("model", "deployment", "arm"),
+    _DURATION,
 )
 OVERHEAD = Metric(
     "sluicegate_overhead_seconds",
@@ -141,6 +160,14 @@ UPSTREAM_CONNECTIONS = Metric(
 )
 RESIDENT_MEMORY = Metric("sluicegate_resident_memory_bytes", Kind.GAUGE, "Resident memory of all workers together.")
 OPEN_FDS = Metric("sluicegate_open_fds", Kind.GAUGE, "Open file descriptors of all workers together.")
+CPU_SECONDS = Metric("sluicegate_cpu_seconds_total", Kind.COUNTER, "CPU time of all workers together, user and system.")
+LOOP_LAG = Metric(
+    "sluicegate_event_loop_lag_seconds",
+    Kind.HISTOGRAM,
+    "How late a worker's event loop came to a timer, asked once a second; requests wait as long.",
+    (),
+    _OVERHEAD,
+)
 BUILD_INFO = Metric("sluicegate_build_info", Kind.GAUGE, "Workers by version of the gateway.", ("version",))
 TOKEN_USAGE = Metric(
     "gen_ai_client_token_usage",
@@ -171,8 +198,82 @@ PER_CHUNK = Metric(
     _BETWEEN,
 )
 
+_ENGINE = ("deployment", "endpoint")
+ENGINE_UP = Metric(
+    "sluicegate_vllm_up",
+    Kind.GAUGE,
+    "1 while the engine's own metrics can be read, by the endpoint's place in the deployment's list.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_ASLEEP = Metric(
+    "sluicegate_vllm_asleep",
+    Kind.GAUGE,
+    "1 while the engine says that it sleeps (vLLM's sleep mode); no request is sent there.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_RUNNING = Metric(
+    "sluicegate_vllm_requests_running",
+    Kind.GAUGE,
+    "Requests in the engine's batches, from its own metrics.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_WAITING = Metric(
+    "sluicegate_vllm_requests_waiting",
+    Kind.GAUGE,
+    "Requests waiting in the engine's queue, from its own metrics.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_KV_CACHE = Metric(
+    "sluicegate_vllm_kv_cache_usage_ratio",
+    Kind.GAUGE,
+    "Share of the engine's KV cache in use, 0 to 1; near 1 it preempts requests.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_PREFIX_QUERIES = Metric(
+    "sluicegate_vllm_prefix_cache_queries_total",
+    Kind.COUNTER,
+    "Prompt tokens that the engine looked for in its prefix cache.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_PREFIX_HITS = Metric(
+    "sluicegate_vllm_prefix_cache_hits_total",
+    Kind.COUNTER,
+    "Prompt tokens that it found there.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_PREEMPTIONS = Metric(
+    "sluicegate_vllm_preemptions_total",
+    Kind.COUNTER,
+    "Requests that the engine put off again for lack of KV cache.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_PROMPT_TOKENS = Metric(
+    "sluicegate_vllm_prompt_tokens_total",
+    Kind.COUNTER,
+    "Prompt tokens that the engine has processed, for whoever asked.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+ENGINE_OUTPUT_TOKENS = Metric(
+    "sluicegate_vllm_generation_tokens_total",
+    Kind.COUNTER,
+    "Tokens that the engine has made, for whoever asked.",
+    _ENGINE,
+    merge=Merge.MAX,
+)
+
 METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
+    REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
+    ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
     SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
@@ -210,14 +311,18 @@ LOG_FIELDS: dict[str, str] = {
 """Every field of the access line. Prompt and completion text never is one."""
 
 
+UNKNOWN = math.nan
+"""A gauge's value while there is none: the exposition leaves the series out."""
+
+
 class Telemetry:
     """Hands out children of the declared metrics, each made once and kept."""
 
     def __init__(self, cells: Cells) -> None:
-        gauges = {metric.name for metric in METRICS if metric.kind is Kind.GAUGE}
+        nothing = {one.name: UNKNOWN if one.merge is Merge.MAX else 0.0 for one in METRICS if one.kind is Kind.GAUGE}
         for series in cells.catalogue:  # a process before this one left them; what it held it holds no more
-            if series.metric in gauges:
-                cells.values[series.start] = 0.0
+            if series.metric in nothing:
+                cells.values[series.start] = nothing[series.metric]
         self.cells = cells
         self._children: dict[tuple[str, ...], Counter | Histogram] = {}
 
@@ -245,3 +350,24 @@ class Telemetry:
             child = Histogram(self.cells, start, metric.buckets)
             self._children[(metric.name, *labels)] = child
         return child  # type: ignore[return-value]  # as above
+
+    def exemplify(self, metric: Metric, labels: tuple[str, ...], value: float, trace_id: str) -> None:
+        """Remember a traced request as the example of the bucket that it was counted in."""
+        start = self.cells.allocate(metric.name + EXEMPLARS, labels, (len(metric.buckets) + 1) * EXEMPLAR_SIZE)
+        start += bisect_left(metric.buckets, value) * EXEMPLAR_SIZE
+        number = int(trace_id, 16)
+        slots = (value, float(number >> 86), float(number >> 43 & _LIMB), float(number & _LIMB), time.time())
+        for place, slot in enumerate(slots):
+            self.cells.values[start + place] = slot
+
+
+EXEMPLARS = "#"
+"""Behind a histogram's name: the series that holds its exemplars, made with the first of them."""
+EXEMPLAR_SIZE = 5
+"""Slots per bucket: value, the trace id in three whole numbers of at most 43 bits, Unix time (0: none yet)."""
+_LIMB = 2**43 - 1
+
+
+def trace_id_of(slots: Sequence[float]) -> str:
+    """The trace id of an exemplar's slots."""
+    return f"{int(slots[1]) << 86 | int(slots[2]) << 43 | int(slots[3]):032x}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.cells import CAPACITY, SPARE, Cells, Counter, Gauge, Histogram, Series, read_files
+from app.cells import CAPACITY, SPARE, Cells, Counter, Files, Gauge, Histogram, Series
 from tests.support.upstream import ROOT
 
 WRITER = """
@@ -79,7 +79,7 @@ def test_readers_see_exactly_what_a_killed_writer_wrote(tmp_path: Path) -> None:
             assert writer.stdout
             assert writer.stdout.readline() == b"done\n"
             writer.send_signal(signal.SIGKILL)
-        found = {series.metric: held for series, held in read_files(tmp_path)}
+        found = {series.metric: held for series, held in list(Files(tmp_path).read())}
         times = tuple(part * round_number for part in (5000, 2500, 2500, 15_000))
         assert found == {"count": (10_000 * round_number,), "times": times}
 
@@ -90,7 +90,7 @@ def test_a_reader_beside_a_writer(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         before, seen = 0.0, 0
         while before < 300_000:
-            found = {series.metric: held for series, held in read_files(tmp_path)}
+            found = {series.metric: held for series, held in list(Files(tmp_path).read())}
             if "times" not in found:
                 continue
             (count,), times = found["count"], found["times"]
@@ -106,7 +106,7 @@ def test_several_processes_files_are_read_together(tmp_path: Path) -> None:
     for name in ("worker-0", "worker-1"):
         cells = Cells(tmp_path, name)
         Counter(cells, cells.allocate("c", (name,), 1)).inc(2)
-    assert [(series.labels, held) for series, held in read_files(tmp_path)] == [
+    assert [(series.labels, held) for series, held in list(Files(tmp_path).read())] == [
         (("worker-0",), (2.0,)),
         (("worker-1",), (2.0,)),
     ]
@@ -114,9 +114,9 @@ def test_several_processes_files_are_read_together(tmp_path: Path) -> None:
 
 def test_an_empty_folder_and_a_worker_without_series(tmp_path: Path) -> None:
     """Nothing to read is nothing wrong."""
-    assert read_files(tmp_path) == []
+    assert list(Files(tmp_path).read()) == []
     Cells(tmp_path, "worker-0")
-    assert read_files(tmp_path) == []
+    assert list(Files(tmp_path).read()) == []
 
 
 @pytest.mark.parametrize("torn", [b"[", b'["c",["half"],1', b'["c",["half"],1,1]'])
@@ -126,10 +126,10 @@ def test_a_line_that_was_not_finished_is_nobodys(tmp_path: Path, torn: bytes) ->
     Counter(first, first.allocate("c", ("whole",), 1)).inc()
     with (tmp_path / "worker.series").open("ab") as file:
         file.write(torn)
-    assert len(read_files(tmp_path)) == 1
+    assert len(list(Files(tmp_path).read())) == 1
     successor = Cells(tmp_path)
     Counter(successor, successor.allocate("c", ("new",), 1)).inc(5)
-    assert [(series.labels, held) for series, held in read_files(tmp_path)] == [
+    assert [(series.labels, held) for series, held in list(Files(tmp_path).read())] == [
         (("whole",), (1.0,)),
         (("new",), (5.0,)),
     ]
@@ -140,5 +140,5 @@ def test_the_catalogue_holds_any_label(tmp_path: Path) -> None:
     labels = ("a\nb", '"', "\\", "ü漢🙂", "")
     cells = Cells(tmp_path)
     cells.allocate("c", labels, 1)
-    assert [series for series, _ in read_files(tmp_path)] == [Series("c", labels, 0, 1)]
+    assert [series for series, _ in list(Files(tmp_path).read())] == [Series("c", labels, 0, 1)]
     assert orjson.loads((tmp_path / "worker.series").read_bytes()) == ["c", list(labels), 0, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 
@@ -14,7 +15,16 @@ from app.cells import Cells
 from app.exchange import Endpoint, Outbound, Timeouts
 from app.process import INTERVAL, watch_process
 from app.providers.transport import HttpTransport
-from app.telemetry import DROPPED, OPEN_FDS, RESIDENT_MEMORY, TASKS, UPSTREAM_CONNECTIONS, Telemetry
+from app.telemetry import (
+    CPU_SECONDS,
+    DROPPED,
+    LOOP_LAG,
+    OPEN_FDS,
+    RESIDENT_MEMORY,
+    TASKS,
+    UPSTREAM_CONNECTIONS,
+    Telemetry,
+)
 from tests.support.processes import resident
 from tests.support.upstream import Upstream
 
@@ -25,11 +35,15 @@ class Watched:
     def __init__(self, cells: Cells, transport: HttpTransport) -> None:
         self.cells, self.transport = cells, transport
 
+    def slots(self, metric: str, *labels: str) -> tuple[float, ...]:
+        """All that a series holds."""
+        return next(
+            values for series, values in self.cells.read() if (series.metric, series.labels) == (metric, labels)
+        )
+
     def value(self, metric: str, *labels: str) -> float:
         """A gauge or counter."""
-        return next(
-            values[0] for series, values in self.cells.read() if (series.metric, series.labels) == (metric, labels)
-        )
+        return self.slots(metric, *labels)[0]
 
 
 @pytest.fixture
@@ -60,6 +74,18 @@ async def test_memory_files_and_tasks(watched: Watched) -> None:
             stack.enter_context(socket.socket())
         await look_again()
         assert watched.value(OPEN_FDS.name) - files in range(18, 23)
+
+
+async def test_cpu_time_and_a_loop_that_is_late(watched: Watched) -> None:
+    """What was burnt is counted; a worker that is busy with one thing comes late to the next."""
+    burnt = watched.value(CPU_SECONDS.name)
+    until = time.process_time() + 1.5 * INTERVAL
+    while time.process_time() < until:
+        pass
+    await look_again()
+    assert watched.value(CPU_SECONDS.name) - burnt >= 1.4 * INTERVAL
+    late = watched.slots(LOOP_LAG.name)
+    assert late[-1] >= 0.4 * INTERVAL
 
 
 async def test_series_that_found_no_room(watched: Watched) -> None:

@@ -99,8 +99,8 @@ def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(gateway: Gateway, 
     os.kill(victim, signal.SIGKILL)
     gateway.until(lambda: len(gateway.said("listening")) > listening)
     assert crowd(gateway, "fresh") == {200: 24}
-    assert gateway.outcomes()["ok"] == before["ok"] + 24
     settled(gateway)
+    assert gateway.outcomes()["ok"] == before["ok"] + 24
     assert gateway.value("sluicegate_build_info") == 2
     (told,) = [line for line in gateway.said() if line.get("pid") == victim and line["level"] == "error"]
     assert (told["worker"], told["status"]) == (1, signal.SIGKILL)

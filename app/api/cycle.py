@@ -20,6 +20,8 @@ _log = logging.getLogger("sluicegate")
 Message = MutableMapping[str, Any]
 BODY_FAULT = "sluicegate.body_fault"
 """A key of the scope: the `GatewayError` that a body has become which came too slowly or is not HTTP."""
+OUTLET = "sluicegate.outlet"
+"""A key of the scope: the request's `Cycle`, which takes pieces of a stream past ASGI once its head is out."""
 REQUEST_ID = "sluicegate.request_id"
 """A key of the scope: the id of a request that is not the data plane's (whose `Progress` has it)."""
 
@@ -77,6 +79,7 @@ class Cycle:
 
     async def run(self) -> None:
         """Run the application; an answer that it leaves unfinished ends the connection."""
+        self.scope[OUTLET] = self
         try:
             await self._app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
@@ -85,6 +88,8 @@ class Cycle:
         except Exception:
             request_id = self.scope.get(REQUEST_ID)
             _log.exception("the application failed outside its own error handling", extra={"request_id": request_id})
+        finally:
+            del self.scope[OUTLET]  # it refers back to here
         if not self.response_complete and not self.disconnected:
             self.transport.close()
 
@@ -125,6 +130,16 @@ class Cycle:
             self._start(message["status"], message["headers"])
             return
         self._write(message.get("body", b""), last=not message.get("more_body", False))
+
+    @property
+    def full(self) -> bool:
+        """Whether the caller's socket takes nothing at present."""
+        return self._flow.write_paused
+
+    def relay(self, piece: bytes) -> None:
+        """Write a piece of a body that is under way, past `send`, when the socket is not `full`."""
+        if not self.disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_started = True

@@ -16,7 +16,7 @@ from os import urandom
 from typing import Any
 
 from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
-from app.api.cycle import BODY_FAULT
+from app.api.cycle import BODY_FAULT, OUTLET
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import NO_WISHES, Batch, Operation, Wishes
 from app.pipeline.ledger import JournalFailed
@@ -56,8 +56,9 @@ class Hot:
         async def read_body(limit: int) -> bytes:
             return await _read_body(scope, receive, length, limit)
 
+        arrival = Arrival(credentials, read_body, wishes, scope.get(OUTLET))
         try:
-            async with aclosing(serve(Arrival(credentials, read_body, wishes), progress, self._services)) as flow:
+            async with aclosing(serve(arrival, progress, self._services)) as flow:
                 try:
                     await _relay(flow, progress, send)
                 except asyncio.CancelledError as cancellation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from time import perf_counter
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -16,11 +17,12 @@ from app.api.schemas import ERRORS
 from app.cells import Series
 from app.errors import INVALID_API_KEY, INVALID_REQUEST, PERMISSION_DENIED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import JsonObject
-from app.exposition import CONTENT_TYPE, render
+from app.exposition import negotiate, render
 from app.table import Admin, State
 
 _audit = logging.getLogger("sluicegate.audit")
-_PIECE = 32
+TURN = 0.001
+"""Seconds that a scrape keeps the event loop at a time."""
 _MOST_BODY = 64 * 1024
 
 Read = Callable[[], Iterable[tuple[Series, tuple[float, ...]]]]
@@ -75,21 +77,25 @@ def metrics(read: Read, guard: Callable[[Request], Admin] | None) -> APIRouter:
     router = APIRouter(tags=["operators"], dependencies=guards, responses=ERRORS)
 
     @router.get("/metrics", summary="Prometheus metrics of all workers", response_class=Response)
-    async def scrape() -> Response:
-        return StreamingResponse(_in_turns(render(read())), media_type=CONTENT_TYPE)
+    async def scrape(request: Request) -> Response:
+        form = negotiate(request.headers.get("accept", ""))
+        return StreamingResponse(in_turns(render(read(), form)), headers={"content-type": form.content_type})
 
     return router
 
 
-async def _in_turns(pieces: Iterator[str]) -> AsyncIterator[str]:
+async def in_turns(pieces: Iterator[str]) -> AsyncIterator[str]:
     """The exposition in small pieces, between which requests get their turn."""
     held: list[str] = []
+    until = perf_counter() + TURN
     for piece in pieces:
         held.append(piece)
-        if len(held) >= _PIECE:
-            yield "".join(held)
+        if perf_counter() >= until:
+            if text := "".join(held):
+                yield text
             held.clear()
             await asyncio.sleep(0)
+            until = perf_counter() + TURN
     yield "".join(held)
 
 

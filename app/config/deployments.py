@@ -144,6 +144,9 @@ class Deployment(Settings):
     health: UrlPath | None = None
     """Path that answers 200 while an endpoint is well, from the server's root; null asks nothing.
     Left out: `/health` for `vllm`, else null."""
+    metrics: UrlPath | None = None
+    """Path of the engine's own Prometheus metrics, from the server's root; null asks nothing.
+    Left out: `/metrics` for `vllm`, else null."""
     proxy: ProxyUrl | None = None
     """Proxy on the way to it (`http`, `https`, `socks5`, `socks5h`); one with a password by reference."""
     http2: bool = False
@@ -160,6 +163,7 @@ class Deployment(Settings):
         is_vllm, is_openai = provider == "vllm", provider in ("openai", "azure_openai")
         usual = {
             "health": "/health" if is_vllm else None,
+            "metrics": "/metrics" if is_vllm else None,
             "tokenizer": "upstream" if is_vllm else "bound",
             "template_tokens": 16 if is_openai else 512,
         }

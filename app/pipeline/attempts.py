@@ -19,17 +19,17 @@ _UNREACHABLE = frozenset({Failure.CONNECT, Failure.CONNECT_TIMEOUT})
 class Series:
     """The metrics of attempts that share their labels, each looked up once."""
 
-    __slots__ = ("_deployment", "_labels", "_results", "_telemetry", "arm", "first_chunk", "in_flight", "per_chunk")
+    __slots__ = ("_deployment", "_results", "_telemetry", "arm", "first_chunk", "in_flight", "labels", "per_chunk")
 
     def __init__(self, telemetry: Telemetry, call: Call, arm: Arm, deployment: Deployment) -> None:
         self._telemetry = telemetry
         self._deployment = deployment.name
         self.arm = arm
-        self._labels = (call.operation, deployment.provider, call.model, deployment.name, arm)
+        self.labels = (call.operation, deployment.provider, call.model, deployment.name, arm)
         self._results: dict[str, tuple[Counter, Histogram]] = {}
         self.in_flight: Gauge = telemetry.gauge(IN_FLIGHT, deployment.name)
-        self.first_chunk: Histogram = telemetry.histogram(FIRST_CHUNK, *self._labels)
-        self.per_chunk: Histogram = telemetry.histogram(PER_CHUNK, *self._labels)
+        self.first_chunk: Histogram = telemetry.histogram(FIRST_CHUNK, *self.labels)
+        self.per_chunk: Histogram = telemetry.histogram(PER_CHUNK, *self.labels)
 
     def ended(self, result: str, seconds: float) -> None:
         """An attempt has ended with this result after so many seconds."""
@@ -37,7 +37,7 @@ class Series:
         if held is None:
             count = self._telemetry.counter(ATTEMPTS, self._deployment, self.arm, result)
             error = "" if result == "ok" else result
-            held = self._results[result] = count, self._telemetry.histogram(OPERATION_DURATION, *self._labels, error)
+            held = self._results[result] = count, self._telemetry.histogram(OPERATION_DURATION, *self.labels, error)
         held[0].inc()
         held[1].observe(seconds)
 
@@ -81,6 +81,11 @@ class Attempt:
     def arm(self) -> Arm:
         """The role in which the deployment is asked."""
         return self._series.arm
+
+    @property
+    def labels(self) -> tuple[str, str, str, str, str]:
+        """Those of its metrics: operation, provider, model, deployment, arm."""
+        return self._series.labels
 
     def answering(self, now: float) -> None:
         """The first events are here: from now on the attempt belongs to its answer."""

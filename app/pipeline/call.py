@@ -9,12 +9,13 @@ goes to the next deployment of the plan. Everything lies inside the first deploy
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from time import perf_counter
 from types import TracebackType
 from typing import Protocol, Self
 
 from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, GatewayError, Outcome, UpstreamFailure
-from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts
+from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts, Usage
 from app.pipeline.attempts import Attempt, Attempts
 from app.pipeline.endpoints import Endpoints, EndpointState
 from app.pipeline.ledger import Ledger
@@ -33,6 +34,17 @@ MOST_ATTEMPTS = 3
 """At one deployment, for one request."""
 
 
+class Outlet(Protocol):
+    """The caller's socket, for pieces of a stream that nobody between it and the upstream needs to see."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes nothing at present."""
+
+    def relay(self, piece: bytes) -> None:
+        """Write server-sent events, as they are, behind what was sent before."""
+
+
 class Reply(Protocol):
     """An upstream's response whose head has come."""
 
@@ -44,8 +56,11 @@ class Reply(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Lower-case names; repeated ones are joined with a comma."""
 
-    async def read(self) -> bytes:
-        """The next piece of the body, everything that is here; empty at the end. Raises `UpstreamFailure`."""
+    async def read(self, tap: Callable[[bytes], bool] | None = None) -> bytes:
+        """The next piece of the body, everything that is here; empty at the end. Raises `UpstreamFailure`.
+
+        With `tap`, the next piece that it leaves: each is offered to it in the turn of the loop in which it comes.
+        """
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body. Raises `UpstreamFailure`, also when it is longer than `limit` bytes."""
@@ -72,9 +87,19 @@ class Decoder(Protocol):
     """Whether the answer has come to its own end."""
     failure: Event | None
     """The error that ended the answer from inside, with `error` set; events before it were handed out."""
+    glanced: int
+    """Output tokens that the last piece known at a glance carries, at least."""
+    usage: Usage | None
+    """The running usage of the pieces known at a glance, where the upstream keeps one."""
 
     def feed(self, piece: bytes) -> Batch:
         """The events of a stream that this piece of its body completes; an empty piece is the body's end."""
+
+    def glance(self, piece: bytes) -> bytes:
+        """What `feed` would make of this piece, as server-sent events for the caller, where it can be told unread.
+
+        Empty where it must be fed. Only text is told so: neither an end, nor an error, nor what is hidden.
+        """
 
     def body(self, data: bytes) -> Batch:
         """The one event that a whole JSON body is; none when it is an error."""
@@ -96,7 +121,7 @@ class Dialect(Protocol):
 class Answer:
     """An upstream's answer whose first events are here. A context manager: leaving it lets go of the connection."""
 
-    __slots__ = ("_attempt", "_decoder", "_dialect", "_progress", "_reply", "first")
+    __slots__ = ("_attempt", "_decoder", "_dialect", "_outlet", "_progress", "_reply", "first")
 
     def __init__(
         self, first: Batch, reply: Reply, decoder: Decoder, dialect: Dialect, attempt: Attempt, progress: Progress
@@ -106,6 +131,7 @@ class Answer:
         self._dialect = dialect
         self._attempt = attempt
         self._progress = progress
+        self._outlet: Outlet | None = None
         self.first = first
 
     def __enter__(self) -> Self:
@@ -114,19 +140,26 @@ class Answer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._see_usage()
         self._progress.finished = self._decoder.finished
         self._reply.close(drain=self._decoder.finished)
         self._attempt.end("ok" if self._decoder.finished else "cut")
 
-    async def more(self) -> Batch:
-        """The next events; empty at the end. Raises `GatewayError` when the stream breaks or carries an error."""
+    async def more(self, outlet: Outlet | None = None) -> Batch:
+        """The next events; empty at the end. Raises `GatewayError` when the stream breaks or carries an error.
+
+        With an `outlet`, those that are known at a glance go there at once, counted, and are never among them.
+        """
         progress = self._progress
         decoder = self._decoder
+        self._outlet = outlet
+        tap = None if outlet is None else self._pass_on
         try:
             while not decoder.finished and decoder.failure is None:
                 progress.mark(RELAY)
-                piece = await self._reply.read()
+                piece = await self._reply.read(tap)
                 progress.resume()
+                self._see_usage()
                 batch = decoder.feed(piece)
                 if batch:
                     self._attempt.chunk(progress.resumed)
@@ -140,6 +173,25 @@ class Answer:
         if decoder.failure is not None:
             raise self._broken(decoder.failure)
         return []
+
+    def _pass_on(self, piece: bytes) -> bool:
+        """Send a piece on, if a glance is enough; False leaves it to `more`. Runs while the request's task sleeps."""
+        began = perf_counter()
+        outlet, decoder, progress = self._outlet, self._decoder, self._progress
+        if outlet is None or outlet.full or not (known := decoder.glance(piece)):
+            return False
+        outlet.relay(known)
+        progress.counted += decoder.glanced
+        self._attempt.chunk(began)
+        progress.last_at = ended = perf_counter()
+        progress.own[RELAY] += ended - began
+        return True
+
+    def _see_usage(self) -> None:
+        """Take in the running usage of what was passed on since the last event."""
+        if self._decoder.usage is not None:
+            self._progress.reported = self._decoder.usage
+            self._decoder.usage = None
 
     def _broken(self, event: Event) -> GatewayError:
         self._attempt.end("error_event")

@@ -23,7 +23,8 @@ class EndpointState:
     """What this worker knows about one address."""
 
     __slots__ = (
-        "endpoint", "in_flight", "missed", "on_trial", "pause", "retry_at", "strikes", "trials", "unreached", "up",
+        "asleep", "endpoint", "in_flight", "missed", "on_trial", "pause", "retry_at", "strikes", "trials", "unreached",
+        "up",
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -33,6 +34,8 @@ class EndpointState:
         """Whether requests may go there freely."""
         self.unreached = False
         """Down because nobody answers there, or the health path says so; else because of 5xx."""
+        self.asleep = False
+        """Whether the engine says of itself that it sleeps: its health path answers 200 all the same."""
         self.strikes = 0
         self.missed = 0
         self.pause = 0.0
@@ -68,12 +71,18 @@ class EndpointState:
     def healthy(self, now: float) -> None:
         """A probe was answered 200."""
         self.missed = 0
-        if self.up:
+        if self.up or self.asleep:
             return
         if self.unreached:
             self._return()
         elif now >= self.retry_at:
             self.on_trial = True
+
+    def sleeps(self, now: float, *, asleep: bool) -> None:
+        """What the engine's metrics say; one that woke up comes back with the next probe."""
+        self.asleep = asleep
+        if asleep:
+            self._leave(now, unreached=True)
 
     def _leave(self, now: float, *, unreached: bool) -> None:
         self.unreached = unreached

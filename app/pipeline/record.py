@@ -12,7 +12,18 @@ from app.exchange import Count, JsonObject, Usage
 from app.metering import NOTHING
 from app.pipeline.progress import STAGES, Progress
 from app.pipeline.spans import Tracer
-from app.telemetry import COST, FIRST_TOKEN, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE, Telemetry
+from app.pipeline.trace import Trace
+from app.telemetry import (
+    COST,
+    FIRST_TOKEN,
+    OPERATION_DURATION,
+    OVERHEAD,
+    PER_TOKEN,
+    REQUEST_DURATION,
+    REQUESTS,
+    TOKEN_USAGE,
+    Telemetry,
+)
 
 
 class AccessLog(Protocol):
@@ -25,7 +36,17 @@ class AccessLog(Protocol):
 class Series:
     """The metrics of requests that share model, deployment, arm and tenant, each looked up once."""
 
-    __slots__ = ("_labels", "_outcomes", "_telemetry", "cost", "first_token", "input", "output", "per_token")
+    __slots__ = (
+        "_labels",
+        "_outcomes",
+        "_telemetry",
+        "cost",
+        "duration",
+        "first_token",
+        "input",
+        "output",
+        "per_token",
+    )
 
     def __init__(self, telemetry: Telemetry, progress: Progress, labels: tuple[str, str, str, str]) -> None:
         self._telemetry = telemetry
@@ -37,6 +58,7 @@ class Series:
         self.input = telemetry.histogram(TOKEN_USAGE, "input", *gen_ai)
         self.output = telemetry.histogram(TOKEN_USAGE, "output", *gen_ai)
         self.cost = telemetry.counter(COST, *labels)
+        self.duration = telemetry.histogram(REQUEST_DURATION, model, deployment, arm)
         self.first_token = telemetry.histogram(FIRST_TOKEN, model, deployment, arm)
         self.per_token = telemetry.histogram(PER_TOKEN, model, deployment, arm)
 
@@ -52,6 +74,7 @@ class Series:
         self.input.observe(usage.input_tokens)
         self.output.observe(usage.output_tokens)
         self.cost.inc(progress.cost / 1e9)
+        self.duration.observe(perf_counter() - progress.began)
         if progress.first_at:
             self.first_token.observe(progress.first_at - progress.began)
             if usage.output_tokens > 1 and progress.last_at > progress.first_at:
@@ -86,8 +109,23 @@ class Recorder:
                 stage.observe(own)
         self._total.observe(total)
         self._log.write(_line(progress, total))
-        if progress.trace is not None:
-            self._tracer.ended(progress, total)
+        trace = progress.trace
+        if trace is not None and self._tracer.ended(progress, total):
+            self._exemplify(progress, trace)
+
+    def _exemplify(self, progress: Progress, trace: Trace) -> None:
+        """The request's trace is kept: let the histograms that counted it point there."""
+        call, deployment, arm = progress.call, progress.deployment, progress.arm
+        if call is None or deployment is None or arm is None or progress.charge is NOTHING:
+            return
+        remember = self._telemetry.exemplify
+        labels = (call.model, deployment.name, arm)
+        remember(REQUEST_DURATION, labels, perf_counter() - progress.began, trace.trace_id)
+        if progress.first_at:
+            remember(FIRST_TOKEN, labels, progress.first_at - progress.began, trace.trace_id)
+        for attempt in trace.attempts:
+            error = "" if attempt.result == "ok" else attempt.result
+            remember(OPERATION_DURATION, (*attempt.labels, error), attempt.ended_at - attempt.began, trace.trace_id)
 
     def _count_called(self, tenant: str, progress: Progress) -> None:
         """A request that got as far as a deployment: its model's name is one that the table knows."""

@@ -15,7 +15,7 @@ from app.errors import GatewayError, Outcome
 from app.exchange import NO_WISHES, Batch, JsonObject, Operation, Principal, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
-from app.pipeline.call import Caller
+from app.pipeline.call import Caller, Outlet
 from app.pipeline.fit import Fitter, at_once
 from app.pipeline.ledger import Ledger
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
@@ -34,12 +34,14 @@ _SAME_PLACE: Final = nullcontext()
 class Arrival(NamedTuple):
     """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet.
 
+    `outlet` is where pieces of a stream may go that are for the caller as they are; None where he gets another shape.
     `within` is the request on whose way a stage makes this one, on the same account; None for a caller's own.
     """
 
     credentials: tuple[bytes, ...]
     read_body: Callable[[int], Awaitable[bytes]]
     wishes: Wishes = NO_WISHES
+    outlet: Outlet | None = None
     within: Progress | None = None
 
 
@@ -91,7 +93,8 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 while batch:
                     progress.see(batch)
                     yield batch
-                    batch = await answer.more()
+                    # What nobody here needs to look at goes from socket to socket, and is no event.
+                    batch = await answer.more(arrival.outlet)
         progress.outcome = Outcome.OK
     except GatewayError as error:
         progress.fail(error)

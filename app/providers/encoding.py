@@ -6,7 +6,7 @@ Decoded piece by piece with a bound on every piece, and given up on when they gr
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from app.errors import Failure, UpstreamFailure
@@ -19,6 +19,10 @@ BOMB_RATIO: Final = 400
 """Past `BOMB_FLOOR` decoded bytes, more than this many for each that came mean a bomb (deflate reaches 1032)."""
 
 _KNOWN: Final = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+Tap = Callable[[bytes], bool]
+"""Is offered a piece of a body as soon as it is here; says whether it has taken it."""
 
 
 class Source(Protocol):
@@ -109,8 +113,8 @@ class DecodedReply:
         dropped = {"content-encoding", "content-length"}
         self.headers: Mapping[str, str] = {k: v for k, v in source.headers.items() if k not in dropped}
 
-    async def read(self) -> bytes:
-        """The next decoded piece; empty at the end. Raises `UpstreamFailure`."""
+    async def read(self, tap: Tap | None = None) -> bytes:
+        """The next decoded piece that `tap` leaves; empty at the end. Raises `UpstreamFailure`."""
         inflater = self._inflater
         while True:
             piece = b"" if inflater.waiting else await self._source.read()
@@ -123,7 +127,7 @@ class DecodedReply:
             except zlib.error as error:
                 self.close()
                 raise upstream_failure(error, Phase.BODY) from error
-            if out:
+            if out and (tap is None or not tap(out)):
                 return out
 
     async def read_all(self, limit: int) -> bytes:

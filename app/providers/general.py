@@ -15,7 +15,7 @@ import httpx2
 
 from app.errors import Failure, UpstreamFailure
 from app.exchange import Endpoint, Outbound, Timeouts
-from app.providers.encoding import DecodedReply, coding_of, gather
+from app.providers.encoding import DecodedReply, Tap, coding_of, gather
 from app.providers.failures import FOREIGN, Phase, upstream_failure
 from app.providers.http1 import TICK
 from app.providers.pool import Counts, Pool, Pools
@@ -127,14 +127,15 @@ class GeneralReply:
         self.status = response.status_code
         self.headers: Mapping[str, str] = dict(response.headers.items())
 
-    async def read(self) -> bytes:
-        """The next piece of the body; empty at the end. Raises `UpstreamFailure`."""
+    async def read(self, tap: Tap | None = None) -> bytes:
+        """The next piece of the body that `tap` leaves; empty at the end. Raises `UpstreamFailure`."""
         while not self._complete:
             if self._line is None:
                 raise UpstreamFailure(Failure.TRUNCATED, "closed by the gateway before the end", sent=True)
             if piece := await self._next():
                 self._clock.begun = True
-                return piece
+                if tap is None or not tap(piece):
+                    return piece
         return b""
 
     async def read_all(self, limit: int) -> bytes:

@@ -92,6 +92,9 @@ class Prober:
 
 
 def describe(deployment: Deployment, endpoints: Endpoints) -> str:
-    """A deployment's state in words: `ok`, or how many of its endpoints are down."""
-    down = sum(1 for endpoint in deployment.endpoints if not endpoints.state(endpoint).up)
-    return "ok" if down == 0 else f"{down} of {len(deployment.endpoints)} endpoints down"
+    """A deployment's state in words: `ok`, or how many of its endpoints are down, and of those asleep."""
+    states = [endpoints.state(endpoint) for endpoint in deployment.endpoints]
+    down = sum(1 for state in states if not state.up)
+    asleep = sum(1 for state in states if state.asleep)
+    told = f"{down} of {len(states)} endpoints down" if down else "ok"
+    return f"{told}, {asleep} asleep" if asleep else told

@@ -32,6 +32,17 @@ TICK: Final = 0.002
 """Seconds by which a timer may be early: uvloop counts in milliseconds."""
 
 
+_SIZES: Final = {text.encode(): size for size in range(1, 1024) for text in (f"{size:x}", f"{size:X}")}
+"""The first lines of chunks that `_one_chunk` knows: short ones, as token streams are made of."""
+
+
+def _one_chunk(data: bytes) -> bytes:
+    """What a chunk of a known size holds, where `data` is exactly that chunk; else nothing."""
+    start = data.find(b"\r\n", 1, 10) + 2
+    size = _SIZES.get(data[: start - 2], -2)
+    return data[start:-2] if start + size + 2 == len(data) and data.endswith(b"\r\n") else b""
+
+
 class _Refused(Exception):
     """Raised inside a parser callback: the response breaks a bound or asks for something that is not spoken here."""
 
@@ -43,8 +54,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_poll", "_time", "_timer", "_timer_at", "_unsent",
-        "_write_paused", "create_future", "idle_since", "made", "paused", "reply", "transport", "usable", "waiter",
+        "_aligned", "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_poll", "_time", "_timer", "_timer_at",
+        "_unsent", "_write_paused", "create_future", "idle_since", "made", "paused", "reply", "transport", "usable",
+        "waiter",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -63,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._fields: list[tuple[bytes, bytes]] = []
+        self._aligned = False  # the parser stands before the first byte of a chunk
         self._fed = 0  # bytes since the request or since the last piece of a body
         self._unsent: memoryview | None = None
         self._write_paused = False
@@ -206,28 +219,20 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, then wake whoever waits, once."""
+        """Parse what came, then wake whoever waits, once; not a reader whose tap has taken it."""
         reply = self.reply
         if reply.complete or reply.failure is not None:
             self.abort()  # nobody asked for it: the 408 of a server that hangs up, or garbage
             return
         reply.touched = True
-        self._fed += len(data)
-        try:
-            self._parser.feed_data(data)
-        except PARSER_ERRORS as error:
-            cause = error.__context__
-            self._fail(Failure.PROTOCOL, describe(cause if isinstance(cause, _Refused) else error))
+        if self._aligned and (piece := _one_chunk(data)):  # the parser would say no more, and stand where it stands
+            reply.parts.append(piece)
+            reply.unread += len(piece)
+        elif not self._parse(data):
             return
         if reply.parts:
-            self._fed = 0
-            if reply.stream:
-                reply.since = self._time()
-                if not reply.begun:
-                    self._begin(reply)
-            if reply.unread > HIGH_WATER and not self.paused and not self.reply.complete:
-                self.paused = True
-                self.transport.pause_reading()
+            if self._piece_came(reply):
+                return
         elif self._fed > MAX_HEAD and not self.reply.complete:
             self._fail(Failure.PROTOCOL, f"more than {MAX_HEAD} bytes of head, trailers or chunk extensions")
             return
@@ -238,6 +243,33 @@ class Connection(asyncio.Protocol):
             self.waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _piece_came(self, reply: HttpReply) -> bool:
+        """More of a body is here: whether it is dealt with, and its reader may sleep on."""
+        self._fed = 0
+        if reply.stream:
+            reply.since = self._time()
+            if not reply.begun:
+                self._begin(reply)
+        if reply.tap is not None and not reply.complete and reply.tapped():
+            return True
+        if reply.unread > HIGH_WATER and not self.paused and not reply.complete:
+            self.paused = True
+            self.transport.pause_reading()
+        return False
+
+    def _parse(self, data: bytes) -> bool:
+        """Feed the parser; false when that was the end of the connection."""
+        self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except PARSER_ERRORS as error:
+            cause = error.__context__
+            self._fail(Failure.PROTOCOL, describe(cause if isinstance(cause, _Refused) else error))
+            return False
+        if not data.endswith(b"\r\n"):
+            self._aligned = False  # behind the end of a chunk there is the beginning of the next one's first line
+        return True
 
     def eof_received(self) -> None:
         """The upstream will send no more: the end of a body without a length. Of others `connection_lost` judges."""
@@ -333,11 +365,20 @@ class Connection(asyncio.Protocol):
             reply.parts.append(data)
             reply.unread += len(data)
 
+    def on_chunk_header(self) -> None:
+        """The first line of a chunk, the last one of a body included."""
+        self._aligned = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk is complete with its own end of line."""
+        self._aligned = True
+
     def on_message_complete(self) -> None:
         """The end of the response, or of an interim head."""
         reply = self.reply
         if self._fields:
             self._fields = []
+        self._aligned = False
         if reply.status:
             reply.complete = True
             if not self._parser.should_keep_alive():

@@ -13,11 +13,15 @@ import orjson
 
 from app.errors import INVALID_REQUEST, GatewayError
 from app.exchange import Batch, Call, Event, JsonObject, Operation, Outbound, Usage
+from app.providers import stencil
 from app.providers.refusals import refusal
 from app.providers.sse import SSEParser
+from app.providers.stencil import Stencil
 from app.table import Deployment
 
 PATHS = {Operation.CHAT: "/chat/completions", Operation.COMPLETION: "/completions", Operation.EMBEDDINGS: "/embeddings"}
+LESSONS = 8
+"""How often a decoder looks for a new stencil: chunks that never resemble each other are not worth it."""
 _SAYS_SOMETHING = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
 
 
@@ -57,14 +61,22 @@ class OpenAI:
 class OpenAIDecoder:
     """Reads one answer. An error inside it becomes its `failure`, and it is over."""
 
-    __slots__ = ("_call", "_open", "_sse", "failure", "finished")
+    __slots__ = (
+        "_call", "_each", "_lessons", "_open", "_sse", "_stencil", "_wanted", "failure", "finished", "glanced", "usage",
+    )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._sse = SSEParser()
         self._open = call.choices
+        self._stencil: Stencil | None = None
+        self._each = 0  # tokens of a chunk of this shape
+        self._wanted = False  # whether a stencil was asked for, and there is none that fits
+        self._lessons = LESSONS
         self.finished = False
         self.failure: Event | None = None
+        self.glanced = 0
+        self.usage: Usage | None = None
 
     def feed(self, piece: bytes) -> Batch:
         """The events of this piece. Raises `ValueError` on an event that is too large and an end that comes too soon.
@@ -80,12 +92,35 @@ class OpenAIDecoder:
             if data == b"[DONE]":
                 self.finished = True
                 break
-            event = self._event(data)
+            # Of several `data` lines: the line feeds are between tokens of JSON, where a space does as well.
+            event = self._event(data.replace(b"\n", b" ") if b"\n" in data else data)
             if event.error:
                 self.failure = event
                 break
+            if self._wanted:
+                self._learn(event, data)
             batch.append(event)
         return batch
+
+    def glance(self, piece: bytes) -> bytes:
+        """What the caller gets of a piece that is known without reading it, and `glanced` is what it carries."""
+        known = self._stencil
+        if known is not None and self._sse.between and (out := known.trace(piece)):
+            self.glanced = known.events * self._each
+            return out
+        self._wanted = self._lessons > 0
+        return b""
+
+    def _learn(self, event: Event, data: bytes) -> None:
+        """Take a chunk that says something, and to which nothing else happens, for the shape of those to come."""
+        if event.tokens and not any(choice.get("finish_reason") for choice in event.doc["choices"]):
+            self._wanted = False
+            self._lessons -= 1
+            self._stencil = self._shape(event, data)
+            self._each = event.tokens
+
+    def _shape(self, event: Event, data: bytes) -> Stencil | None:
+        return stencil.plain(data) if event.usage is None else None
 
     def _event(self, data: bytes) -> Event:
         try:

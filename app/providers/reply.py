@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from app.errors import Failure, UpstreamFailure
 from app.exchange import Timeouts
-from app.providers.encoding import gather
+from app.providers.encoding import Tap, gather
 
 _TIMEOUTS: Final = Timeouts()
 
@@ -38,7 +38,8 @@ class HttpReply:
 
     __slots__ = (
         "_headers", "begun", "between", "chunked", "complete", "connection", "deadline", "draining", "encoded",
-        "failure", "fields", "head_only", "parts", "patience", "sent", "since", "status", "stream", "touched", "unread",
+        "failure", "fields", "head_only", "parts", "patience", "sent", "since", "status", "stream", "tap", "touched",
+        "unread",
     )  # fmt: skip
 
     def __init__(self, timeouts: Timeouts, deadline: float, now: float, *, stream: bool, head_only: bool) -> None:
@@ -52,6 +53,8 @@ class HttpReply:
         self.fields: list[tuple[bytes, bytes]] = []
         self.parts: list[bytes] = []
         self.unread = 0
+        self.tap: Tap | None = None
+        """Gets each piece as it comes; what it leaves is kept in `parts`, and wakes the reader."""
         self.connection: Carrier | None = None
         self.sent = False
         self.touched = False
@@ -106,22 +109,40 @@ class HttpReply:
         failure, detail = self.failure or (Failure.TRUNCATED, "read after close")
         return UpstreamFailure(failure, detail, sent=self.sent)
 
-    async def read(self) -> bytes:
-        """Everything of the body that has come and was not read; empty at the end. Raises `UpstreamFailure`."""
+    async def read(self, tap: Tap | None = None) -> bytes:
+        """Everything of the body that has come and was not read; empty at the end. Raises `UpstreamFailure`.
+
+        With `tap`, what it leaves of that; while the reader waits, a piece that it takes does not wake him.
+        """
         while True:
             if self.parts:
-                return self._take()
+                data = self._take()
+                if tap is None or not tap(data):
+                    return data
+                continue
             if self.complete:
                 return b""
             connection = self.connection
             if connection is None or self.failure is not None:
                 raise self.error()
             waiter = connection.waiter = connection.create_future()
+            self.tap = tap
             try:
                 await waiter
             except BaseException:
                 self.close()
                 raise
+            finally:
+                self.tap = None
+
+    def tapped(self) -> bool:
+        """Whether the tap has taken all that has come; its reader need not wake."""
+        parts = self.parts
+        if self.tap is None or not self.tap(parts[0] if len(parts) == 1 else b"".join(parts)):
+            return False
+        self.parts = []
+        self.unread = 0
+        return True
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body. Raises `UpstreamFailure`, also when it is longer than `limit` bytes."""

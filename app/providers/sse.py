@@ -20,14 +20,15 @@ E = TypeVar("E")
 class _Parser(ABC, Generic[E]):
     """Lines to events. `limit` bounds one event in bytes, unfinished lines and comments included."""
 
-    __slots__ = ("_between", "_data", "_limit", "_line", "_name", "_size", "_skip_lf", "_start")
+    __slots__ = ("_data", "_limit", "_line", "_name", "_size", "_skip_lf", "_start", "between")
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
         self._line: list[bytes] = []  # the pieces of the line that has not ended yet
         self._data: list[bytes] = []  # the values of the event's `data` lines
         self._name = b""
-        self._between = True  # nothing of an event has come yet
+        self.between = True
+        """Whether nothing of an event has come yet: the next piece begins one."""
         self._size = 0
         self._skip_lf = False  # the last piece ended in a CR, which was taken as the line's end
         self._start: bytes | None = b""  # what came before it is known whether the stream begins with a BOM
@@ -65,7 +66,7 @@ class _Parser(ABC, Generic[E]):
             self._take(line, events)
         if rest:
             self._keep(rest)
-        self._between = not (self._size or self._skip_lf or self._start)
+        self.between = not (self._size or self._skip_lf or self._start)
         return events
 
     def _without_bom(self, data: bytes) -> bytes:
@@ -109,7 +110,7 @@ class SSEParser(_Parser[bytes]):
         """The payloads of the events that end in `data`. Raises `ValueError` when one grows beyond the limit."""
         # What all but every piece looks like: whole events of one `data: ` line each; mostly one. n events have 2n line
         # feeds exactly if none has one inside.
-        if self._between and data.startswith(b"data: ") and data.endswith(b"\n\n") and b"\r" not in data:
+        if self.between and data.startswith(b"data: ") and data.endswith(b"\n\n") and b"\r" not in data:
             size = len(data)
             if size <= self._limit:
                 self._start = None

@@ -13,7 +13,9 @@ from types import MappingProxyType
 import orjson
 
 from app.exchange import Call, Event, Usage
+from app.providers import stencil
 from app.providers.openai import OpenAI, OpenAIDecoder
+from app.providers.stencil import Stencil
 
 
 class Vllm(OpenAI):
@@ -29,15 +31,16 @@ class Vllm(OpenAI):
 class VllmDecoder(OpenAIDecoder):
     """Adds up the running usage, which counts the choice of its chunk alone, and takes it out of the chunks again."""
 
-    __slots__ = ("_asked", "_each", "_made", "_read")
+    __slots__ = ("_asked", "_made", "_per_prompt", "_prompt", "_read")
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         options = call.body.get("stream_options")
         self._asked = bool(options and options.get("continuous_usage_stats"))
-        self._each: int = call.body.get("n") or 1
+        self._per_prompt: int = call.body.get("n") or 1
         self._made: dict[int, int] = {}
         self._read: dict[int, int] = {}
+        self._prompt = 0  # input tokens in chunks of the stencil's shape, -1 where it carries no usage
 
     def _event(self, data: bytes) -> Event:
         event = super()._event(data)
@@ -54,12 +57,31 @@ class VllmDecoder(OpenAIDecoder):
                     event.error = 502
         return event
 
+    def glance(self, piece: bytes) -> bytes:
+        """As its parent's; the running usage goes to `usage`."""
+        out = super().glance(piece)
+        if out and self._stencil is not None and self._prompt >= 0:
+            self.usage = Usage(self._prompt, self._stencil.made)
+        return out
+
+    def _shape(self, event: Event, data: bytes) -> Stencil | None:
+        self._prompt = -1
+        if self._call.choices > 1 or (event.usage is None and event.data is not data):
+            return None
+        if event.usage is None:
+            return super()._shape(event, data)
+        found = stencil.running(data, asked=self._asked)
+        if found is None:
+            return None
+        shape, self._prompt = found
+        return shape
+
     def _sum(self, index: object, usage: Usage) -> Usage | None:
         """The usage of all choices so far; None until every prompt has been heard of: then our own count holds."""
         if type(index) is not int:
             return None
         self._made[index] = usage.output_tokens
-        self._read[index // self._each] = usage.input_tokens
+        self._read[index // self._per_prompt] = usage.input_tokens
         if len(self._read) < self._call.prompts:
             return None
         return Usage(sum(self._read.values()), sum(self._made.values()))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.api.cycle import BODY_FAULT
+from app.api.cycle import BODY_FAULT, OUTLET
 from app.api.server import Bounds
 from tests.support.serving import Message, Receive, Send, Serving
 from tests.support.sockets import Answers, ask, connect, exchange, read_until
@@ -41,6 +41,30 @@ class Applications:
         for piece in (b"one", b"", b"two"):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body"})
+
+    async def relayed(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer in pieces, some of them past `send`."""
+        cycle = scope[OUTLET]
+        await send(START)
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        self.seen.append(cycle.full)
+        cycle.relay(b"two")
+        cycle.relay(b"three")
+        await send({"type": "http.response.body"})
+
+    async def poured(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Write past `send` until the socket is full, then wait there."""
+        cycle = scope[OUTLET]
+        await send(START)
+        await send({"type": "http.response.body", "body": b".", "more_body": True})
+        while not cycle.full:
+            cycle.relay(b"x" * 100_000)
+        self.seen.append("full")
+        await send({"type": "http.response.body", "body": b".", "more_body": True})
+        self.seen.append("room")
+        await send({"type": "http.response.body"})
+        cycle.disconnected = True
+        cycle.relay(b"to nobody")
 
     async def closing(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer, and end the connection."""
@@ -171,6 +195,27 @@ def test_http_1_0_knows_no_chunks(serving: Serving, path: str, body: bytes, line
     assert b"transfer-encoding" not in answer
     assert b"connection: close\r\n" in answer
     assert answer.endswith(b"\r\n\r\n" + body)
+
+
+def test_pieces_may_go_past_send(serving: Serving, apps: Applications) -> None:
+    """They leave in their order, framed like the others."""
+    with connect(serving.url) as connection:
+        connection.sendall(head("relayed"))
+        answer = read_until(connection, b"\r\n0\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n")
+    assert apps.seen == [False]
+    assert exchange(serving.url, head("relayed", version="1.0")).endswith(b"\r\n\r\nonetwothree")
+
+
+def test_a_full_socket_is_told(serving: Serving, apps: Applications) -> None:
+    """Whoever writes past `send` sees when to stop; `send` waits, and goes on when the caller reads."""
+    with connect(serving.url) as connection:
+        connection.sendall(head("poured"))
+        wait(lambda: apps.seen == ["full"])
+        answer = read_until(connection, b"\r\n0\r\n\r\n")
+    assert apps.seen == ["full", "room"]
+    assert answer.count(b"x" * 100_000) == answer.count(b"186a0\r\n") > 0
+    assert b"nobody" not in answer
 
 
 @pytest.mark.parametrize("path", ["sized", "chunked"])

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from time import thread_time
 
+import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.api.ops import TURN, in_turns
+from app.cells import Cells, Files
 from app.errors import CODES
-from app.telemetry import METRICS
+from app.exposition import render
+from app.telemetry import COST, FIRST_TOKEN, METRICS, Telemetry
 from app.version import VERSION
-from tests.support.gateway import ADMIN_KEY, KEY, LIMITED_KEY, VIEWER_KEY, Gateway, Json, one_each
+from tests.support.gateway import ADMIN_KEY, KEY, LIMITED_KEY, PLAIN, VIEWER_KEY, Gateway, Json, one_each
 from tests.support.processes import resident
 from tests.support.upstream import Upstream
 
@@ -57,6 +63,45 @@ def test_metrics_are_prometheus(gateway: Gateway) -> None:
         assert tokens == sum(line.get(f"{kind}_tokens", 0) for line in lines)
     own = gateway.value("sluicegate_overhead_seconds_sum", stage="total")
     assert own * 1000 == pytest.approx(sum(line["overhead_ms"] for line in lines), rel=0.05)
+
+
+def test_prometheus_gets_openmetrics(gateway: Gateway) -> None:
+    """It asks for it by itself: the same samples, and an end that says that nothing is missing."""
+    gateway.chat()
+    asked = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+    response = httpx2.get(f"{gateway.ops_url}/metrics", headers=asked, **PLAIN)
+    assert response.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert response.text.endswith("# EOF\n")
+    assert "# TYPE sluicegate_requests counter\n" in response.text
+    assert 'sluicegate_requests_total{model="echo"' in response.text
+
+
+MANY = 4000
+
+
+async def test_a_scrape_keeps_the_event_loop_for_no_longer_than_a_turn(tmp_path: Path) -> None:
+    """Of four workers with thousands of series, reading and adding up included: no step takes long, however long it is.
+
+    Steps are timed in CPU time of this thread, so that other work on the machine counts for nothing.
+    """
+    for worker in range(4):
+        telemetry = Telemetry(Cells(tmp_path, f"worker-{worker}"))
+        for number in range(MANY // 4):
+            telemetry.histogram(FIRST_TOKEN, f"model-{number}", "d", "stable").observe(0.1)
+            telemetry.counter(COST, f"model-{number}", "d", "stable", "t").inc()
+    files = Files(tmp_path)
+    list(files.read())  # catalogues grow slowly: in service only what is new is read
+    steps, texts = [], []
+    pieces = in_turns(render(files.read()))
+    began = thread_time()
+    async for text in pieces:
+        steps.append(thread_time() - began)
+        texts.append(text)
+        began = thread_time()
+    whole = "".join(texts)
+    assert whole.count("\nsluicegate_cost_usd_total{") == MANY // 4
+    assert sum(steps) > 10 * TURN
+    assert sorted(steps)[-3] < 10 * TURN, sorted(steps)[-5:]
 
 
 def test_metrics_are_not_for_callers_where_operators_have_a_listener(gateway: Gateway) -> None:

@@ -38,19 +38,19 @@ def test_prices_are_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "written", "path"),
+    ("provider", "written", "paths"),
     [
-        ("vllm", REMOVED, "/health"),
-        ("openai", REMOVED, None),
-        ("vllm", None, None),
-        ("openai", "/ping", "/ping"),
+        ("vllm", REMOVED, ("/health", "/metrics")),
+        ("openai", REMOVED, (None, None)),
+        ("vllm", None, (None, None)),
+        ("openai", "/ping", ("/ping", "/ping")),
     ],
 )
-def test_health_goes_by_the_provider_unless_it_is_written(provider: str, written: object, path: str | None) -> None:
+def test_pages_go_by_the_provider_unless_they_are_written(provider: str, written: object, paths: object) -> None:
     """Null asks nothing, also of a vLLM."""
-    changes = {"deployments[0].provider": provider}
-    health = {} if written is REMOVED else {"deployments[0].health": written}
-    assert loaded(changes | health).deployments[0].health == path
+    pages = {} if written is REMOVED else {"deployments[0].health": written, "deployments[0].metrics": written}
+    found = loaded({"deployments[0].provider": provider, **pages}).deployments[0]
+    assert (found.health, found.metrics) == paths
 
 
 def test_addresses_in_either_notation() -> None:

@@ -74,7 +74,10 @@ def ask(gateway: Gateway, model: str, messages: list[Json], **fields: Any) -> tu
     """The answer, its headers, and its access line."""
     response = gateway.chat(model, messages=messages, **fields)
     assert response.status_code == 200, response.text
-    return response.json(), dict(response.headers), gateway.line(response)
+    wanted = response.headers["x-request-id"]  # calls on the way have it in theirs, and are written first
+    gateway.until(lambda: any(line["request_id"] == wanted for line in gateway.lines()), what="no access line")
+    line = next(line for line in gateway.lines() if line["request_id"] == wanted)
+    return response.json(), dict(response.headers), line
 
 
 def sent(upstream: Upstream) -> list[Json]:

@@ -43,7 +43,7 @@ def seen(upstreams: Iterable[Upstream]) -> int:
 
     A request on a connection that had served before, and closed without a byte, is one that the transport sent again.
     """
-    lines = (line for upstream in upstreams for line in upstream.log() if line["path"] != "/health")
+    lines = (line for upstream in upstreams for line in upstream.log() if line["path"] not in {"/health", "/metrics"})
     return sum(not (line["nth"] > 1 and line["fault"] in {"dies", "closes"} and not line["status"]) for line in lines)
 
 

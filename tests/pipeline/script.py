@@ -63,15 +63,17 @@ class Reply:
         self.drained = False
         self.path: Path | None = None
 
-    async def read(self) -> bytes:
-        """The next piece, or the failure in its place."""
+    async def read(self, tap: Callable[[bytes], bool] | None = None) -> bytes:
+        """The next piece that the tap leaves, or the failure in its place."""
         assert self.path is not None
-        assert not self.closed, "read after close"
-        await self.path.tick()
-        piece = self.pieces.pop(0) if self.pieces else b""
-        if isinstance(piece, UpstreamFailure):
-            raise piece
-        return piece
+        while True:
+            assert not self.closed, "read after close"
+            await self.path.tick()
+            piece = self.pieces.pop(0) if self.pieces else b""
+            if isinstance(piece, UpstreamFailure):
+                raise piece
+            if not piece or tap is None or not tap(piece):
+                return piece
 
     async def read_all(self, limit: int) -> bytes:
         """All pieces."""
@@ -97,6 +99,23 @@ class NoCounter:
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
         """Nothing better."""
         return known
+
+
+class Outlet:
+    """The caller's socket for what needs no look; `full_at` is how many pieces fit."""
+
+    def __init__(self, full_at: int | None = None) -> None:
+        self.pieces: list[bytes] = []
+        self.full_at = full_at
+
+    @property
+    def full(self) -> bool:
+        """Whether no more fit."""
+        return len(self.pieces) == self.full_at
+
+    def relay(self, piece: bytes) -> None:
+        """Take one."""
+        self.pieces.append(piece)
 
 
 class Path:
@@ -157,6 +176,7 @@ class Path:
         *,
         credentials: tuple[bytes, ...] = (KEY,),
         batches: int | None = None,
+        outlet: Outlet | None = None,
     ) -> tuple[list[Batch], GatewayError | None, JsonObject]:
         """One request to its end: what came, the error, the line. `batches` is after how many the flow is closed."""
         usual = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
@@ -171,7 +191,7 @@ class Path:
         error: GatewayError | None = None
         progress = Progress("req_1", Operation.CHAT)
         try:
-            async with aclosing(serve(Arrival(credentials, read_body), progress, self.services)) as flow:
+            async with aclosing(serve(Arrival(credentials, read_body, outlet=outlet), progress, self.services)) as flow:
                 async for batch in flow:
                     got.append(batch)
                     if batches == len(got):

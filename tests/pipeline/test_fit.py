@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.errors import GatewayError
-from app.exchange import Arm, Call, Count, CountMethod, Operation
+from app.exchange import Arm, Call, Count, CountMethod, JsonObject, Operation
 from app.pipeline.counting import bound
 from app.pipeline.fit import Fitter, at_once
 from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
+from app.pipeline.shorten import Spent
 from app.table import Deployment, Model
 from app.telemetry import FITTED
 from tests.pipeline.parts import Counted, call, table
@@ -48,24 +50,44 @@ class Scale:
         return Count(self.tokens, self.tokens, least, CountMethod.EXACT)
 
 
+class Inner:
+    """The gateway's own calls: each is answered with `summary`."""
+
+    def __init__(self, *, allowed: bool = True) -> None:
+        self.allowed = allowed
+        self.asked: list[str] = []
+
+    def window(self, model: str) -> int:
+        """Large."""
+        return 100_000
+
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
+        """An answer."""
+        self.asked.append(purpose)
+        return "summary", Spent(1, 10, 500)
+
+
 class Stage:
     """The stage before a table with a model of two deployments: windows of 1000 and 3000 tokens."""
 
     def __init__(self, scale: Scale | None = None, *, policy: str = "reject", fallbacks: bool = False) -> None:
         self.telemetry, self.scale = Counted(), scale or Scale()
         changes: dict[str, Any] = {**SMALL, "models[0].token_limit": policy}
+        if policy == "summarise":
+            changes["models[0].summarise_with"] = "chat"
         self.model: Model = table(changes).models["chat"]
         choices = [(Arm.STABLE, self.model.stable)]
         choices += [(Arm.FALLBACK, one) for one in self.model.fallbacks] if fallbacks else []
         self.plan = Plan(tuple(choices))
         self.progress = Progress("req_1", Operation.CHAT)
+        self.inner = Inner()
 
     async def fit(self, asked: Call) -> tuple[Call, list[str]]:
         """The call and the names of the deployments that it may go to."""
         if at_once(asked, self.plan, self.progress):
             return asked, [one.name for _, one in self.plan.choices]
         fitter = Fitter(self.scale, self.telemetry)
-        asked, plan = await fitter.fit(asked, self.plan, self.model, self.progress)
+        asked, plan = await fitter.fit(asked, self.plan, self.model, self.progress, self.inner)
         return asked, [one.name for _, one in plan.choices]
 
     @property
@@ -210,3 +232,80 @@ async def test_the_refusal_names_the_field_to_blame(operation: Operation, fields
     with pytest.raises(GatewayError) as refused:
         await Stage(Scale(1001)).fit(call(operation, **fields))
     assert refused.value.param == param
+
+
+def talk(*sizes: int, **fields: Any) -> Call:
+    """A conversation of messages of these sizes."""
+    roles = ("user", "assistant")
+    return call(messages=[{"role": roles[at % 2], "content": "x" * size} for at, size in enumerate(sizes)], **fields)
+
+
+@pytest.mark.parametrize(
+    ("policy", "told", "asked"),
+    [
+        ("truncate", "truncate; dropped=2", []),
+        ("summarise", "summarise; dropped=2; calls=1; tokens=10; usd=0.000000500", ["summary"]),
+    ],
+)
+async def test_a_conversation_is_shortened_as_the_policy_says(policy: str, told: str, asked: list[str]) -> None:
+    """Told in a header, in the log and in a counter."""
+    stage = Stage(policy=policy)
+    got, _ = await stage.fit(talk(900, 900, 10, max_tokens=10))
+    assert stage.progress.fitted == told
+    assert stage.inner.asked == asked
+    assert stage.actions == {policy: 1}
+    assert len(got.body["messages"]) == 1
+
+
+async def test_a_text_is_worked_through_in_pieces() -> None:
+    """Then one call for one answer goes on."""
+    stage = Stage(policy="chunk")
+    got, _ = await stage.fit(talk(2000, max_tokens=10))
+    assert set(stage.inner.asked) == {"chunk"}
+    assert len(stage.inner.asked) >= 3
+    assert "[1] summary" in got.body["messages"][0]["content"]
+    assert stage.actions == {"chunk": 1}
+
+
+@pytest.mark.parametrize("fields", [{"stream": True}, {"n": 2}, {"tools": [{}]}])
+async def test_only_a_task_about_a_text_is_for_pieces(fields: dict[str, Any]) -> None:
+    """The rest is counted, and sent if it may fit."""
+    stage = Stage(Scale(2000), policy="chunk")
+    with pytest.raises(GatewayError):
+        await stage.fit(talk(2000, max_tokens=10, **fields))
+    assert stage.inner.asked == []
+
+
+@pytest.mark.parametrize("policy", ["summarise", "chunk"])
+async def test_a_call_of_the_gateways_own_makes_no_further_ones(policy: str) -> None:
+    """Its conversation is cut: a summariser that had itself summarised would never end."""
+    stage = Stage(policy=policy)
+    stage.inner = Inner(allowed=False)
+    await stage.fit(talk(900, 900, 10, max_tokens=10))
+    assert stage.progress.fitted == "truncate; dropped=2"
+    assert stage.inner.asked == []
+
+
+@pytest.mark.parametrize("policy", ["truncate", "summarise", "chunk"])
+async def test_what_fits_is_left_as_it_is(policy: str) -> None:
+    """By its count, though not by its bytes."""
+    stage = Stage(Scale(100), policy=policy)
+    asked = talk(900, 900, 10, max_tokens=10)
+    assert (await stage.fit(asked))[0] is asked
+    assert (stage.progress.fitted, stage.actions) == (None, {})
+
+
+async def test_completions_have_no_turns() -> None:
+    """They are refused as with `reject`."""
+    stage = Stage(Scale(2000), policy="truncate")
+    with pytest.raises(GatewayError):
+        await stage.fit(call(Operation.COMPLETION, prompt="x" * 5000, max_tokens=5))
+
+
+async def test_an_answer_without_a_cap_leaves_half_of_the_window_to_the_prompt() -> None:
+    """Where `max_output_tokens` is near the window, nothing would fit otherwise."""
+    stage = Stage(policy="truncate")
+    stage.plan = Plan(((Arm.STABLE, replace(stage.model.stable, max_output_tokens=1000)),))
+    asked = talk(100, 100, 100)
+    assert (await stage.fit(asked))[0] is asked
+    assert (await stage.fit(talk(300, 300, 100)))[0].body["messages"] == asked.body["messages"][2:]

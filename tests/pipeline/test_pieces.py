@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.exchange import JsonObject
 from app.pipeline.pieces import cut, framed, numbered, transcript, whole
 
 
@@ -63,7 +64,7 @@ def test_a_transcript() -> None:
     """Who said what; tool calls and their results; what is no text by its kind."""
     call = {"id": "a", "function": {"name": "f", "arguments": '{"x": "ü"}'}}
     parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {}}, "plain", 5]
-    messages = [
+    messages: list[JsonObject] = [
         {"role": "user", "content": parts},
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "content": "42"},

@@ -15,7 +15,7 @@ from app.exchange import Arm, JsonObject, Method, Operation, Principal, Usage
 from app.metering import NOTHING, Charge
 from app.pipeline.progress import CALL, STAGES, Progress
 from app.pipeline.record import Recorder
-from app.telemetry import COST, FIRST_TOKEN, LOG_FIELDS, OVERHEAD, PER_TOKEN, REQUESTS, TOKEN_USAGE
+from app.telemetry import COST, FIRST_TOKEN, LOG_FIELDS, OVERHEAD, PER_TOKEN, REQUEST_DURATION, REQUESTS, TOKEN_USAGE
 from tests.pipeline.parts import Counted, Lines, call, deployment, no_tracer
 
 ONE, TWO = deployment("one"), deployment("two")
@@ -119,6 +119,18 @@ def test_time_to_first_token_and_per_token() -> None:
     book.record(served(usage=Usage(10, 1), first_at=progress.began + 1, last_at=progress.began + 1))
     assert book.telemetry.observed(PER_TOKEN)[0] == 1
     assert "first_token_ms" not in book.record(served())
+
+
+def test_the_whole_request_is_timed() -> None:
+    """From its arrival to now, whatever was streamed; nothing that reached no upstream."""
+    book = Book()
+    progress = served()
+    progress.began -= 2.0
+    book.record(progress)
+    book.record(served(reached=False, charge=NOTHING))
+    count, seconds = book.telemetry.observed(REQUEST_DURATION)
+    assert count == 1
+    assert 2.0 <= seconds < 60.0
 
 
 def test_overhead_by_stage_and_in_all() -> None:

@@ -10,7 +10,7 @@ from app.errors import Failure, UpstreamFailure
 from app.exchange import Method
 from app.telemetry import ATTEMPTS, COST, TOKEN_USAGE
 from tests.pipeline.parts import table
-from tests.pipeline.script import DONE, STREAM, WHOLE, Path, Reply, chunk
+from tests.pipeline.script import DONE, STREAM, WHOLE, Outlet, Path, Reply, chunk
 
 STREAMED = {"stream": True}
 
@@ -108,6 +108,39 @@ async def test_events_that_come_together_leave_together() -> None:
     got, error, line = await path.ask(STREAMED)
     assert (len(got), error, line["outcome"]) == (1, None, "ok")
     assert path.used[0].drained
+
+
+WORDS = [b"a", b"b", b"c", b"d", b"e", b"f"]
+LONG = (*(chunk(word.decode()) for word in WORDS), *STREAM[2:])
+
+
+@pytest.mark.parametrize("full_at", [None, 0, 2])
+async def test_what_needs_no_look_goes_to_the_outlet(full_at: int | None) -> None:
+    """All but the first two words, which are read for their shape, as far as it takes them; charged as ever."""
+    path, outlet = Path(Reply(*LONG)), Outlet(full_at)
+    got, error, line = await path.ask(STREAMED, outlet=outlet)
+    passed = 4 if full_at is None else full_at
+    assert outlet.pieces == list(LONG[2 : 2 + passed])
+    assert [event.data for batch in got for event in batch] == [
+        piece[6:-2] for piece in (*LONG[:2], *LONG[2 + passed : -1])
+    ]
+    assert (error, line["outcome"], line["usage"], line["output_tokens"]) == (None, "ok", "exact", 3)
+
+
+async def test_what_went_to_the_outlet_is_counted() -> None:
+    """A caller who leaves at any await is charged what he has been sent, and the allowance."""
+    whole = Path(Reply(*LONG))
+    await whole.ask(STREAMED, outlet=Outlet())
+    counts = set()
+    for at in range(whole.ticks):
+        path, outlet = Path(Reply(*LONG), cut_at=at), Outlet()
+        batches, _, line = await path.ask(STREAMED, outlet=outlet)
+        assert line["outcome"] == "client_closed"
+        if path.sent:
+            seen = len(outlet.pieces) + sum(event.tokens for batch in batches for event in batch)
+            counts.add(seen)
+            assert (line["usage"], line["output_tokens"]) == (Method.AT_LEAST, seen + 16)
+    assert counts == set(range(8))
 
 
 @pytest.mark.parametrize(

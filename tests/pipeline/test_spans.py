@@ -250,6 +250,16 @@ def test_both_workers_export(traced: Gateway, receiver: Receiver) -> None:
     assert traced.value("sluicegate_dropped_total", what="spans") == 0
 
 
+def test_histograms_lead_to_the_trace(traced: Gateway, receiver: Receiver) -> None:
+    """Prometheus finds an exemplar at the request's buckets, and its trace has arrived."""
+    trace = traced.chat("answer-6+pace-20ms+cached-2", stream=True).headers["x-request-id"].removeprefix("req_")
+    receiver.trace(trace, spans=2)
+    asked = {"accept": "application/openmetrics-text"}
+    lines = httpx2.get(f"{traced.ops_url}/metrics", headers=asked, **PLAIN).text.splitlines()
+    for metric in ("sluicegate_time_to_first_token", "sluicegate_request_duration", "gen_ai_client_operation_duration"):
+        assert len([line for line in lines if trace in line and line.startswith(f"{metric}_seconds_bucket{{")]) == 1
+
+
 def asking(model: str, headers: dict[str, str] | None = None, **fields: Any) -> Json:
     """The arguments of a POST."""
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}

@@ -82,8 +82,10 @@ def mutated(draw: st.DrawFn, data: bytes) -> bytes:
 
 @st.composite
 def split(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """The bytes in up to five pieces."""
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=4)))
+    """The bytes in up to seven pieces, cut anywhere, or where lines end, as servers do that write chunk by chunk."""
+    lines = [at + 2 for at in range(len(data)) if data.startswith(b"\r\n", at)]
+    anywhere = st.lists(st.integers(0, len(data)), max_size=4)
+    cuts = sorted(draw(st.one_of(anywhere, st.lists(st.sampled_from(lines), max_size=6)) if lines else anywhere))
     return [data[a:b] for a, b in pairwise([0, *cuts, len(data)]) if a < b]
 
 

@@ -102,6 +102,46 @@ async def test_chunked_in_every_split(clean: None) -> None:
         assert dict(verdict.headers) == {"transfer-encoding": "chunked"}
 
 
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        ([b"5\r\nhello\r\n", b"6\r\n world\r\n", b"1A\r\n" + b"x" * 26 + b"\r\n"], b"hello world" + b"x" * 26),
+        ([b"5\r\nhello\r\n", b"06\r\n world\r\n", b"5;a=b\r\nagain\r\n"], b"hello worldagain"),
+        ([b"4\r\nabcd\r\n", b"2\r\n\r\n\r\n", b"7\r\n1\r\n.\r\n\n\r\n"], b"abcd\r\n1\r\n.\r\n\n"),
+        ([b"5\r\nhello\r\n", b"5\r\nhel", b"lo\r\n5", b"\r\nworld\r\n", b"1\r\n!\r\n"], b"hellohelloworld!"),
+        ([b"5\r\nhello\r\n", b"5\r\nhello\r\n5\r\n", b"5\r\n..\r\n", b"1\r\n!\r\n"], b"hellohello5\r\n..!"),
+    ],
+)
+async def test_chunk_by_chunk(pieces: list[bytes], body: bytes, clean: None) -> None:
+    """Segments that are whole chunks, or look like it: past the parser or through it, the body is the same."""
+    whole = [CHUNKED, *pieces, b"0\r\n\r\n"]
+    assert ours(whole) == theirs(whole)
+    assert ours(whole).body == body
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[b"5\r\nhello\r\n", bad] for bad in (b"5\r\nhello..", b"+5\r\nhello\r\n", b"0x5\r\nhello\r\n", b"5\r\nhello")],
+)
+async def test_no_chunk_is_taken_for_one(pieces: list[bytes], clean: None) -> None:
+    """What is no chunk behind one that was is what the parser says of it."""
+    assert ours([CHUNKED, *pieces, b"0\r\n\r\n"]).failure in {Failure.PROTOCOL, Failure.TRUNCATED}
+
+
+async def test_a_chunk_is_no_response(clean: None) -> None:
+    """After a chunked response the connection is kept, and a chunk where the next head should be is garbage."""
+    bench = Bench()
+    first = bench.start()
+    for piece in (CHUNKED, b"5\r\nhello\r\n", b"0\r\n\r\n"):
+        bench.connection.data_received(piece)
+    first.close()
+    assert bench.idle
+    second = bench.start()
+    bench.connection.data_received(b"5\r\nhello\r\n")
+    assert second.failure is not None
+    assert (second.failure[0], second.parts) == (Failure.PROTOCOL, [])
+
+
 async def test_chunked_in_every_split_over_a_socket(transport: HttpTransport) -> None:
     """The same in two segments each, on one kept connection."""
     whole = CHUNKED + b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"

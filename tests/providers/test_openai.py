@@ -46,6 +46,14 @@ def chunk(**fields: Any) -> bytes:
     return b"data: " + orjson.dumps({"id": "c", "choices": [choice]}) + b"\n\n"
 
 
+def test_an_event_of_several_lines_becomes_one() -> None:
+    """JSON that an upstream writes over several `data` lines reaches the caller on one, or he would lose the rest."""
+    events = all_events(decoder(), b'data: {"choices":\ndata: [{"index":0,"delta":{"content":"a"}}]}\n\n')
+    assert [(event.data, event.tokens) for event in events] == [
+        (b'{"choices": [{"index":0,"delta":{"content":"a"}}]}', 1)
+    ]
+
+
 # --- what goes up
 
 

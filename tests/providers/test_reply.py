@@ -76,6 +76,60 @@ async def test_everything_that_came_is_one_piece(clean: None) -> None:
     assert bench.idle == [bench.connection]
 
 
+class Taken:
+    """A tap that takes what does not begin with `.`."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def __call__(self, piece: bytes) -> bool:
+        """Take it or leave it."""
+        if piece.startswith(b"."):
+            return False
+        self.pieces.append(piece)
+        return True
+
+
+async def test_a_tap_takes_pieces_as_they_come(clean: None) -> None:
+    """In the turn in which they come, its reader sleeping on; what it leaves wakes him, and the end does."""
+    bench, tap = Bench(), Taken()
+    reply = bench.start(stream=True)
+    bench.connection.data_received(CHUNKED + b"2\r\nab\r\n")
+    reading = asyncio.create_task(reply.read(tap))
+    await asyncio.sleep(0)
+    assert tap.pieces == [b"ab"]
+    for piece in (b"2\r\ncd\r\n", b"1\r\ne\r\n1\r\nf\r\n", b"1\r\n", b"g\r\n"):
+        bench.connection.data_received(piece)
+    assert (tap.pieces, reading.done()) == ([b"ab", b"cd", b"ef", b"g"], False)
+    bench.connection.data_received(b"2\r\n.h\r\n")
+    assert await reading == b".h"
+    bench.connection.data_received(b"1\r\ni\r\n0\r\n\r\n")
+    assert (await reply.read(tap), tap.pieces[4:], reply.unread) == (b"", [b"i"], 0)
+    reply.close()
+    assert bench.idle == [bench.connection]
+
+
+async def test_nothing_is_tapped_while_nobody_reads(clean: None) -> None:
+    """Between two reads pieces are kept; a reader who is cancelled takes his tap with him."""
+    bench, tap = Bench(), Taken()
+    reply = bench.start(stream=True)
+    reading = asyncio.create_task(reply.read(tap))
+    await asyncio.sleep(0)
+    bench.connection.data_received(CHUNKED + b"2\r\n.a\r\n")
+    bench.connection.data_received(b"1\r\nb\r\n")
+    assert (await reading, tap.pieces) == (b".ab", [])
+    bench.connection.data_received(b"1\r\nc\r\n")
+    assert (reply.unread, tap.pieces) == (1, [])
+    assert await reply.read() == b"c"
+    reading = asyncio.create_task(reply.read(tap))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    bench.connection.data_received(b"1\r\nd\r\n")
+    assert (tap.pieces, bench.wire.aborted) == ([], True)
+
+
 async def test_an_answer_in_one_segment_costs_one_suspension(transport: HttpTransport) -> None:
     """Sending waits once; the body is there already."""
     async with serving(answering(HELLO)) as server:

@@ -38,7 +38,8 @@ Json = dict[str, Any]
 def deployment(name: str, url: str | list[str], model: str, **settings: Any) -> Json:
     """A deployment before the fake upstream at `url` (without `/v1`; a list for replicas)."""
     where = {"base_url": f"{url}/v1"} if isinstance(url, str) else {"endpoints": [f"{one}/v1" for one in url]}
-    given = {"provider": "openai", "context_window": 8192, "max_output_tokens": 512, "price": PRICE, "health": None}
+    given = {"provider": "openai", "context_window": 8192, "max_output_tokens": 512, "price": PRICE}
+    given |= {"health": None, "metrics": None}
     return {"name": name, "model": model, **where, **given, **settings}
 
 

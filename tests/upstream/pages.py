@@ -107,8 +107,14 @@ def _metrics(exchange: Exchange, state: State) -> None:
         "vllm:kv_cache_usage_perc",
         "gauge",
         "KV-cache usage. 1 means 100 percent usage.",
-        {label: min(1.0, state.running / 256)},
+        {label: min(1.0, state.running / 256) if state.settings.kv_cache is None else state.settings.kv_cache},
     )
+    awake = {'engine="0",model_name="fake",sleep_state="awake"': float(not state.settings.asleep)}
+    metric("vllm:engine_sleep_state", "gauge", "Engine sleep state; awake = 0 means engine is sleeping.", awake)
+    cached = {label: totals["prompt_tokens"] // 4}
+    metric("vllm:prefix_cache_queries_total", "counter", "Number of queried tokens.", {label: totals["prompt_tokens"]})
+    metric("vllm:prefix_cache_hits_total", "counter", "Number of cached tokens.", cached)
+    metric("vllm:num_preemptions_total", "counter", "Cumulative number of preemption from the engine.", {label: 0})
     metric(
         "vllm:prompt_tokens_total", "counter", "Number of prefill tokens processed.", {label: totals["prompt_tokens"]}
     )

@@ -18,6 +18,8 @@ class Settings:
 
     health: int = 200
     engine: str = "ok"  # ok | dead (chat 500, health 503) | draining (chat 500, health 200) | silent (streams freeze)
+    asleep: bool = False  # /metrics says that the engine sleeps; /health says 200 all the same, as with vLLM
+    kv_cache: float | None = None  # what /metrics says of the KV cache, instead of what follows from the load
     fingerprint: str = "fp_fake"
     flavour: str = "vllm"  # vllm | openai
     aliases: dict[str, str] = field(default_factory=dict)
