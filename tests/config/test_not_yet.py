@@ -46,7 +46,6 @@ def test_no_setting_has_two_entries() -> None:
     ("path", "value", "capability"),
     [
         ("deployments[0].provider", "anthropic", "the dialects of other providers"),
-        ("models[0].token_limit", "truncate", "fitting requests to a model's context window"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),

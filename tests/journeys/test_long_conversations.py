@@ -43,7 +43,7 @@ def gateway(upstream_process: Upstream) -> Iterator[Gateway]:
     deployments = [
         deployment("small", url, "echo", **WINDOW),
         deployment("five", url, "answer-5", **WINDOW),
-        deployment("broken", url, "fail-500", **WINDOW),
+        deployment("broken", url, "fail-500", context_window=100_000, max_output_tokens=200),
         deployment("large", url, "answer-7", context_window=100_000, max_output_tokens=200),
     ]
     models: list[dict[str, Any]] = [{"name": one["name"], "stable": one["name"]} for one in deployments]
