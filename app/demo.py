@@ -72,10 +72,8 @@ def run(*, once: bool) -> int:
     with ExitStack() as stack:
         upstream_url = _upstream(stack)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluicegate-demo-")))
-        config = folder / "demo.yaml"
-        config.write_text(_CONFIG.format(folder=folder, upstream=upstream_url, port=_port(8080), ops_port=_port(9090)))
         log = folder / "access.log"
-        url, ops_url = _gateway(stack, config, log, key)
+        url, ops_url = _gateway(stack, folder, upstream_url, log, key)
         click.echo(f"Fake upstream at {upstream_url}, gateway at {url}, each a process of its own.\n")
         _ask(url, key)
         click.echo(_summary(_access_line(log)))
@@ -125,8 +123,19 @@ def _upstream(stack: ExitStack) -> str:
     return str(orjson.loads(first_line)["url"])
 
 
-def _gateway(stack: ExitStack, config: Path, log: Path, key: str) -> tuple[str, str]:
-    """Start `sluicegate serve` and wait until it says where it listens."""
+def _gateway(stack: ExitStack, folder: Path, upstream: str, log: Path, key: str) -> tuple[str, str]:
+    """The gateway on its usual ports; on free ones where those are taken, or were between the look and the start."""
+    config = folder / "demo.yaml"
+    for port, ops_port in ((_port(8080), _port(9090)), (0, 0)):
+        config.write_text(_CONFIG.format(folder=folder, upstream=upstream, port=port, ops_port=ops_port))
+        listening = _serve(stack, config, log, key)
+        if listening is not None:
+            return listening
+    raise click.ClickException("the gateway found no port to listen on")
+
+
+def _serve(stack: ExitStack, config: Path, log: Path, key: str) -> tuple[str, str] | None:
+    """Start `sluicegate serve` and wait until it says where it listens; None where its port is taken."""
     environ = {**os.environ, "SLUICEGATE_DEMO_KEY": key}
     messages = config.with_suffix(".log")
     out, err = stack.enter_context(log.open("wb")), stack.enter_context(messages.open("wb"))
@@ -142,7 +151,10 @@ def _gateway(stack: ExitStack, config: Path, log: Path, key: str) -> tuple[str, 
             if line.get("event") == "listening":
                 return line["url"], line["ops_url"]
         time.sleep(0.02)
-    raise click.ClickException(f"the gateway did not start:\n{messages.read_text()}")
+    said = messages.read_text()
+    if "cannot listen on" in said:
+        return None
+    raise click.ClickException(f"the gateway did not start:\n{said}")
 
 
 def _access_line(log: Path) -> JsonObject:
@@ -162,14 +174,14 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child that is told to stop, and waited for, on the way out."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(  # noqa: S603  # our own commands
+    with subprocess.Popen(  # noqa: S603  # our own commands
         command, cwd=_ROOT, env=environ, stdin=pipe, stdout=out, stderr=err, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(_START_WITHIN)
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(_START_WITHIN)
 
 
 def _port(wanted: int) -> int:

@@ -19,6 +19,9 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "text_completion"
     EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+    SCORE = "score"
+    TOKENIZE = "tokenize"
 
 
 class Provider(StrEnum):
@@ -164,10 +167,12 @@ class Call(NamedTuple):
 
     `body` is the caller's JSON object, complete. `include_usage` tells whether a streaming caller asked for the
     usage chunk. `max_output_tokens` is the caller's own cap on each answer, None where it gave none; `choices` is how
-    many answers are made in all, to so many `prompts` (or inputs); `size` is the body's length in bytes. `plain`
-    tells that the body is ASCII through and through, so that no normalisation makes it longer. `images` and `media`
-    count the parts of messages that are images, and those that are neither image nor text. With `soft_cap` the cap on
-    the answer may be lowered to what fits: the caller gave none, or the model's policy says so.
+    many answers are made in all, to so many `prompts` (or inputs); `size` is a bound in bytes of what is read: the
+    body's length, more where the upstream reads a part of it several times, 0 where reading costs nothing; `images` is
+    how many it holds or points to. `foreign` tells that `body` was translated from another shape and may hold hints
+    that OpenAI's API does not know. `plain` tells that the body is ASCII through and through, so that no
+    normalisation makes it longer. `media` counts the parts of messages that are neither image nor text. With `soft_cap`
+    the cap on the answer may be lowered to what fits: the caller gave none, or the model's policy says so.
     """
 
     operation: Operation
@@ -179,8 +184,9 @@ class Call(NamedTuple):
     max_output_tokens: int | None = None
     choices: int = 1
     prompts: int = 1
-    plain: bool = False
     images: int = 0
+    foreign: bool = False
+    plain: bool = False
     media: int = 0
     soft_cap: bool = True
 

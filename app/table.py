@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -26,11 +27,14 @@ _PICO_USD_PER_TOKEN = 10**6
 """Prices are written in USD per million tokens: 1 USD / 10^6 tokens = 10^12 pico-USD / 10^6 tokens."""
 _PICO_USD = 10**12
 _PORTS = {"http": 80, "https": 443}
+_REASONING = re.compile(r"(o[1-9]|gpt-[5-9])([-.]|$)")
 _FOUND_BY = 16
 _EVERY_OPERATION = frozenset(Operation)
 _SPOKEN: Mapping[Provider, frozenset[Operation]] = {
-    Provider.ANTHROPIC: frozenset({Operation.CHAT}),
-    Provider.GEMINI: frozenset({Operation.CHAT, Operation.EMBEDDINGS}),
+    Provider.ANTHROPIC: frozenset({Operation.CHAT, Operation.TOKENIZE}),
+    Provider.AZURE_OPENAI: frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS}),
+    Provider.GEMINI: frozenset({Operation.CHAT, Operation.EMBEDDINGS, Operation.TOKENIZE}),
+    Provider.OPENAI: frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS}),
 }
 """What a provider's API can do, where that is not everything."""
 _T = TypeVar("_T")
@@ -44,6 +48,8 @@ class Deployment:
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
     a cancelled answer to its end (`full`). `health` and `metrics` are paths from the server's root, None where there is
     nothing to ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
+    `drop_params` are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent,
+    None where it keeps the caller's; `api_version` is Azure's.
     `tokenizer` is what counts its prompts: `upstream`, `bound`, or a vocabulary. `image_tokens` is the most that an
     image has, None where nobody said; `template_tokens` the most that a chat template adds of its own.
     """
@@ -66,6 +72,9 @@ class Deployment:
     tokenizer: str
     image_tokens: int | None
     template_tokens: int
+    drop_params: frozenset[str] = frozenset()
+    api_version: str | None = None
+    output_cap: str | None = None
 
 
 Choices = tuple[tuple[Arm, Deployment], ...]
@@ -265,7 +274,16 @@ def _deployment(one: config.Deployment) -> Deployment:
         tokenizer=one.tokenizer,
         image_tokens=one.image_tokens,
         template_tokens=one.template_tokens,
+        drop_params=frozenset(one.drop_params),
+        api_version=one.api_version,
+        output_cap=one.output_cap or _output_cap(one),
     )
+
+
+def _output_cap(one: config.Deployment) -> str | None:
+    # OpenAI's reasoning models refuse `max_tokens`; what else speaks its API, and Azure's names, tell nothing.
+    reasons = one.provider == "openai" and _REASONING.match(one.model)
+    return "max_completion_tokens" if reasons else None
 
 
 def headers_of(settings: Mapping[str, Secret | str]) -> tuple[tuple[str, str], ...]:

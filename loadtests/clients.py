@@ -29,7 +29,8 @@ from tests.support.upstream import Upstream
 AT_A_TIME = 16
 ROUNDS = 5
 CHUNKS = 64
-TIMEOUTS = Timeouts()
+TIMEOUTS = Timeouts(connect=30.0)
+"""Connecting may take its time: what is measured is CPU, and the machine may be busy."""
 
 
 def outbound(model: str, *, stream: bool) -> Outbound:

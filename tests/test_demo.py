@@ -95,3 +95,13 @@ def test_ports_that_are_taken_are_left_alone() -> None:
         port = taken.getsockname()[1]
         assert demo._port(port) == 0
     assert demo._port(port) == port
+
+
+def test_a_port_that_is_taken_after_the_look(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It starts on free ones: two demos on one machine do not trip over each other."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(demo, "_port", {8080: taken.getsockname()[1], 9090: 0}.__getitem__)
+        assert demo.run(once=True) == 0
+    assert "outcome ok" in capsys.readouterr().out

@@ -56,7 +56,9 @@ def test_values_cannot_be_changed() -> None:
 
 def test_operations_are_opentelemetrys_names() -> None:
     """`gen_ai.operation.name`: they stand in metrics, spans and logs."""
-    assert {one.value for one in Operation} == {"chat", "text_completion", "embeddings"}
+    assert {one.value for one in Operation} == {
+        "chat", "text_completion", "embeddings", "rerank", "score", "tokenize",
+    }  # fmt: skip
 
 
 def test_usage_is_exact_unless_told_otherwise() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app.errors import GatewayError
-from app.exchange import Batch
+from app.exchange import Batch, JsonObject
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -29,11 +29,11 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> N
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: GatewayError, headers: Headers) -> None:
-    """An error in OpenAI's shape; `retry-after` in whole seconds, rounded up."""
+async def send_error(send: Send, error: GatewayError, headers: Headers, document: JsonObject | None = None) -> None:
+    """An error in OpenAI's shape unless `document` gives another; `retry-after` in whole seconds, rounded up."""
     if error.retry_after is not None:
         headers = [*headers, (b"retry-after", b"%d" % math.ceil(error.retry_after))]
-    await send_json(send, error.status, orjson.dumps(error.document()), headers)
+    await send_json(send, error.status, orjson.dumps(error.document() if document is None else document), headers)
 
 
 async def start_stream(send: Send, headers: Headers) -> None:

@@ -13,10 +13,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from os import urandom
-from typing import Any
+from typing import Any, Final
 
-from app.api.answers import DONE, Headers, Send, error_event, events, send_error, send_json, start_stream
+from app.api.answers import Headers, Send, send_error, send_json, start_stream
 from app.api.cycle import BODY_FAULT, OUTLET
+from app.api.messages.surface import MessagesSurface
+from app.api.responses.surface import ResponsesSurface
+from app.api.surface import OpenAISurface, Surface, Writer
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import NO_WISHES, Batch, Operation, Wishes
 from app.pipeline.ledger import JournalFailed
@@ -32,8 +35,23 @@ OPERATIONS: dict[str, Operation] = {
     "/v1/chat/completions": Operation.CHAT,
     "/v1/completions": Operation.COMPLETION,
     "/v1/embeddings": Operation.EMBEDDINGS,
+    "/v1/messages": Operation.CHAT,
+    "/v1/messages/count_tokens": Operation.TOKENIZE,
+    "/v1/responses": Operation.CHAT,
+    "/v1/rerank": Operation.RERANK,
+    "/v1/score": Operation.SCORE,
+    "/tokenize": Operation.TOKENIZE,
 }
 """The hot dispatch table: path to operation."""
+
+OPENAI: Final[Surface] = OpenAISurface()
+_MESSAGES: Final = MessagesSurface()
+SURFACES: dict[str, Surface] = {
+    "/v1/messages": _MESSAGES,
+    "/v1/messages/count_tokens": _MESSAGES,
+    "/v1/responses": ResponsesSurface(),
+}
+"""The paths that are not spoken in OpenAI's shape."""
 
 
 class Hot:
@@ -44,29 +62,32 @@ class Hot:
 
     async def __call__(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens to it."""
+        surface = SURFACES.get(scope["path"], OPENAI)
+        progress = Progress(new_id(), operation)
         if scope["method"] != "POST":
             error = GatewayError(METHOD_NOT_ALLOWED, f"Use POST for {scope['path']}.")
-            await send_error(send, error, [(b"allow", b"POST"), (b"x-request-id", new_id().encode())])
+            headers = [(b"allow", b"POST"), (b"x-request-id", progress.request_id.encode())]
+            await send_error(send, error, headers, surface.document(error, progress.request_id))
             return
         headers = scope["headers"]
-        progress = Progress(new_id(), operation)
         credentials, length, wishes = read_head(headers)
         progress.trace = self._services.tracer.begin(progress.request_id, scope["path"], headers)
 
         async def read_body(limit: int) -> bytes:
             return await _read_body(scope, receive, length, limit)
 
-        arrival = Arrival(credentials, read_body, wishes, scope.get(OUTLET))
+        outlet = scope.get(OUTLET) if surface is OPENAI else None
+        arrival = Arrival(credentials, read_body, wishes, outlet, surface.understand)
         try:
             async with aclosing(serve(arrival, progress, self._services)) as flow:
                 try:
-                    await _relay(flow, progress, send)
+                    await _relay(flow, progress, surface, send)
                 except asyncio.CancelledError as cancellation:
                     progress.cut(cancellation)
                     raise
         except asyncio.CancelledError:
             if progress.shut_down:
-                await _say_goodbye(progress, send)
+                await _say_goodbye(progress, surface, send)
 
 
 def new_id() -> str:
@@ -123,29 +144,35 @@ async def _read_body(scope: Scope, receive: Receive, length: int, limit: int) ->
     )
 
 
-async def _relay(flow: AsyncGenerator[Batch, None], progress: Progress, send: Send) -> None:
+async def _relay(flow: AsyncGenerator[Batch, None], progress: Progress, surface: Surface, send: Send) -> None:
     """Send what the path yields; an error before its first batch is a status, after it an event of the stream.
 
     An answer's last byte leaves once the path has ended: by then the request is settled and in the ledger.
     """
+    writer = surface.writer(progress)
+    body = b""
     try:
         batch = await anext(flow)
-        progress.status = 200
         streamed = progress.call is not None and progress.call.stream
+        if not streamed:
+            body = writer.whole(batch[0])
+        progress.status = 200
         if not streamed and await anext(flow, None) is not None:
             raise AssertionError("an answer that is not streamed has one event")  # noqa: TRY301 # a bug: it is logged below
     except GatewayError as error:
-        await send_error(send, error, _headers(progress))
+        if progress.error is None:
+            await _tell(flow, error)
+        await _refuse(send, error, progress, surface)
         return
     except Exception:
         _log.exception("a request failed inside the gateway", extra={"request_id": progress.request_id})
-        await send_error(send, GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning), _headers(progress))
+        await _refuse(send, GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning), progress, surface)
         return
     if streamed:
-        await _stream(flow, batch, progress, send)
+        await _stream(flow, batch, progress, writer, send)
         return
     await _written(progress)
-    await send_json(send, 200, batch[0].data, _headers(progress))
+    await send_json(send, 200, body, _headers(progress))
 
 
 async def _written(progress: Progress) -> None:
@@ -158,32 +185,46 @@ async def _written(progress: Progress) -> None:
             await progress.durable
 
 
-async def _say_goodbye(progress: Progress, send: Send) -> None:
+async def _tell(flow: AsyncGenerator[Batch, None], error: GatewayError) -> None:
+    """An answer that its surface cannot tell is an error of the request: the path hears of it, and settles."""
+    with suppress(GatewayError):
+        await flow.athrow(error)
+
+
+async def _refuse(send: Send, error: GatewayError, progress: Progress, surface: Surface) -> None:
+    await send_error(send, error, _headers(progress), surface.document(error, progress.request_id))
+
+
+async def _say_goodbye(progress: Progress, surface: Surface, send: Send) -> None:
     """The gateway is shutting down, and this request took longer than it may."""
     error = GatewayError(OVERLOADED, "The gateway is shutting down.", retry_after=1.0)
     if not progress.status:
-        await send_error(send, error, _headers(progress))
+        await _refuse(send, error, progress, surface)
     elif progress.call is not None and progress.call.stream:
-        await send({"type": "http.response.body", "body": error_event(error)})
+        await send({"type": "http.response.body", "body": surface.writer(progress).end(error)})
 
 
-async def _stream(flow: AsyncGenerator[Batch, None], batch: Batch, progress: Progress, send: Send) -> None:
+async def _stream(
+    flow: AsyncGenerator[Batch, None], batch: Batch, progress: Progress, writer: Writer, send: Send
+) -> None:
     await start_stream(send, _headers(progress))
     try:
-        await send({"type": "http.response.body", "body": events(batch), "more_body": True})
+        await send({"type": "http.response.body", "body": writer.events(batch), "more_body": True})
         progress.sent()
         progress.first_at = progress.last_at
         async for more in flow:
-            body = events(more)
+            body = writer.events(more)
             if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 progress.sent()
-        last = DONE
+        last = writer.end(None)
     except GatewayError as error:
-        last = error_event(error)
+        if progress.error is None:
+            await _tell(flow, error)
+        last = writer.end(error)
     except Exception:
         _log.exception("a stream failed inside the gateway", extra={"request_id": progress.request_id})
-        last = error_event(GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning))
+        last = writer.end(GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning))
     await _written(progress)
     await send({"type": "http.response.body", "body": last})
 

@@ -8,6 +8,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.api.hot import OPERATIONS
+from app.api.messages.schemas import (
+    CountRequest,
+    CountResponse,
+    MessagesError,
+    MessagesRequest,
+    MessagesResponse,
+)
+from app.api.responses.schemas import ResponsesRequest, ResponsesResponse
 from app.api.schemas import (
     ChatRequest,
     ChatResponse,
@@ -16,15 +24,29 @@ from app.api.schemas import (
     EmbeddingsRequest,
     EmbeddingsResponse,
     ErrorResponse,
+    RerankRequest,
+    RerankResponse,
+    ScoreRequest,
+    ScoreResponse,
+    TokenizeRequest,
+    TokenizeResponse,
 )
 from app.errors import CODES
-from app.exchange import Operation
 
-SHAPES: dict[Operation, tuple[str, type[BaseModel], type[BaseModel]]] = {
-    Operation.CHAT: ("Create a chat completion", ChatRequest, ChatResponse),
-    Operation.COMPLETION: ("Create a text completion", CompletionRequest, CompletionResponse),
-    Operation.EMBEDDINGS: ("Create embeddings", EmbeddingsRequest, EmbeddingsResponse),
+Shape = tuple[str, type[BaseModel], type[BaseModel], bool]
+
+SHAPES: dict[str, Shape] = {
+    "/v1/chat/completions": ("Create a chat completion", ChatRequest, ChatResponse, True),
+    "/v1/completions": ("Create a text completion", CompletionRequest, CompletionResponse, True),
+    "/v1/embeddings": ("Create embeddings", EmbeddingsRequest, EmbeddingsResponse, False),
+    "/v1/messages": ("Create a message (Anthropic's shape)", MessagesRequest, MessagesResponse, True),
+    "/v1/messages/count_tokens": ("Count a message's tokens", CountRequest, CountResponse, False),
+    "/v1/responses": ("Create a response", ResponsesRequest, ResponsesResponse, True),
+    "/v1/rerank": ("Rank documents by a query", RerankRequest, RerankResponse, False),
+    "/v1/score": ("Score pairs of texts", ScoreRequest, ScoreResponse, False),
+    "/tokenize": ("Tokenize a prompt", TokenizeRequest, TokenizeResponse, False),
 }
+"""Per path: what it does, what it takes and gives, whether it can be streamed."""
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -36,7 +58,8 @@ _ANY_KEY: list[dict[str, list[str]]] = [{name: []} for name in _SECURITY]
 
 def describe(page: dict[str, Any]) -> dict[str, Any]:
     """FastAPI's page with the data plane's paths, schemas and credentials added."""
-    models = {model for _, request, response in SHAPES.values() for model in (request, response)} | {ErrorResponse}
+    models = {model for _, request, response, _ in SHAPES.values() for model in (request, response)}
+    models |= {ErrorResponse, MessagesError}
     ordered = sorted(models, key=lambda model: model.__name__)
     schemas = models_json_schema([(model, "validation") for model in ordered], ref_template=_REFERENCE)[1]["$defs"]
     components = page.setdefault("components", {})
@@ -45,15 +68,22 @@ def describe(page: dict[str, Any]) -> dict[str, Any]:
     for path, methods in page["paths"].items():
         if path.startswith(("/v1/", "/admin/")):
             methods.update({name: {**one, "security": _ANY_KEY} for name, one in methods.items()})
-    for path, operation in OPERATIONS.items():
-        page["paths"][path] = {"post": _operation(path, *SHAPES[operation])}
+    for path in OPERATIONS:
+        page["paths"][path] = {"post": _operation(path, *SHAPES[path])}
     page["paths"] = dict(sorted(page["paths"].items()))
     return page
 
 
-def _operation(path: str, summary: str, request: type[BaseModel], response: type[BaseModel]) -> dict[str, Any]:
+def _operation(
+    path: str,
+    summary: str,
+    request: type[BaseModel],
+    response: type[BaseModel],
+    streams: bool,  # noqa: FBT001  # a row
+) -> dict[str, Any]:
     answer = {"application/json": {"schema": _reference(response)}}
-    if path != "/v1/embeddings":
+    error = MessagesError if path.startswith("/v1/messages") else ErrorResponse
+    if streams:
         answer["text/event-stream"] = {
             "schema": {"type": "string", "description": "With `stream: true`: server-sent events."}
         }
@@ -63,14 +93,14 @@ def _operation(path: str, summary: str, request: type[BaseModel], response: type
     errors = {
         str(status): {
             "description": ", ".join(f"`{name}`" for name in names),
-            "content": {"application/json": {"schema": _reference(ErrorResponse)}},
+            "content": {"application/json": {"schema": _reference(error)}},
         }
         for status, names in sorted(statuses.items())
     }
     return {
         "summary": summary,
         "tags": ["data plane"],
-        "operationId": path.removeprefix("/v1/").replace("/", "_"),
+        "operationId": path.removeprefix("/v1").strip("/").replace("/", "_"),
         "security": _ANY_KEY,
         "requestBody": {"required": True, "content": {"application/json": {"schema": _reference(request)}}},
         "responses": {"200": {"description": "The answer.", "content": answer}, **errors},

@@ -38,6 +38,15 @@ _OPTIONS_NEED_STREAM: JsonDict = {
 }
 
 
+_PROMPT_OR_MESSAGES: JsonDict = {
+    **_OPTIONS_NEED_STREAM,
+    "oneOf": [
+        {"properties": {"prompt": {"type": "string"}}, "required": ["prompt"]},
+        {"properties": {"messages": {"type": "array"}}, "required": ["messages"]},
+    ],
+}
+
+
 class Request(_Open):
     """What all requests share."""
 
@@ -91,6 +100,48 @@ class EmbeddingsRequest(Request):
         return self
 
 
+class _Whole(Request):
+    """A request whose answer cannot be streamed."""
+
+    stream: Annotated[StrictBool, Field(json_schema_extra={"const": False})] | None = None
+
+    @model_validator(mode="after")
+    def _not_streamed(self) -> Self:
+        if self.stream:
+            raise ValueError("this cannot be streamed")
+        return self
+
+
+class RerankRequest(_Whole):
+    """`POST /v1/rerank`: Cohere's and Jina's shape, as vLLM serves it."""
+
+    query: Annotated[StrictStr, Field(min_length=1)]
+    documents: Annotated[list[Any], Field(min_length=1)]
+    top_n: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="How many of the best to return.")
+
+
+class ScoreRequest(_Whole):
+    """`POST /v1/score`: vLLM's; one text against another, or against each of several."""
+
+    text_1: StrictStr | Annotated[list[Any], Field(min_length=1)]
+    text_2: StrictStr | Annotated[list[Any], Field(min_length=1)]
+
+
+class TokenizeRequest(_Whole):
+    """`POST /tokenize`: vLLM's; a `prompt`, or `messages` as of a chat completion. Costs nothing."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=_PROMPT_OR_MESSAGES)
+
+    prompt: StrictStr | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.prompt is None) is (self.messages is None):
+            raise ValueError("exactly one of `prompt` and `messages` must be sent")
+        return self
+
+
 class UsageBody(_Open):
     """Tokens of the request, as the provider reports them."""
 
@@ -135,6 +186,29 @@ class EmbeddingsResponse(_Open):
     data: list[dict[str, Any]]
     model: str
     usage: UsageBody | None = None
+
+
+class RerankResponse(_Open):
+    """The documents by falling relevance."""
+
+    results: list[dict[str, Any]]
+    usage: UsageBody | None = None
+
+
+class ScoreResponse(_Open):
+    """One score per pair."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    usage: UsageBody | None = None
+
+
+class TokenizeResponse(_Open):
+    """How many tokens, and which, where the provider tells them."""
+
+    count: int
+    max_model_len: int | None = None
+    tokens: list[int] | None = None
 
 
 class ErrorDetail(BaseModel):

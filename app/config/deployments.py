@@ -24,6 +24,13 @@ _OWN_FIELDS = frozenset(
     )
 )
 
+_NEEDED = frozenset(
+    (
+        *("best_of", "documents", "input", "max_completion_tokens", "max_tokens", "messages", "model", "n", "prompt"),
+        *("query", "stream", "stream_options", "text_1", "text_2"),
+    )
+)
+
 
 def _header_name(value: object) -> object:
     name = value.lower() if isinstance(value, str) else ""
@@ -44,6 +51,12 @@ def _header_value(value: object, info: ValidationInfo) -> Secret | str:
     return value
 
 
+def _param(value: object) -> object:
+    if isinstance(value, str) and value in _NEEDED:
+        raise wrong("is a field that no request can do without, or that bounds what it may cost", "Remove it.")
+    return value
+
+
 def _cancel_allowance(value: object) -> int | Literal["full"]:
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**9):
         return value
@@ -60,6 +73,8 @@ HeaderName = Annotated[str, BeforeValidator(_header_name), Label("header")]
 HeaderValue = Annotated[
     Secret | str, PlainValidator(_header_value), PlainSerializer(_shown), Label("text or reference")
 ]
+ParamName = Annotated[str, BeforeValidator(_param), Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$"), Label("field")]
+ApiVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,40}$"), Label("version")]
 UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$"), Label("path")]
 
 
@@ -112,7 +127,8 @@ class Deployment(Settings):
     provider: Literal["vllm", "openai", "azure_openai", "anthropic", "gemini"]
     """The dialect that its upstream speaks; `vllm` also suits SGLang, llama.cpp and the like."""
     base_url: HttpUrl | None = None
-    """Address of its only endpoint, up to and with `/v1`; either this or `endpoints`."""
+    """Address of its only endpoint, up to and with the version (`/v1`, Gemini's `/v1beta`; Azure's resource alone, or
+    with `/openai/v1`); either this or `endpoints`."""
     endpoints: Annotated[tuple[HttpUrl, ...], Field(max_length=256)] = ()
     """Addresses of its replicas: least in flight first, an unhealthy one leaves until it answers again."""
     model: Text
@@ -151,6 +167,13 @@ class Deployment(Settings):
     """Proxy on the way to it (`http`, `https`, `socks5`, `socks5h`); one with a password by reference."""
     http2: bool = False
     """Whether to speak HTTP/2 where the upstream offers it."""
+    drop_params: Annotated[tuple[ParamName, ...], Field(max_length=64)] = ()
+    """Fields of requests that are left out on the way to it: what it cannot do and callers send all the same."""
+    output_cap: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The name by which it takes the cap on output; left out: the caller's, but `max_completion_tokens` for OpenAI's
+    reasoning models."""
+    api_version: ApiVersion | None = None
+    """Azure's `api-version`; left out: 2024-10-21, and none for addresses that end in `/openai/v1`."""
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Headers that every request to it carries; credentials by reference, for example `authorization: env:NAME`."""
 

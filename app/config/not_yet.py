@@ -14,7 +14,6 @@ from app.config.raw import Document
 
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
-PROVIDERS = "the dialects of other providers"
 ROLLOUTS = "rollouts that move by themselves"
 SHADOWS = "shadow traffic"
 GUARDS = "content safety"
@@ -35,7 +34,6 @@ class Unbuilt:
 NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("deployments[].provider", PROVIDERS, ("vllm", "openai")),
     Unbuilt("models[].rollout", ROLLOUTS),
     Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),

@@ -47,8 +47,18 @@ def deployment(loc: Loc, one: Deployment) -> Iterator[Finding]:
     for name, value in one.headers.items():
         if isinstance(value, str) and _CREDENTIAL.search(name):
             yield (*loc, "headers", name), "is a credential in plain text", "Write `env:NAME` or `file:/path`."
+    yield from _of_provider(loc, one)
     if one.api_key is not None and "authorization" in one.headers:
         yield (*loc, "headers", "authorization"), "contradicts `api_key`", "Keep one of them."
+
+
+def _of_provider(loc: Loc, one: Deployment) -> Iterator[Finding]:
+    """Settings that only some providers read."""
+    yield from _repeated((*loc, "drop_params"), one.drop_params)
+    if one.api_version is not None and one.provider != "azure_openai":
+        yield (*loc, "api_version"), f"means nothing to provider `{one.provider}`", "Remove it."
+    if one.output_cap is not None and one.provider not in ("vllm", "openai", "azure_openai"):
+        yield (*loc, "output_cap"), f"means nothing to provider `{one.provider}`", "Remove it."
 
 
 def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ TOOLS_TOKENS: Final = 1024
 """What a chat template, or a provider, may say about tools in general once there are any."""
 _IMAGES: Final = frozenset({"image_url", "input_image", "image"})
 _TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
+_PAIRED: Final = frozenset({Operation.RERANK, Operation.SCORE})
 _REORDERED: Final = 4
 """Bytes that a combining mark may add by taking another mark's place in a composed character."""
 
@@ -67,8 +68,9 @@ def tools_bound(body: JsonObject) -> int:
 
 
 def _grown(call: Call) -> int:
-    """The body's bytes, and those by which its text may grow when it is normalised."""
-    return call.size + sum(growth(text) for text in texts(call.body))
+    """The body's bytes, and those by which its text may grow when it is normalised, wherever it is read again."""
+    again = call.prompts if call.operation in _PAIRED else 1
+    return call.size + again * sum(growth(text) for text in texts(call.body)) if call.size else 0
 
 
 def media(messages: Sequence[JsonObject]) -> tuple[int, int]:

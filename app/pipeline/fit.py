@@ -167,7 +167,7 @@ def too_long(call: Call, deployment: Deployment, count: Count) -> GatewayError:
         f"{count.least + answer} tokens or more ({size} in the prompt, {answer} for the answer). Please shorten the "
         f"prompt or the answer."
     )
-    return GatewayError(CONTEXT_LENGTH_EXCEEDED, message, param=_PARAMS[call.operation])
+    return GatewayError(CONTEXT_LENGTH_EXCEEDED, message, param=_PARAMS.get(call.operation))
 
 
 _SHORTENING = frozenset({"truncate", "summarise", "chunk"})

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from app.exchange import Call, Count, Operation, Provider
+from app.exchange import Call, Count, Operation
 from app.table import Deployment
-
-_NEWER = frozenset({Provider.OPENAI, Provider.AZURE_OPENAI})
-"""Providers whose reasoning models refuse the older name of the cap."""
 
 
 def cap(call: Call, deployment: Deployment, prompt: Count) -> int:
@@ -27,7 +24,7 @@ def outgoing(call: Call, deployment: Deployment, prompt: Count) -> Call:
     Completions without a cap stay so: their upstreams make 16 tokens then.
     """
     asked = call.max_output_tokens
-    if call.operation is Operation.EMBEDDINGS or (asked is None and call.operation is Operation.COMPLETION):
+    if call.operation is not Operation.CHAT and (asked is None or call.operation is not Operation.COMPLETION):
         return call
     most = cap(call, deployment, prompt)
     if most == asked:
@@ -38,11 +35,11 @@ def outgoing(call: Call, deployment: Deployment, prompt: Count) -> Call:
     elif body.get("max_tokens") is not None or call.operation is Operation.COMPLETION:
         names = _OTHER
     else:
-        names = _ONE if deployment.provider in _NEWER else _OTHER
+        names = _ONE if deployment.output_cap == "max_completion_tokens" else _OTHER
     body = {**body, names[0]: most} if len(names) == 1 else {**body, **dict.fromkeys(names, most)}
     return Call(
         call.operation, call.model, call.stream, call.include_usage, body, call.size, most, call.choices, call.prompts,
-        call.plain, call.images, call.media, call.soft_cap,
+        call.images, call.foreign, call.plain, call.media, call.soft_cap,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from app.errors import GatewayError, Outcome
-from app.exchange import NO_WISHES, Batch, JsonObject, Operation, Principal, Wishes
+from app.exchange import NO_WISHES, Batch, Call, JsonObject, Operation, Principal, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
@@ -35,6 +35,7 @@ class Arrival(NamedTuple):
     """A request as it stands at the door: its headers, and how to get its body, which nobody has read yet.
 
     `outlet` is where pieces of a stream may go that are for the caller as they are; None where he gets another shape.
+    `understand` is `validate`, or for a caller who speaks another shape what stands before it.
     `within` is the request on whose way a stage makes this one, on the same account; None for a caller's own.
     """
 
@@ -42,6 +43,7 @@ class Arrival(NamedTuple):
     read_body: Callable[[int], Awaitable[bytes]]
     wishes: Wishes = NO_WISHES
     outlet: Outlet | None = None
+    understand: Callable[[Operation, bytes], Call] = validate
     within: Progress | None = None
 
 
@@ -74,7 +76,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         finally:
             progress.resume()
         # Before admission: only a sound request takes a place.
-        progress.call = call = validate(progress.operation, raw)
+        progress.call = call = arrival.understand(progress.operation, raw)
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission if within is None else _SAME_PLACE:

@@ -28,13 +28,13 @@ def settle(
         return reported
     bound = output_bound(call, deployment)
     read = reported.input_tokens if reported is not None else prompt_bound(call, deployment, prompt)
-    cached = reported.cached_input_tokens if reported is not None else 0
+    cached, written = (reported.cached_input_tokens, reported.cache_write_tokens) if reported is not None else (0, 0)
     if finished:
-        return Usage(read, min(counted, bound), cached, method=Method.AT_LEAST)
+        return Usage(read, min(counted, bound), cached, written, method=Method.AT_LEAST)
     if not call.stream or deployment.cancel_allowance is None:
-        return Usage(read, bound, cached, method=Method.BOUND)
+        return Usage(read, bound, cached, written, method=Method.BOUND)
     seen = counted if reported is None else max(counted, reported.output_tokens)
-    return Usage(read, min(seen + deployment.cancel_allowance, bound), cached, method=Method.AT_LEAST)
+    return Usage(read, min(seen + deployment.cancel_allowance, bound), cached, written, method=Method.AT_LEAST)
 
 
 def charged(call: Call, deployment: Deployment, usage: Usage) -> Charge:

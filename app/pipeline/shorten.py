@@ -21,7 +21,13 @@ AT_A_TIME = 4
 _MARGIN = 2048
 """Bytes of a request for what stands around a piece of text."""
 _MAY_GO_ON = frozenset(
-    {Outcome.UPSTREAM_ERROR, Outcome.UPSTREAM_TIMEOUT, Outcome.OVERLOADED, Outcome.UPSTREAM_REJECTED}
+    {
+        Outcome.UPSTREAM_ERROR,
+        Outcome.UPSTREAM_TIMEOUT,
+        Outcome.UPSTREAM_REJECTED,
+        Outcome.OVERLOADED,
+        Outcome.REFUSED_INVALID,
+    }
 )
 
 Fits = Callable[[Call, int], Awaitable[bool]]

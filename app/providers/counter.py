@@ -32,6 +32,7 @@ _OPENAI_MESSAGE: Final = 4
 """Tokens that OpenAI's models put around a message, its name included (OpenAI's cookbook: 3, and 1 for a name)."""
 _SLICE: Final = 16_384
 _PASSED = ("tools", "chat_template", "chat_template_kwargs", "add_generation_prompt", "continue_final_message")
+_COUNTED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS})
 _KNOWN = frozenset({"role", "content"})
 _T = TypeVar("_T")
 
@@ -64,7 +65,8 @@ class PromptCounter:
 
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
         """The best count that can be had; `known` where there is none. Raises nothing."""
-        if call.media or (call.images and deployment.image_tokens is None) or deployment.tokenizer == "bound":
+        unknown = call.media or (call.images and deployment.image_tokens is None) or call.operation not in _COUNTED
+        if unknown or deployment.tokenizer == "bound":
             return known
         if deployment.tokenizer == "upstream":
             return known if call.images else await self._ask(call, deployment, known)

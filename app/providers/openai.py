@@ -14,33 +14,55 @@ import orjson
 from app.errors import INVALID_REQUEST, GatewayError
 from app.exchange import Batch, Call, Event, JsonObject, Operation, Outbound, Usage
 from app.providers import stencil
+from app.providers.counts import FREE
+from app.providers.fitting import fitted
 from app.providers.refusals import refusal
 from app.providers.sse import SSEParser
 from app.providers.stencil import Stencil
+from app.providers.unable import unable
 from app.table import Deployment
 
 PATHS = {Operation.CHAT: "/chat/completions", Operation.COMPLETION: "/completions", Operation.EMBEDDINGS: "/embeddings"}
+FROM_ROOT = "/tokenize"
 LESSONS = 8
 """How often a decoder looks for a new stencil: chunks that never resemble each other are not worth it."""
 _SAYS_SOMETHING = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
+_HOLDS = {
+    Operation.CHAT: "choices", Operation.COMPLETION: "choices", Operation.EMBEDDINGS: "data",
+    Operation.RERANK: "results", Operation.SCORE: "data", Operation.TOKENIZE: "count",
+}  # fmt: skip
+"""The field that makes a JSON object an answer."""
 
 
 class OpenAI:
     """Encodes calls for, and decodes answers of, an OpenAI-compatible API."""
+
+    paths: Mapping[Operation, str] = MappingProxyType(PATHS)
+    """Where each operation is served, behind the endpoint's base path; `FROM_ROOT` instead of it."""
 
     stream_options: Mapping[str, bool] = MappingProxyType({"include_usage": True})
     """What is asked for in every stream; callers who did not ask do not see what comes of it."""
 
     def encode(self, call: Call, deployment: Deployment, request_id: str) -> Outbound:
         """The caller's body with the upstream's model name in it, and usage asked for in streams."""
+        path = self.path(call, deployment)
         body = {**call.body, "model": deployment.model}
+        if call.foreign or deployment.drop_params or deployment.output_cap is not None:
+            body = fitted(body, call, deployment)
         if call.stream:
             body["stream_options"] = {**(call.body.get("stream_options") or {}), **self.stream_options}
         try:
             data = orjson.dumps(body)
         except orjson.JSONEncodeError:  # orjson reads 1024 levels and writes 254
             raise GatewayError(INVALID_REQUEST, "The body is nested too deeply.") from None
-        return Outbound("POST", PATHS[call.operation], self.headers(deployment, request_id), data, call.stream)
+        return Outbound("POST", path, self.headers(deployment, request_id), data, call.stream, path == FROM_ROOT)
+
+    def path(self, call: Call, deployment: Deployment) -> str:
+        """Where the operation is served. Raises `GatewayError` where it is not."""
+        path = self.paths.get(call.operation)
+        if path is None:
+            raise unable(call, deployment)
+        return path
 
     def headers(self, deployment: Deployment, request_id: str) -> tuple[tuple[str, str], ...]:
         """The deployment's own headers, its key as a bearer token, and our id for the request."""
@@ -159,14 +181,16 @@ class OpenAIDecoder:
         doc = orjson.loads(data)
         if type(doc) is not dict:
             raise ValueError("the answer is not a JSON object")
-        if "error" in doc and "choices" not in doc and "data" not in doc:
+        name = _HOLDS[self._call.operation]
+        if "error" in doc and name not in doc:
             self.failure = Event(data, doc, error=error_status(doc))
             return []
-        if type(doc.get("choices", doc.get("data"))) is not list:
-            raise ValueError("the answer holds neither `choices` nor `data`")
+        if type(doc.get(name)) is not (int if name == "count" else list):
+            raise ValueError(f"the answer holds no `{name}`")
         self.finished = True
-        reported = doc.get("usage")
-        return [Event(data, doc, usage=read_usage(reported))]
+        if name == "count":
+            return [Event(data, doc, usage=FREE)]
+        return [Event(data, doc, usage=read_usage(doc.get("usage")))]
 
 
 def read_usage(reported: object) -> Usage | None:
@@ -181,7 +205,10 @@ def read_usage(reported: object) -> Usage | None:
     usage = Usage(read, made)
     cached, thought = reported.get("prompt_tokens_details"), reported.get("completion_tokens_details")
     if cached:
-        usage = usage._replace(cached_input_tokens=_part(cached, "cached_tokens", read))
+        hit = _part(cached, "cached_tokens", read)
+        usage = usage._replace(
+            cached_input_tokens=hit, cache_write_tokens=_part(cached, "cache_write_tokens", read - hit)
+        )
     if thought:
         usage = usage._replace(reasoning_tokens=_part(thought, "reasoning_tokens", made))
     return usage

@@ -12,15 +12,23 @@ from types import MappingProxyType
 
 import orjson
 
-from app.exchange import Call, Event, Usage
+from app.exchange import Call, Event, Operation, Usage
 from app.providers import stencil
-from app.providers.openai import OpenAI, OpenAIDecoder
+from app.providers.openai import FROM_ROOT, PATHS, OpenAI, OpenAIDecoder
 from app.providers.stencil import Stencil
 
 
 class Vllm(OpenAI):
     """Encodes calls for, and decodes answers of, a vLLM server."""
 
+    paths = MappingProxyType(
+        {
+            **PATHS,
+            Operation.RERANK: "/rerank",
+            Operation.SCORE: "/score",
+            Operation.TOKENIZE: FROM_ROOT,
+        }
+    )
     stream_options = MappingProxyType({"include_usage": True, "continuous_usage_stats": True})
 
     def decoder(self, call: Call) -> OpenAIDecoder:

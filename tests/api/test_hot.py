@@ -155,7 +155,7 @@ def test_unknown_fields_go_through(gateway: Gateway, upstream: Upstream) -> None
     parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
     body = {"model": "echo", "messages": [{"role": "user", "content": parts}], **fields}
     assert gateway.post("/v1/chat/completions", orjson.dumps(body)).status_code == 200
-    assert upstream.bodies()[-1] == {**body, "model": "echo", "max_completion_tokens": 512}
+    assert upstream.bodies()[-1] == {**body, "model": "echo", "max_tokens": 512}
 
 
 def test_caller_credentials_and_hop_by_hop_headers_stay_here(gateway: Gateway, upstream: Upstream) -> None:

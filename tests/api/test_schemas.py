@@ -44,7 +44,8 @@ OPTIONS = st.fixed_dictionaries({}, optional={"include_usage": near(st.booleans(
 SHARED = {
     "stream": near(st.booleans()), "stream_options": near(OPTIONS), "n": near(st.integers(1, MAX_CHOICES)),
     "max_tokens": near(st.integers(0, 3)), "max_completion_tokens": near(st.integers(0, 3)),
-    "temperature": JUNK, "tools": JUNK,
+    "temperature": JUNK, "tools": JUNK, "query": near(st.text(min_size=1, max_size=3)), "text_1": near(st.just("x")),
+    "top_n": near(st.integers(1, 3)),
 }  # fmt: skip
 MESSAGE = st.fixed_dictionaries(
     {"role": near(st.sampled_from(["user", "tool", ""]))},
@@ -54,7 +55,16 @@ MAIN = {
     Operation.CHAT: ("messages", st.lists(near(MESSAGE), min_size=1, max_size=3)),
     Operation.COMPLETION: ("prompt", st.text(max_size=3) | st.lists(JUNK, max_size=2)),
     Operation.EMBEDDINGS: ("input", st.text(max_size=3) | st.lists(JUNK, max_size=2)),
+    Operation.RERANK: ("documents", st.lists(JUNK, max_size=2)),
+    Operation.SCORE: ("text_2", st.text(max_size=3) | st.lists(JUNK, max_size=2)),
+    Operation.TOKENIZE: ("prompt", st.text(max_size=3)),
 }
+PATHS = {
+    Operation.CHAT: "/v1/chat/completions", Operation.COMPLETION: "/v1/completions",
+    Operation.EMBEDDINGS: "/v1/embeddings", Operation.RERANK: "/v1/rerank", Operation.SCORE: "/v1/score",
+    Operation.TOKENIZE: "/tokenize",
+}  # fmt: skip
+"""Where each operation is spoken in OpenAI's shape."""
 
 
 @st.composite
@@ -78,7 +88,7 @@ def accepted(operation: Operation, body: Any) -> bool:
 
 def modelled(operation: Operation, body: Any) -> bool:
     """Whether the documented model takes it."""
-    model: type[BaseModel] = SHAPES[operation][1]
+    model: type[BaseModel] = SHAPES[PATHS[operation]][1]
     try:
         model.model_validate(body)
     except ValidationError:
@@ -88,12 +98,22 @@ def modelled(operation: Operation, body: Any) -> bool:
 
 def documented(operation: Operation, body: Any) -> bool:
     """Whether the JSON Schema on the page takes it. Two numbers that must be equal are beyond JSON Schema."""
-    schema = {"$ref": f"#/components/schemas/{SHAPES[operation][1].__name__}", "components": PAGE["components"]}
+    schema = {"$ref": f"#/components/schemas/{SHAPES[PATHS[operation]][1].__name__}", "components": PAGE["components"]}
     if not OAS31Validator(schema).is_valid(body):
         return False
     if operation is not Operation.CHAT:
         return True
     return len({body.get(name) for name in ("max_tokens", "max_completion_tokens")} - {None}) < 2
+
+
+ALSO: dict[Operation, dict[str, Any]] = {Operation.RERANK: {"query": "x"}, Operation.SCORE: {"text_1": "x"}}
+"""What a sound body needs beside its main field."""
+
+
+def right(operation: Operation) -> dict[str, Any]:
+    """A sound body."""
+    mains: dict[Operation, Any] = {Operation.CHAT: [{"role": "user", "content": "x"}], Operation.RERANK: ["x"]}
+    return {"model": "m", MAIN[operation][0]: mains.get(operation, "x"), **ALSO.get(operation, {})}
 
 
 def agree(operation: Operation, body: Any) -> bool:
@@ -106,8 +126,7 @@ def agree(operation: Operation, body: Any) -> bool:
 @pytest.mark.parametrize("operation", Operation)
 def test_the_page_and_validation_agree_on_every_border(operation: Operation) -> None:
     """A sound body with one field replaced, or taken out."""
-    main = [{"role": "user", "content": "x"}] if operation is Operation.CHAT else "x"
-    sound = {"model": "m", MAIN[operation][0]: main}
+    sound = right(operation)
     assert agree(operation, sound)
     for name in (*sound, *SHARED):
         agree(operation, {key: value for key, value in sound.items() if key != name})
@@ -126,6 +145,7 @@ def test_the_page_accepts_and_rejects_what_validation_does(operation: Operation)
 
     @settings(max_examples=60)
     @given(bodies(operation))
+    @example(right(operation))
     @example({"model": "m", MAIN[operation][0]: ["x"], "stream_options": {}})
     @example({"model": "m", MAIN[operation][0]: [{"role": "user"}], "max_tokens": 1, "max_completion_tokens": 2})
     def any_body(body: Any) -> None:
@@ -144,7 +164,7 @@ def test_a_fraction_of_nought_is_no_integer(text: bytes) -> None:
 
 def test_every_checked_field_is_documented() -> None:
     """With a description where the name does not say it all."""
-    for _, request, _ in SHAPES.values():
+    for _, request, _, _ in [SHAPES[path] for path in PATHS.values()]:
         assert issubclass(request, Request)
         assert {"model", "stream", "stream_options", "n"} < set(request.model_fields)
 

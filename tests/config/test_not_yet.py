@@ -45,7 +45,6 @@ def test_no_setting_has_two_entries() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "capability"),
     [
-        ("deployments[0].provider", "anthropic", "the dialects of other providers"),
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),

@@ -25,6 +25,7 @@ PART_OF = {
 """Packages that another one is made of and bounds: declaring them too would only let the versions drift apart."""
 
 NAMESPACES = {
+    "google.genai": "google-genai",
     "opentelemetry.proto": "opentelemetry-proto",
     "opentelemetry.semconv": "opentelemetry-semantic-conventions",
 }

@@ -80,7 +80,7 @@ def test_every_answer_has_a_cap(gateway: Gateway, upstream: Upstream) -> None:
     gateway.chat("large", text="hi", max_tokens=4000)
     gateway.chat("large", text="hi", max_tokens=4)
     sent = [{name: value for name, value in body.items() if name.startswith("max_")} for body in upstream.bodies()]
-    assert sent == [{"max_completion_tokens": 40}, {"max_tokens": 40}, {"max_tokens": 4}]
+    assert sent == [{"max_tokens": 40}, {"max_tokens": 40}, {"max_tokens": 4}]
 
 
 def test_a_fallback_with_room_serves_what_the_first_cannot_take(gateway: Gateway, upstream: Upstream) -> None:

@@ -43,6 +43,9 @@ def call(operation: Operation = Operation.CHAT, **fields: Any) -> Call:
         Operation.CHAT: {"messages": [{"role": "user", "content": "hi"}]},
         Operation.COMPLETION: {"prompt": "hi"},
         Operation.EMBEDDINGS: {"input": "hi"},
+        Operation.RERANK: {"query": "hi", "documents": ["a", "b"]},
+        Operation.SCORE: {"text_1": "hi", "text_2": "there"},
+        Operation.TOKENIZE: {"prompt": "hi"},
     }
     return validate(operation, orjson.dumps({"model": "chat", **usual[operation], **fields}))
 

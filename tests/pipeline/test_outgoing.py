@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,10 +52,11 @@ def test_a_cap_that_may_be_lowered_is() -> None:
     assert outgoing(asked, VLLM, count(100)) is asked
 
 
-def test_openai_gets_the_name_that_its_reasoning_models_take() -> None:
-    """Unless the caller chose the other one."""
-    assert outgoing(call(), OPENAI, count(1)).body["max_completion_tokens"] == 400
-    assert outgoing(call(max_tokens=900), OPENAI, count(1)).body["max_tokens"] == 400
+def test_a_deployment_that_names_its_cap_gets_that_name() -> None:
+    """Its dialect renames the caller's."""
+    named = replace(OPENAI, output_cap="max_completion_tokens")
+    assert outgoing(call(), named, count(1)).body["max_completion_tokens"] == 400
+    assert outgoing(call(), OPENAI, count(1)).body["max_tokens"] == 400
 
 
 def test_what_has_no_cap_stays_without() -> None:

@@ -11,14 +11,18 @@ from hypothesis import strategies as st
 
 from app.errors import INVALID_REQUEST, GatewayError, Outcome
 from app.exchange import Call, Operation
-from app.pipeline.validate import MAX_CHOICES, validate
+from app.pipeline.validate import MAX_CHOICES, check, parse, validate
 
 CHAT, COMPLETION, EMBEDDINGS = Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS
+RERANK, SCORE, TOKENIZE = Operation.RERANK, Operation.SCORE, Operation.TOKENIZE
 TURN = [{"role": "user", "content": "hi"}]
 GOOD: dict[Operation, dict[str, Any]] = {
     CHAT: {"model": "m", "messages": TURN},
     COMPLETION: {"model": "m", "prompt": "hi"},
     EMBEDDINGS: {"model": "m", "input": "hi"},
+    RERANK: {"model": "m", "query": "hi", "documents": ["a", "b"]},
+    SCORE: {"model": "m", "text_1": "hi", "text_2": ["a", "b"]},
+    TOKENIZE: {"model": "m", "prompt": "hi"},
 }
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=8)
@@ -28,7 +32,18 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(
     (
         *("model", "messages", "prompt", "input", "stream", "stream_options", "n", "best_of", "max_tokens"),
-        *("max_completion_tokens", "role", "content", "include_usage", "continuous_usage_stats"),
+        *(
+            "query",
+            "documents",
+            "text_1",
+            "text_2",
+            "top_n",
+            "max_completion_tokens",
+            "role",
+            "content",
+            "include_usage",
+            "continuous_usage_stats",
+        ),
     )
 )
 BODIES = st.dictionaries(FIELDS, JSON | st.dictionaries(FIELDS, JSON, max_size=3), max_size=9)
@@ -83,6 +98,12 @@ VALUES: list[tuple[Operation, str, tuple[Any, ...]]] = [
     (COMPLETION, "prompt", (None, [], {}, 1, True)),
     (COMPLETION, "max_tokens", (-1, 0.5, "1", False)),
     (EMBEDDINGS, "input", (None, [], {}, 1, True)),
+    (RERANK, "query", (None, "", [], 1)),
+    (RERANK, "documents", (None, [], {}, "x")),
+    (RERANK, "top_n", NO_NUMBERS),
+    (SCORE, "text_1", (None, [], {}, 1)),
+    (SCORE, "text_2", (None, [], {}, 1)),
+    (TOKENIZE, "prompt", ([], 1, {})),
     *((each, "stream_options", (1, True, "x", [], {}, {"include_usage": True})) for each in Operation),
 ]
 TURNS: tuple[Any, ...] = (None, [], "hi", 1, {}, {"role": 1}, {"role": None})
@@ -96,7 +117,9 @@ WRONG: list[tuple[Operation, dict[str, Any], str]] = [
     *((CHAT, options(include_usage=value), "stream_options.include_usage") for value in OPTIONS[::2]),
     (CHAT, {"stream": False, "stream_options": {}}, "stream_options"),
     (CHAT, {"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens"),
-    (EMBEDDINGS, {"stream": True}, "stream"),
+    *((operation, {"stream": True}, "stream") for operation in (EMBEDDINGS, RERANK, SCORE, TOKENIZE)),
+    (TOKENIZE, {"prompt": None}, "messages"),
+    (TOKENIZE, {"prompt": None, "messages": [{"role": 1}]}, "messages[0]"),
 ]
 
 
@@ -112,7 +135,10 @@ def test_the_field_to_blame(operation: Operation, fields: dict[str, Any], param:
 def test_a_missing_field_is_named(operation: Operation) -> None:
     """An empty object lacks its model first; one with a model lacks its prompt."""
     assert refused(operation, b"{}").param == "model"
-    name = {CHAT: "messages", COMPLETION: "prompt", EMBEDDINGS: "input"}[operation]
+    name = {
+        CHAT: "messages", COMPLETION: "prompt", EMBEDDINGS: "input", RERANK: "query", SCORE: "text_1",
+        TOKENIZE: "messages",
+    }[operation]  # fmt: skip
     assert refused(operation, b'{"model": "m"}').param == name
 
 
@@ -135,6 +161,9 @@ def test_a_missing_field_is_named(operation: Operation) -> None:
         (COMPLETION, {"best_of": "many", "prompt": [None]}, (False, False, None, 1)),
         (EMBEDDINGS, {"input": ["a", "b"], "prompt": []}, (False, False, 0, 2)),
         (EMBEDDINGS, {"stream": False}, (False, False, 0, 1)),
+        (RERANK, {"top_n": 1}, (False, False, 0, 2)),
+        (SCORE, {}, (False, False, 0, 2)),
+        (TOKENIZE, {"prompt": None, "messages": TURN}, (False, False, 0, 1)),
     ],
 )
 def test_what_is_read_of_a_good_body(
@@ -143,6 +172,22 @@ def test_what_is_read_of_a_good_body(
     """Stream, whether usage was asked for, the cap, and how many answers are made."""
     call = accepted(operation, fields)
     assert (call.stream, call.include_usage, call.max_output_tokens, call.choices) == expected
+
+
+def test_what_is_read_more_than_once_is_bounded() -> None:
+    """The query stands once and is read with each document; counting tokens reads, and bills, nothing."""
+    raw = orjson.dumps({**GOOD[RERANK], "query": "q" * 100, "documents": ["a"] * 5})
+    assert validate(RERANK, raw).size >= len(raw) + 4 * 100
+    raw = orjson.dumps({**GOOD[SCORE], "text_1": ["a"] * 3, "text_2": "t" * 100})
+    assert (validate(SCORE, raw).size >= len(raw) + 2 * 100, validate(SCORE, raw).prompts) == (True, 3)
+    assert accepted(TOKENIZE, {}).size == 0
+
+
+def test_a_parsed_body_is_checked_alike() -> None:
+    """As a surface makes one: `validate` is `parse` and `check`."""
+    raw = orjson.dumps(GOOD[CHAT])
+    assert check(CHAT, parse(raw), len(raw), plain=True) == validate(CHAT, raw)
+    assert check(CHAT, parse(raw), 7, foreign=True)[5:] == (7, None, 1, 1, 0, True, False, 0, True)
 
 
 def test_everything_else_goes_through() -> None:

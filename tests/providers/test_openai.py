@@ -103,6 +103,26 @@ def test_what_cannot_be_written_is_refused() -> None:
         OpenAI().encode(asked._replace(body={**asked.body, "x": deep}), deployment(), "req_1")
 
 
+@pytest.mark.parametrize("operation", [Operation.RERANK, Operation.SCORE, Operation.TOKENIZE])
+def test_what_openai_does_not_have(operation: Operation) -> None:
+    """Is refused, not sent to a path that may not exist."""
+    with pytest.raises(GatewayError) as refused:
+        OpenAI().encode(call(operation), deployment("two"), "req_1")
+    assert (refused.value.status, refused.value.param) == (400, "model")
+
+
+def test_reasoning_models_take_their_own_cap() -> None:
+    """OpenAI's refuse `max_tokens`; other names, and other servers, get what the caller wrote."""
+    for model, name in (
+        ("o3-mini", "max_completion_tokens"),
+        ("gpt-5.1", "max_completion_tokens"),
+        ("gpt-4o", "max_tokens"),
+    ):
+        body = orjson.loads(OpenAI().encode(call(max_tokens=9), deployment("two", model=model), "req_1").body)
+        assert {key: value for key, value in body.items() if key.startswith("max_")} == {name: 9}
+    assert b'"max_tokens"' in OpenAI().encode(call(max_tokens=9), deployment(model="o3-like"), "req_1").body
+
+
 # --- what comes back
 
 
@@ -137,7 +157,7 @@ def test_recorded_usage_is_read() -> None:
 def test_recorded_answers_are_read(name: str) -> None:
     """Whole answers of a real vLLM go through as they are, with their usage."""
     text = capture(name)["response"]["body"].encode()
-    reader = OpenAI().decoder(call())
+    reader = OpenAI().decoder(call(Operation.EMBEDDINGS if name.startswith("embedding") else Operation.CHAT))
     (event,) = reader.body(text)
     assert event.data == text
     assert reader.finished

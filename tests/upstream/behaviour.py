@@ -18,8 +18,10 @@ A name that does not parse is an unknown model (404), unless it was made an alia
     reasoning-N                 N words of reasoning come first
     refusal                     the answer is a refusal
     content-filter              finish_reason is `content_filter`
+    prompt-filter               the prompt is blocked, as Azure (400) and Gemini (200) do it
     tool-call[-N]               calls N tools (1) of those offered, or `get_weather`; after a tool's result it answers
     cached-N                    usage says that N prompt tokens were cached
+    cache-write-N               usage says that N prompt tokens were written to the cache (Anthropic)
     no-usage                    never reports usage
     absurd-usage[-N]            reports N times (10) the tokens that were made
     context-N                   the context window (131072)
@@ -83,8 +85,10 @@ class Behaviour:
     reasoning: int = 0
     refusal: bool = False
     content_filter: bool = False
+    prompt_filter: bool = False
     tool_calls: int = 0
     cached: int | None = None
+    cache_write: int = 0
     usage_factor: int = 1  # 0: none is reported
     context: int = 131072
     dims: int = 16
@@ -147,8 +151,10 @@ RULES: dict[str, Rule] = {
     "reasoning": Rule("N", field="reasoning"),
     "refusal": _flag(refusal=True),
     "content-filter": _flag(content_filter=True),
+    "prompt-filter": _flag(prompt_filter=True),
     "tool-call": Rule("p", (1,), field="tool_calls"),
     "cached": Rule("N", field="cached"),
+    "cache-write": Rule("N", field="cache_write"),
     "no-usage": _flag(usage_factor=0),
     "absurd-usage": Rule("n", (10,), field="usage_factor"),
     "context": Rule("P", field="context"),

@@ -37,7 +37,7 @@ class Refused(Exception):
 class Ask:
     """A request, read. `prompts` has one text per prompt (chat: the last user message), `sizes` the tokens of each."""
 
-    operation: str  # chat | completion | embeddings
+    operation: str  # chat | completion | embeddings | count
     model: str
     behaviour: Behaviour
     doc: dict[str, Any]
@@ -79,6 +79,7 @@ class Choice:
     refusal: tuple[str, ...] = ()
     tools: tuple[Tool, ...] = ()
     finish: str = "stop"
+    stopped: str | None = None  # the stop string that was met
 
     @property
     def tokens(self) -> int:
@@ -110,6 +111,7 @@ class Dialect(Protocol):
 
     name: str
     credentials: frozenset[bytes]  # the headers in which it carries its key
+    named: bool  # whether its events have names: their `type`
 
     def claims(self, method: str, path: str) -> bool:
         """Whether this path belongs to the format."""

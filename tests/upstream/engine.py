@@ -25,6 +25,8 @@ _ARGUMENT_PIECE = 4  # characters of a tool's arguments per token
 def answer(ask: Ask) -> Answer:
     """The answer, complete; the stream is cut from it. An embedding has no tokens of its own."""
     each, factor = ask.choices, ask.behaviour.usage_factor
+    if ask.operation == "count":
+        return Answer([], 0, 0, None)
     if ask.operation == "embeddings":
         return Answer([], 0, 0, (ask.prompt_tokens * factor, 0) if factor else None)
     choices = [_choice(ask, ask.prompts[index // each], index) for index in range(len(ask.prompts) * each)]
@@ -43,7 +45,7 @@ def _choice(ask: Ask, prompt: str, index: int) -> Choice:
         return choice
     tokens = _text(ask, prompt, index)
     if ask.stop:
-        tokens = _stopped(tokens, ask.stop)
+        tokens, choice.stopped = _stopped(tokens, ask.stop)
     if ask.cap is not None and len(choice.reasoning) + len(tokens) > ask.cap:
         choice.reasoning = choice.reasoning[: ask.cap]
         tokens = tokens[: ask.cap - len(choice.reasoning)]
@@ -77,19 +79,19 @@ def _text(ask: Ask, prompt: str, index: int) -> tuple[str, ...]:
     return tuple(pieces(prompt))
 
 
-def _stopped(tokens: tuple[str, ...], stops: Iterable[str]) -> tuple[str, ...]:
-    """Tokens up to the first stop string; the one in which it stands is cut short."""
+def _stopped(tokens: tuple[str, ...], stops: Iterable[str]) -> tuple[tuple[str, ...], str | None]:
+    """Tokens up to the first stop string, and which it was; the token in which it stands is cut short."""
     text = "".join(tokens)
-    ends = [text.find(stop) for stop in stops if stop in text]
+    ends = [(text.find(stop), stop) for stop in stops if stop in text]
     if not ends:
-        return tokens
-    left, kept = min(ends), []
+        return tokens, None
+    (left, met), kept = min(ends), []
     for token in tokens:
         if left <= 0:
             break
         kept.append(token[:left])
         left -= len(token)
-    return tuple(kept)
+    return tuple(kept), met
 
 
 def _call_tools(ask: Ask, choice: Choice) -> None:

@@ -15,6 +15,7 @@ class OpenAI:
 
     name = "openai"
     credentials = frozenset({b"authorization"})
+    named = False
 
     def claims(self, method: str, path: str) -> bool:
         """POST to one of the three paths."""

@@ -18,7 +18,7 @@ from tests.upstream.wire import Exchange
 from tests.upstream.words import PER_TOOL, content_text, count, message_tokens
 
 _NUMBERS = itertools.count(0xB61135C5)
-_PREFIXES = {"chat": "chatcmpl-", "completion": "cmpl-", "embeddings": "embd-"}
+_PREFIXES = {"chat": "chatcmpl-", "completion": "cmpl-", "embeddings": "embd-", "count": "count-"}
 _INVALID = "Bad Request"  # the type that vLLM gives to what its schema refuses
 
 
@@ -53,18 +53,22 @@ def behaviour_of(model: str, settings: Settings) -> Behaviour:
 
 def read(exchange: Exchange, settings: Settings, now: float) -> Ask:
     """The request's meaning."""
-    doc = document(exchange)
+    path = exchange.path.partition("?")[0]
+    operation = "embeddings" if path.endswith("/embeddings") else "chat" if "/chat/" in path else "completion"
+    return ask_of(document(exchange), operation, exchange, settings, now)
+
+
+def ask_of(doc: dict[str, Any], operation: str, exchange: Exchange, settings: Settings, now: float) -> Ask:
+    """The meaning of a request in OpenAI's shape. Raises Refused."""
     model = doc.get("model") or "echo"  # vLLM answers without a model, too
     if not isinstance(model, str):
         raise _wrong("model", "string_type", "Input should be a valid string")
     exchange.record.model = model
     behaviour = behaviour_of(model, settings)
-    ask = Ask("completion", model, behaviour, doc, "", 0, settings.fingerprint, [], 0)
-    if exchange.path.startswith("/v1/embeddings"):
-        ask.operation = "embeddings"
+    ask = Ask(operation, model, behaviour, doc, "", 0, settings.fingerprint, [], 0)
+    if operation == "embeddings":
         _embeddings(ask)
-    elif exchange.path.startswith("/v1/chat"):
-        ask.operation = "chat"
+    elif operation in {"chat", "count"}:
         _chat(ask)
         _common(ask)
     else:

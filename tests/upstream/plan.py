@@ -46,7 +46,7 @@ def stream(exchange: Exchange, known: Known, dialect: Dialect) -> Plan:
         end = "closes" if behaviour.cut == "truncated" else behaviour.cut
     if record.fault:
         record.reported = None
-    timed = render.stream(steps, behaviour, ends=end == "done")
+    timed = render.stream(steps, behaviour, ends=end == "done", named=dialect.named)
     extra = extra_headers(behaviour, closing=exchange.close)
     start = head(200, kind=EVENTS, chunked=not behaviour.until_close, extra=extra)
     pace = behaviour.pace * behaviour.multi * behaviour.joined

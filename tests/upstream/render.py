@@ -21,9 +21,11 @@ Timed = tuple[bytes, int]
 """Bytes that leave together, and the tokens in them."""
 
 
-def stream(steps: list[Step], behaviour: Behaviour, *, ends: bool) -> list[Timed]:
-    """The bytes of each step. `ends`: the last one also ends the body properly."""
+def stream(steps: list[Step], behaviour: Behaviour, *, ends: bool, named: bool = False) -> list[Timed]:
+    """The bytes of each step. `ends`: the last one also ends the body properly. `named`: events say their names."""
     form = _FORMS[behaviour.style]
+    if named:
+        return _named(steps, form, ends=ends)
     if behaviour.joined > 1:
         steps = _joined(steps, behaviour.joined)
     if behaviour.gzip or behaviour.split or behaviour.until_close or behaviour.joined > 1:
@@ -34,6 +36,20 @@ def stream(steps: list[Step], behaviour: Behaviour, *, ends: bool) -> list[Timed
         data, tokens = timed[-1] if timed else (b"", 0)
         timed[-1:] = [(data + LAST_CHUNK, tokens)]
     return timed
+
+
+def _named(steps: list[Step], form: bytes, *, ends: bool) -> list[Timed]:
+    timed = [(chunk(b"".join([name(each) + form % each for each in step.events])), step.tokens) for step in steps]
+    if ends:
+        data, tokens = timed[-1] if timed else (b"", 0)
+        timed[-1:] = [(data + LAST_CHUNK, tokens)]
+    return timed
+
+
+def name(event: bytes) -> bytes:
+    """The line that names an event after its `type`, which stands first in it."""
+    kind = event.partition(b'"type":"')[2].partition(b'"')[0]
+    return b"event: %b\n" % kind
 
 
 def whole(body: bytes, behaviour: Behaviour) -> bytes:

@@ -11,7 +11,7 @@ from tests.upstream.openai_errors import BUSY, DEAD, RATE, default_message
 from tests.upstream.plan import OPENAI_HEADERS
 from tests.upstream.play import Plan, Player
 from tests.upstream.recall import Known, Recall
-from tests.upstream.render import LAST_CHUNK, chunk
+from tests.upstream.render import LAST_CHUNK, chunk, name
 from tests.upstream.state import State
 from tests.upstream.wire import EVENTS, Exchange, head
 
@@ -32,7 +32,7 @@ class Service:
         checks.request(exchange, dialect, state)
         behaviour: Behaviour | None = None
         try:
-            self._open(exchange)
+            self._open(exchange, dialect)
             known = self._recall.read(exchange, dialect)
             ask = known.ask
             behaviour = ask.behaviour
@@ -54,14 +54,16 @@ class Service:
                 state.violation(refused.violation, refused.message, exchange.record)
             self._refuse(exchange, dialect, refused, behaviour)
 
-    def _open(self, exchange: Exchange) -> None:
+    def _open(self, exchange: Exchange, dialect: Dialect) -> None:
         """What is refused before the body is looked at."""
         settings = self.state.settings
         exchange.record.id = (exchange.header(b"x-request-id") or b"").decode("latin-1") or None
         if settings.max_body_bytes is not None and len(exchange.body) > settings.max_body_bytes:
             raise Refused(413, "too large")
-        if settings.api_key is not None and exchange.header(b"authorization") != b"Bearer " + settings.api_key.encode():
-            raise Refused(401, default_message(401))
+        if settings.api_key is not None:
+            key = settings.api_key.encode()
+            if not {key, b"Bearer " + key} & {exchange.header(name) for name in dialect.credentials}:
+                raise Refused(401, default_message(401))
 
     def _note(self, exchange: Exchange, ask: Ask) -> None:
         """Write down what was asked."""
@@ -108,7 +110,8 @@ class Service:
         """An error in a stream, and the end of it."""
         done = dialect.last_event()
         events = [dialect.error_event(status, message, openai=as_openai)] + ([done] if done else [])
-        return b"".join([chunk(b"data: %b\n\n" % each) for each in events]) + LAST_CHUNK
+        named = [(name(each) if dialect.named else b"") + b"data: %b\n\n" % each for each in events]
+        return b"".join(map(chunk, named)) + LAST_CHUNK
 
     def _answer(self, exchange: Exchange, known: Known, dialect: Dialect) -> None:
         """The good case, and every fault that begins like one."""

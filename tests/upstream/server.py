@@ -9,15 +9,18 @@ import traceback
 from typing import Any
 
 from tests.upstream import checks
+from tests.upstream.anthropic_wire import AnthropicWire
+from tests.upstream.azure_wire import AzureWire
 from tests.upstream.control import control
 from tests.upstream.dialect import Dialect, Refused
+from tests.upstream.gemini_wire import GeminiWire
 from tests.upstream.openai import OpenAI
 from tests.upstream.pages import page
 from tests.upstream.serve import Service
 from tests.upstream.state import State
 from tests.upstream.wire import Connection, Exchange
 
-DIALECTS: tuple[Dialect, ...] = (OpenAI(),)
+DIALECTS: tuple[Dialect, ...] = (OpenAI(), AnthropicWire(), GeminiWire(), AzureWire())
 _SHOWN_BUGS = 10  # on stderr; all of them are violations
 _LONG_BODY = 65536  # bytes; `early-413` answers longer bodies before they are complete
 

@@ -249,4 +249,4 @@ def test_waiting_takes_the_stated_time(client: Client) -> None:
     assert 0.095 <= time.monotonic() - start < 0.5
     stream = client.stream("answer-5+slow-60ms+pace-20ms")
     assert stream.at[1] >= 0.05
-    assert stream.at[-1] - stream.at[1] >= 0.07
+    assert stream.at[-1] >= 0.13

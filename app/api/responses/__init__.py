@@ -1,0 +1,1 @@
+"""`/v1/responses`: OpenAI's newer shape, without its storage. Source: platform.openai.com (responses)."""

@@ -1,0 +1,203 @@
+"""Chunks of a chat completion as events of a response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from app.api.responses import answer
+from app.api.surface import MALFORMED, malformed, string
+from app.errors import UPSTREAM_ERROR, GatewayError
+from app.exchange import Batch, Event, JsonObject, Usage
+from app.pipeline.progress import Progress
+
+_DELTA = (
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":%b,"output_index":%d,'
+    b'"content_index":0,"delta":%b,"logprobs":%b,"sequence_number":%d}\n\n'
+)
+_NAMES = {"text": "output_text", "refusal": "refusal", "reasoning": "reasoning_text"}
+
+
+class ResponsesWriter:
+    """Writes one response. Items follow each other: a new kind of content, or another call, ends the one before."""
+
+    __slots__ = (
+        "_blocks", "_call", "_calls", "_ending", "_id", "_kind", "_pieces", "_progress", "_response", "_sequence",
+        "_usage",
+    )  # fmt: skip
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._response: JsonObject | None = None
+        self._sequence = -1
+        self._kind = ""  # of the open item: text, refusal, reasoning or call
+        self._id = ""
+        self._pieces: list[str] = []
+        self._blocks: list[JsonObject] = []
+        self._call: JsonObject = {}
+        self._calls = -1
+        self._ending: JsonObject = {}
+        self._usage: Usage | None = None
+
+    def whole(self, event: Event) -> bytes:
+        """The response. Raises `GatewayError` where the answer is none."""
+        try:
+            return orjson.dumps(answer.whole(event.doc, event.usage, self._progress))
+        except MALFORMED as error:
+            raise malformed() from error
+
+    def events(self, batch: Batch) -> bytes:
+        """The events that these chunks mean. Raises `GatewayError` where they mean nothing."""
+        out: list[bytes] = []
+        try:
+            for event in batch:
+                self._chunk(event, out)
+        except MALFORMED as error:
+            raise malformed() from error
+        return b"".join(out)
+
+    def end(self, error: GatewayError | None) -> bytes:
+        """The last item's end and the whole response; or what went wrong, in the response and as an error."""
+        out: list[bytes] = []
+        response = self._begin({}, out)
+        if error is None:
+            self._close(out)
+            answer.finished(response, self._ending, self._usage)
+            self._tell(f"response.{response['status']}", out, response=response)
+            return b"".join(out)
+        code = "rate_limit_exceeded" if error.status == 429 else "server_error"
+        response |= {"status": "failed", "error": {"code": code, "message": error.message}}
+        response["usage"] = answer.usage_document(self._usage)
+        self._tell("response.failed", out, response=response)
+        self._tell("error", out, code=error.code_name, message=error.message, param=error.param, **error.document())
+        return b"".join(out)
+
+    def _tell(self, kind: str, out: list[bytes], **fields: Any) -> None:
+        self._sequence += 1
+        doc = {"type": kind, **fields, "sequence_number": self._sequence}
+        out.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(doc)))
+
+    def _begin(self, doc: JsonObject, out: list[bytes]) -> JsonObject:
+        response = self._response
+        if response is None:
+            response = self._response = answer.frame(self._progress, doc.get("model"))
+            self._tell("response.created", out, response=response)
+            self._tell("response.in_progress", out, response=response)
+        return response
+
+    def _chunk(self, event: Event, out: list[bytes]) -> None:
+        if event.usage is not None:
+            self._usage = event.usage
+        self._begin(event.doc, out)
+        for choice in event.doc.get("choices") or ():
+            if choice.get("index"):
+                continue
+            if choice.get("finish_reason"):
+                self._ending = choice
+            delta = choice.get("delta")
+            if delta:
+                self._take(delta, choice.get("logprobs"), out)
+
+    def _take(self, delta: JsonObject, logprobs: Any, out: list[bytes]) -> None:
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if thought:
+            self._say("reasoning", thought, out)
+        for block in delta.get("thinking_blocks") or ():
+            if self._kind != "reasoning":
+                self._open("reasoning", out)
+            if block["type"] == "thinking":
+                block = {**block, "thinking": "".join(self._pieces)}  # noqa: PLW2901  # the text came before it
+            self._blocks.append(block)
+        text = delta.get("content")
+        if text:
+            if self._kind != "text":
+                self._open("text", out)
+            self._pieces.append(string(text))
+            self._sequence += 1
+            place, known = len(self._output) - 1, orjson.dumps(self._id)
+            told = orjson.dumps((logprobs or {}).get("content") or [])
+            out.append(_DELTA % (known, place, orjson.dumps(text), told, self._sequence))
+        if delta.get("refusal"):
+            self._say("refusal", delta["refusal"], out)
+        for call in delta.get("tool_calls") or ():
+            self._called(call, out)
+
+    @property
+    def _output(self) -> list[JsonObject]:
+        output: list[JsonObject] = self._response["output"] if self._response is not None else []
+        return output
+
+    def _say(self, kind: str, text: str, out: list[bytes]) -> None:
+        if self._kind != kind:
+            self._open(kind, out)
+        self._pieces.append(string(text))
+        self._tell(f"response.{_NAMES[kind]}.delta", out, **self._where(), content_index=0, delta=text)
+
+    def _where(self) -> JsonObject:
+        return {"item_id": self._id, "output_index": len(self._output) - 1}
+
+    def _called(self, call: JsonObject, out: list[bytes]) -> None:
+        number, function = call.get("index", 0), call.get("function") or {}
+        if number > self._calls:
+            self._close(out)
+            self._calls = number
+            self._call = {**call, "function": {"name": function.get("name")}}
+            self._open("call", out)
+        elif number < self._calls or self._kind != "call":
+            raise GatewayError(UPSTREAM_ERROR, "The upstream went back to a tool call that had ended.")
+        text = function.get("arguments")
+        if text:
+            self._pieces.append(string(text))
+            self._tell("response.function_call_arguments.delta", out, **self._where(), delta=text)
+
+    def _open(self, kind: str, out: list[bytes]) -> None:
+        self._close(out)
+        self._kind, self._pieces, self._blocks = kind, [], []
+        prefix = {"reasoning": "rs", "call": "fc"}.get(kind, "msg")
+        self._id = answer.ids(self._progress.request_id, prefix, len(self._output))
+        self._output.append(self._item("in_progress"))
+        self._tell("response.output_item.added", out, output_index=len(self._output) - 1, item=self._output[-1])
+        if kind != "call":
+            self._tell("response.content_part.added", out, **self._where(), content_index=0, part=self._part())
+
+    def _part(self) -> JsonObject:
+        text = "".join(self._pieces)
+        if self._kind == "text":
+            return answer.text_part(text)
+        return (
+            {"type": "refusal", "refusal": text}
+            if self._kind == "refusal"
+            else {"type": "reasoning_text", "text": text}
+        )
+
+    def _item(self, status: str) -> JsonObject:
+        text = "".join(self._pieces)
+        if self._kind == "call":
+            return answer.call_item(self._id, self._call, text, status)
+        if self._kind == "reasoning":
+            return answer.reasoning_item(self._id, text, self._blocks, status)
+        return answer.message_item(self._id, [self._part()] if status != "in_progress" else [], status)
+
+    def _close(self, out: list[bytes]) -> None:
+        """The end of the open item."""
+        kind = self._kind
+        if not kind:
+            return
+        text = "".join(self._pieces)
+        if kind == "call":
+            self._tell(
+                "response.function_call_arguments.done",
+                out,
+                **self._where(),
+                arguments=text,
+                name=self._call["function"]["name"],
+            )
+        else:
+            field = {"refusal": {"refusal": text}}.get(kind, {"text": text})
+            extra: JsonObject = {"logprobs": []} if kind == "text" else {}
+            self._tell(f"response.{_NAMES[kind]}.done", out, **self._where(), content_index=0, **field, **extra)
+            self._tell("response.content_part.done", out, **self._where(), content_index=0, part=self._part())
+        self._output[-1] = self._item("completed")
+        self._tell("response.output_item.done", out, output_index=len(self._output) - 1, item=self._output[-1])
+        self._kind = ""

@@ -1,0 +1,1 @@
+"""Gemini's generateContent. Sources: ai.google.dev/api (generate-content, embeddings, tokens)."""
