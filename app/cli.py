@@ -17,6 +17,7 @@ from app import demo as demonstration
 from app import logs
 from app.cli_ledger import keys, usage
 from app.cli_rollout import rollout
+from app.cli_steer import COMMANDS
 from app.config import Config, ConfigError, as_json, describe, load
 from app.main import Launch, Process, listen
 from app.version import VERSION
@@ -31,6 +32,8 @@ def main() -> None:
 
 
 main.add_command(rollout)
+for steering in COMMANDS:
+    rollout.add_command(steering)
 
 
 @main.command()

@@ -136,6 +136,30 @@ class Wishes(NamedTuple):
 NO_WISHES = Wishes()
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one request ended at the arm that it was assigned to, as far as a rollout's gates ask.
+
+    `error` counts against the assigned arm even where a fallback hid it from the caller. `first_token_s` is None where
+    none came, and for answers that were not streamed. `left`: the caller left, or was still waiting, before the end.
+    `format_ok` is None where no format was asked for, `score` where no feedback was given; scores are in the caller's
+    own scale. `void` says nothing about either arm: the request itself was at fault, or the gateway.
+    """
+
+    error: bool = False
+    streamed: bool = False
+    first_token_s: float | None = None
+    total_s: float = 0.0
+    left: bool = False
+    harm: bool = False
+    refused: bool = False
+    truncated: bool = False
+    cost_usd: float = 0.0
+    format_ok: bool | None = None
+    score: float | None = None
+    void: bool = False
+
+
 class Outbound(NamedTuple):
     """One HTTP request to an upstream, complete but for its endpoint, `host` and `content-length`.
 
@@ -160,6 +184,8 @@ class Principal:
     key: str
     models: frozenset[str] | None = None
     pin: bool = False
+    shadow: bool = True
+    """Whether its requests may be copied."""
 
 
 class Call(NamedTuple):

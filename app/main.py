@@ -22,9 +22,12 @@ from app import table as tables
 from app.api.admin import directory_admin
 from app.api.app import GatewayApp, ops_app
 from app.api.catalogue import catalogue, probes
+from app.api.feedback import feedback
 from app.api.hot import Hot
 from app.api.ops import Operators, config_admin, metrics
+from app.api.rollouts import rollout_admin
 from app.api.server import Bounds, Protocol
+from app.api.shadows import shadow_report
 from app.api.usage import own_usage, usage_admin
 from app.books import Books
 from app.cells import Cells, Files, Series
@@ -38,8 +41,9 @@ from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.fit import Fitter
+from app.pipeline.mirror import Mirror
 from app.pipeline.record import Recorder
-from app.pipeline.retries import RetryBudgets
+from app.pipeline.retries import NoRetries, RetryBudgets
 from app.pipeline.serve import Services
 from app.pipeline.spans import Tracer
 from app.process import watch_process
@@ -49,7 +53,12 @@ from app.providers.engines import Engines
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
+from app.rollouts import Steering
+from app.shadows import Shadows
+from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
+from app.stores.feedback import FeedbackStore
+from app.stores.memory import MemoryStore
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
@@ -131,10 +140,13 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
-        self._state = tables.State(tables.build(config))
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
+        self._steering = Steering(
+            self._books.database, telemetry, self._loop.time, lambda: self._reloader.config, self._rebuild
+        )
+        self._state = tables.State(self._table(config))
         self._reloader = Reloader(
             launch.path,
             self._state,
@@ -142,7 +154,7 @@ class Process:
             os.environ,
             overrides=launch.overrides,
             on_reload=[self._reloaded],
-            extend=self._keys.extend,
+            make=self._table,
         )
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
@@ -156,9 +168,13 @@ class Process:
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
         recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        self._shadows = self._make_shadows(attempts, config.server.workers)
         self._counter = PromptCounter(self._transport, self._endpoints)
         fitter = Fitter(self._counter, telemetry)
-        self._services = Services(self._state, self._admission, fitter, caller, self._books.ledger, recorder, tracer)
+        self._services = Services(
+            self._state, self._admission, fitter, caller, self._books.ledger, recorder, self._steering.observer,
+            Mirror(self._shadows), tracer,
+        )  # fmt: skip
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
@@ -177,6 +193,8 @@ class Process:
         self._tasks.spawn("config", self._reloader.watch())
         self._books.start(self._tasks)
         self._tasks.spawn("keys", self._keys.watch())
+        self._steering.start(self._tasks)
+        self._tasks.spawn("shadow-comparisons", self._comparisons.run())
         if self._collector is not None:
             self._tasks.spawn("spans", self._collector.run())
         self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
@@ -192,6 +210,9 @@ class Process:
             await self._cut()
             await self._tasks.aclose()
             self._counter.close()
+            await self._shadows.aclose()
+            await self._comparisons.flush()
+            await self._steering.aclose()
             await self._books.aclose()
             if self._collector is not None:
                 await self._collector.aclose()
@@ -221,6 +242,10 @@ class Process:
             os.kill(self._supervisor, signal.SIGHUP)
         return _document(result)
 
+    def _table(self, config: Config) -> tables.Table:
+        """The table of a configuration, with the keys and the weights that the database holds."""
+        return self._steering.finish(tables.build(self._keys.extend(config)))
+
     def _rebuild(self) -> None:
         self._reloader.rebuild()
 
@@ -228,6 +253,7 @@ class Process:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
+        self._steering.rollouts.warn()
         if result.changed or result.problems:
             _log.log(logging.ERROR if result.problems else logging.INFO, "config reload", extra=document)
 
@@ -248,12 +274,22 @@ class Process:
         )
         return Collector(self._transport, url, tables.headers_of(config.telemetry.otlp_headers), who, counts)
 
+    def _make_shadows(self, attempts: Attempts, workers: int) -> Shadows:
+        dropped = self._telemetry.counter(DROPPED, "shadow_rows")
+        self._comparisons = Comparisons(self._books.database, dropped)
+        caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
+        return Shadows(
+            self._state, self._admission, caller, self._books.ledger, MemoryStore(), self._comparisons,
+            self._telemetry, (self._launch.worker, workers),
+        )  # fmt: skip
+
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
         Protocol.bounds = _bounds(config)
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
         callers.include_router(own_usage(self._state, self._books.rows))
+        callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))
         ops_socket = self._launch.listeners.ops
         open_to_strangers = ops_socket is None and not is_loopback(config.server.host)
@@ -261,6 +297,8 @@ class Process:
         ops.include_router(metrics(self._read_cells, operators.viewer if open_to_strangers else None))
         ops.include_router(config_admin(operators, lambda: redacted(self._reloader.config), self.reload))
         ops.include_router(directory_admin(operators, self._directory, self._keys.refresh))
+        ops.include_router(shadow_report(operators, self._state, self._comparisons))
+        ops.include_router(rollout_admin(operators, self._steering.rollouts, self._steering.rollouts))
         ops.include_router(usage_admin(operators, self._books.rows))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]
         if ops_socket is not None:

@@ -68,6 +68,7 @@ class ScopeKind(StrEnum):
     TENANT = "tenant"
     MODEL = "model"
     EVERYTHING = "everything"
+    SHADOW = "shadow"  # what copies of a model's requests cost; no other scope counts them
 
 
 @dataclass(frozen=True, slots=True)

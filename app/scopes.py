@@ -107,3 +107,8 @@ def _rates(one: config.Tenant) -> Iterator[Limit]:
 def _tokens(one: config.Tenant) -> Iterator[Limit]:
     if one.limits.tokens_per_minute is not None:
         yield Limit(Scope(ScopeKind.TENANT, one.name), Measure.TOKENS, one.limits.tokens_per_minute)
+
+
+def shadow_budgets(one: config.Model) -> tuple[Budget, ...]:
+    """What copies of a model's requests may cost."""
+    return _budgets(Scope(ScopeKind.SHADOW, one.name), (one.shadow.budget,)) if one.shadow is not None else ()

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, TypeVar
@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 from app import config
 from app.config import Config, Secret
 from app.exchange import Arm, Endpoint, Operation, Principal, Provider, Timeouts
+from app.metering import Allowances
 from app.prices import Prices
+from app.scopes import shadow_budgets
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""
@@ -82,12 +84,38 @@ Choices = tuple[tuple[Arm, Deployment], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """A rollout whose requests are observed.
+
+    `epoch` numbers its weights. A request is watched for `horizon` seconds. `reads`: its gates ask what answers say.
+    """
+
+    model: str
+    epoch: int
+    horizon: float
+    reads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the store says of a model's rollout: it owns the weight. `run` counts its starts: each draws users anew."""
+
+    stable: str
+    candidate: str
+    weight: float
+    sticky: Literal["user", "key", "none"]
+    run: int
+    active: bool
+    watch: Watch
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """How a model's traffic is divided between stable and its candidate.
 
     `weight` is the candidate's percent. `sticky` says who keeps to one arm, `salt` (at most 64 bytes) makes each
     rollout draw anew. `operations` are those that the candidate speaks: the rest stays with stable. `choices` are those
-    of the candidate's requests: what it fails to answer goes to stable first.
+    of the candidate's requests: what it fails to answer goes to stable first. `watch` is None while nobody measures.
     """
 
     candidate: Deployment
@@ -96,6 +124,19 @@ class Split:
     salt: bytes
     operations: frozenset[Operation]
     choices: Choices
+    watch: Watch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A deployment that gets copies of a model's requests: `sample` is their share, `allowances` what they may cost."""
+
+    model: str
+    deployment: Deployment
+    sample: float
+    max_concurrent: int
+    operations: frozenset[Operation]
+    allowances: Allowances
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +154,8 @@ class Model:
     """A public name, the deployment that serves it, and those to try when it fails, in order.
 
     `overflow` is what happens to a request that does not fit the context window.
-    `choices` are these as a plan. `split` is None where there is no candidate. `pins` are the deployments that
-    `x-sluicegate-pin` may name, each with its role.
+    `choices` are these as a plan. `split` is None where there is no candidate; `rolled` tells that a rollout is
+    configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role.
     """
 
     name: str
@@ -122,6 +163,8 @@ class Model:
     fallbacks: tuple[Deployment, ...]
     choices: Choices
     split: Split | None
+    rolled: bool
+    shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
     overflow: Overflow
 
@@ -212,7 +255,8 @@ def _holder(ring: _Ring[_T], secret: bytes | None) -> _T | None:
 
 
 def _principal(tenant: config.Tenant, key: config.Key) -> Principal:
-    return Principal(tenant.name, key.name, frozenset(key.models) if key.models is not None else None, key.pin)
+    models = frozenset(key.models) if key.models is not None else None
+    return Principal(tenant.name, key.name, models, key.pin, tenant.allow_shadow)
 
 
 def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
@@ -230,23 +274,85 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
     if one.candidate is not None:
         candidate = deployments[one.candidate]
         pins[candidate.name] = Arm.CANDIDATE, candidate
-        split = _split(one, candidate, (stable, *fallbacks))
-    overflow = Overflow(one.token_limit, one.summarise_with, one.summary_tokens, one.max_chunks)
-    choices = _choices(Arm.STABLE, stable, fallbacks)
-    return Model(one.name, stable, fallbacks, choices, split, MappingProxyType(pins), overflow)
-
-
-def _split(one: config.Model, candidate: Deployment, others: tuple[Deployment, ...]) -> Split:
-    # The names are hashed: a salt has at most 64 bytes, and no two models share one.
-    salt = hashlib.blake2b(f"{one.name}\0{candidate.name}".encode(), digest_size=32).digest()
-    return Split(
-        candidate=candidate,
-        weight=one.weight or 0.0,
-        sticky=one.sticky,
-        salt=salt,
-        operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
-        choices=_choices(Arm.CANDIDATE, candidate, others),
+        split = Split(
+            candidate=candidate,
+            weight=one.weight or 0.0,
+            sticky=one.sticky,
+            salt=_salt(one.name, candidate.name, 0),
+            operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
+            choices=_choices(Arm.CANDIDATE, candidate, (stable, *fallbacks)),
+        )
+    return Model(
+        name=one.name,
+        stable=stable,
+        fallbacks=fallbacks,
+        choices=_choices(Arm.STABLE, stable, fallbacks),
+        split=split,
+        rolled=one.rollout is not None,
+        shadow=_shadow(one, deployments),
+        pins=MappingProxyType(pins),
+        overflow=Overflow(one.token_limit, one.summarise_with, one.summary_tokens, one.max_chunks),
     )
+
+
+def _shadow(one: config.Model, deployments: Mapping[str, Deployment]) -> Shadow | None:
+    if one.shadow is None:
+        return None
+    to = deployments[one.shadow.to]
+    return Shadow(
+        model=one.name,
+        deployment=to,
+        sample=one.shadow.sample,
+        max_concurrent=one.shadow.max_concurrent,
+        operations=_SPOKEN.get(to.provider, _EVERY_OPERATION),
+        allowances=Allowances(shadow_budgets(one)),
+    )
+
+
+def with_rollouts(table: Table, lives: Mapping[str, Live] | None) -> Table:
+    """The table with the weights that the store owns. Pure.
+
+    While the store has not been read (None), a candidate with a rollout gets nothing: it may have been rolled back.
+    """
+    models = {}
+    for name, model in table.models.items():
+        live = None if lives is None else lives.get(name)
+        if lives is None and model.rolled and model.split is not None:
+            models[name] = replace(model, split=replace(model.split, weight=0.0))
+        elif live is not None and applies(table, live, model):
+            models[name] = _live(table, live, model)
+    return replace(table, models=MappingProxyType({**table.models, **models})) if models else table
+
+
+def applies(table: Table, live: Live, model: Model) -> bool:
+    """Whether a stored rollout is about the deployments that the model has now.
+
+    One that is under way goes on with its candidate, whatever candidate the file names; one that is over is about the
+    pair of then.
+    """
+    named = model.split.candidate.name if model.split is not None else live.candidate
+    known = model.stable.name == live.stable and live.candidate in table.deployments
+    return known and (live.active or named == live.candidate)
+
+
+def _live(table: Table, live: Live, model: Model) -> Model:
+    candidate = table.deployments[live.candidate]
+    split = Split(
+        candidate=candidate,
+        weight=live.weight,
+        sticky=live.sticky,
+        salt=_salt(model.name, candidate.name, live.run),
+        operations=_SPOKEN.get(candidate.provider, _EVERY_OPERATION),
+        choices=_choices(Arm.CANDIDATE, candidate, (model.stable, *model.fallbacks)),
+        watch=live.watch if live.active else None,
+    )
+    pins = {**model.pins, candidate.name: (Arm.CANDIDATE, candidate)}
+    return replace(model, split=split, pins=MappingProxyType(pins))
+
+
+def _salt(model: str, candidate: str, run: int) -> bytes:
+    # The names are hashed: a salt has at most 64 bytes, and no two rollouts share one.
+    return hashlib.blake2b(f"{model}\0{candidate}\0{run}".encode(), digest_size=32).digest()
 
 
 def _choices(arm: Arm, first: Deployment, others: tuple[Deployment, ...]) -> Choices:

@@ -147,6 +147,63 @@ LEDGER_ROWS = Metric("sluicegate_ledger_rows_total", Kind.COUNTER, "Rows that we
 DATABASE_UP = Metric(
     "sluicegate_database_up", Kind.GAUGE, "Workers whose last look at the ledger's database succeeded."
 )
+ROLLOUT_WEIGHT = Metric(
+    "sluicegate_rollout_weight",
+    Kind.GAUGE,
+    "Percent of a model's traffic that a deployment gets by its rollout; shown by the process that acts on rollouts.",
+    ("model", "deployment"),
+)
+ROLLOUT_EVIDENCE = Metric(
+    "sluicegate_rollout_evidence",
+    Kind.GAUGE,
+    "Evidence that the candidate is worse, by gate; it alarms at 1 / (the gate's part of alpha). Shown by the process that acts.",
+    ("model", "gate"),
+)
+SHADOW_COPIES = Metric(
+    "sluicegate_shadow_copies_total",
+    Kind.COUNTER,
+    "Requests drawn for a copy, by what became of it: an outcome, or why it was dropped (busy, load, budget, unwanted).",
+    ("model", "deployment", "result"),
+)
+SHADOW_IN_FLIGHT = Metric(
+    "sluicegate_shadow_in_flight",
+    Kind.GAUGE,
+    "Places for copies that are taken; adds up over workers.",
+    ("model", "deployment"),
+)
+SHADOW_COST = Metric(
+    "sluicegate_shadow_cost_usd_total",
+    Kind.COUNTER,
+    "US dollars that copies have cost; no other metric counts them.",
+    ("model", "deployment"),
+)
+SHADOW_SECONDS = Metric(
+    "sluicegate_shadow_duration_seconds",
+    Kind.HISTOGRAM,
+    "How long the answers that were compared took, by side: primary or shadow.",
+    ("model", "deployment", "side"),
+    _DURATION,
+)
+SHADOW_FLIPS = Metric(
+    "sluicegate_shadow_flips_total",
+    Kind.COUNTER,
+    "Comparisons in which the shadow differs: status, refusal, harm, format, tools.",
+    ("model", "deployment", "what"),
+)
+SHADOW_SIMILARITY = Metric(
+    "sluicegate_shadow_similarity",
+    Kind.HISTOGRAM,
+    "How much the shadow's text shares with the primary's, 0 to 1.",
+    ("model", "deployment"),
+    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
+FEEDBACK_SCORE = Metric(
+    "sluicegate_feedback_score",
+    Kind.HISTOGRAM,
+    "Scores that callers gave, in their own scale.",
+    ("model", "deployment"),
+    (-1.0, -0.5, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 100.0),
+)
 SPANS = Metric("sluicegate_spans_exported_total", Kind.COUNTER, "Spans that the OpenTelemetry collector has taken.")
 QUEUE_LENGTH = Metric(
     "sluicegate_queue_length",
@@ -274,7 +331,8 @@ METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
-    SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP,
+    SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
+    SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 

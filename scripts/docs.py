@@ -17,6 +17,7 @@ from app.config import Config, reference
 from app.errors import CODES, Outcome
 from app.semconv import SPAN_ATTRIBUTES
 from app.telemetry import LOG_FIELDS, METRICS
+from tests.support import matrix
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -102,12 +103,24 @@ def settings(section: str) -> str:
     return table(("setting", "type", "default", "takes effect", "meaning"), rows)
 
 
+def provider_features() -> str:
+    """What is tested on every surface over every provider."""
+    return table(("feature", *map(code, matrix.PROVIDERS)), matrix.rows())
+
+
+def provider_faults() -> str:
+    """What an upstream's faults become."""
+    return table(("fault of the upstream", "status", "code", "`retry-after`"), matrix.fault_rows())
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "commands": command_help,
     "errors": errors,
     "log_fields": log_fields,
     "metrics": metrics,
     "outcomes": outcomes,
+    "provider_faults": provider_faults,
+    "provider_features": provider_features,
     "span_attributes": span_attributes,
     **{f"settings_{section}": partial(settings, section) for section in Config.model_fields},
 }

@@ -31,6 +31,7 @@ class NewKey(BaseModel):
     name: str
     models: Annotated[list[str], Field(min_length=1)] | None = None
     budgets: list[dict[str, Any]] = []
+    pin: bool = False
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
 from app.config.fields import restart_only
-from app.config.load import load, read, read_rollout, secret_files
+from app.config.load import load, parse_rollout, read, read_rollout, secret_files
 from app.config.models import Model, Rollout, TokenLimit
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
@@ -36,6 +36,7 @@ __all__ = [
     "describe",
     "is_loopback",
     "load",
+    "parse_rollout",
     "read",
     "read_rollout",
     "redacted",

@@ -67,7 +67,12 @@ def read_rollout(path: Path) -> Rollout:
 
     Raises `ConfigError`.
     """
-    document = raw.parse(read(path))
+    return parse_rollout(read(path))
+
+
+def parse_rollout(text: str) -> Rollout:
+    """The same from text, YAML or JSON. Raises `ConfigError`."""
+    document = raw.parse(text)
     root = document.root
     prefix: Loc = ()
     if isinstance(root, dict) and root.keys() == {"rollout"}:

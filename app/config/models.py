@@ -28,14 +28,23 @@ class Step(Settings):
 
 
 class Gate(Settings):
-    """A kind of bad event that is counted; this one needs no setting."""
+    """A kind of bad event that is tested for being more frequent in the candidate."""
+
+    share: Annotated[Fraction, Field(gt=0)] | None = None
+    """Its part of `alpha`; left out: error has half, harm a fifth, the others share the rest."""
+    margin: Annotated[Fraction, Field(lt=1)] = 0.0
+    """How much worse the candidate may be: 0.01 is one request in a hundred."""
+    prove: bool = False
+    """Whether the last comparison waits until it is shown that the candidate is within the margin."""
 
 
 class SlowGate(Gate):
-    """Counts answers whose first token came late."""
+    """Counts what took long; write `seconds` or `quantile`."""
 
-    seconds: Timeout
-    """From when on a first token is late."""
+    seconds: Timeout | None = None
+    """From when on it is late."""
+    quantile: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
+    """Or: later than this share of stable's requests so far."""
 
 
 class CostGate(Gate):
@@ -45,17 +54,34 @@ class CostGate(Gate):
     """From what cost on an answer is dear."""
 
 
+class QualityGate(Gate):
+    """Counts answers whose feedback (`POST /v1/feedback`) is bad."""
+
+    below: float
+    """Scores below this are bad."""
+
+
 class Gates(Settings):
     """What a candidate is watched for."""
 
     error: Gate | None = None
-    """Failed requests."""
+    """Failed requests, those that a fallback rescued too."""
     slow_first_token: SlowGate | None = None
-    """Late first tokens."""
+    """Late first tokens, in streams."""
+    slow_total: SlowGate | None = None
+    """Answers that took long as a whole."""
     harm: Gate | None = None
     """Guard hits in completions."""
+    refusal: Gate | None = None
+    """Answers that decline."""
     cost: CostGate | None = None
     """Answers that cost much."""
+    truncated: Gate | None = None
+    """Answers cut by their length."""
+    bad_format: Gate | None = None
+    """Answers that are not the JSON which the request's `response_format` asks for."""
+    low_quality: QualityGate | None = None
+    """Bad feedback."""
 
 
 class Rollout(Settings):
@@ -71,6 +97,10 @@ class Rollout(Settings):
     """Whether a passed step leads to the next by itself."""
     on_failure: Literal["rollback", "pause"] = "rollback"
     """What a failed gate does."""
+    horizon: Annotated[Duration, Field(gt=0, le=3600)] = 120.0
+    """How long a request is watched: one that has brought nothing by then has failed, one that goes on has not."""
+    patience: Annotated[Duration, Field(gt=0, le=90 * 86400)] | None = None
+    """How long a step may wait for enough data before the rollout pauses; left out: a day, or three times its hold."""
 
 
 class Shadow(Settings):

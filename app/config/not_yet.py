@@ -14,8 +14,6 @@ from app.config.raw import Document
 
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
-ROLLOUTS = "rollouts that move by themselves"
-SHADOWS = "shadow traffic"
 GUARDS = "content safety"
 
 
@@ -34,8 +32,6 @@ class Unbuilt:
 NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("models[].rollout", ROLLOUTS),
-    Unbuilt("models[].shadow", SHADOWS),
     Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].budgets", LIMITS),
     Unbuilt("guards", GUARDS),
@@ -45,7 +41,6 @@ NOT_YET = (
     Unbuilt("tenants[].on_over_budget", LIMITS, ("reject",)),
     Unbuilt("tenants[].clamp_floor", LIMITS, (64,)),
     Unbuilt("tenants[].on_store_failure", LIMITS, ("closed",)),
-    Unbuilt("tenants[].allow_shadow", SHADOWS, (True,)),
     Unbuilt("budgets", LIMITS),
 )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from app.config.deployments import Deployment
 from app.config.explain import nearest
 from app.config.guarding import Guard
-from app.config.models import Model, Rollout
+from app.config.models import Gates, Model, Rollout, SlowGate
 from app.config.problems import Loc
 from app.config.tenancy import Budget, Tenant
 
@@ -169,5 +169,29 @@ def _rollout(loc: Loc, one: Rollout) -> Iterator[Finding]:
                 "is not above the step before it",
                 "Steps rise, for example `[1, 5, 25, 50, 100]`.",
             )
-    if not one.gates.model_dump(exclude_none=True):
-        yield (*loc, "gates"), "watches nothing", "Write at least `{error: {}}`."
+    for index, step in enumerate(one.steps):
+        if one.patience is not None and step.hold > one.patience:
+            yield (
+                (*loc, "steps", index, "hold"),
+                "is longer than the rollout's `patience`",
+                "Wait longer, or hold less.",
+            )
+    yield from _gates((*loc, "gates"), one.gates)
+
+
+def _gates(loc: Loc, gates: Gates) -> Iterator[Finding]:
+    present = [(name, gate) for name, gate in gates if gate is not None]
+    if not present:
+        yield loc, "watches nothing", "Write at least `{error: {}}`."
+    for name, gate in present:
+        if isinstance(gate, SlowGate) and (gate.seconds is None) == (gate.quantile is None):
+            yield (*loc, name), "needs either `seconds` or `quantile`", "For example `{seconds: 2}`."
+        if gate.prove and not gate.margin:
+            yield (*loc, name, "prove"), "needs a `margin`", "Equality can never be shown: say what is close enough."
+    given = sum(gate.share or 0.0 for _, gate in present)
+    if given > 1 + 1e-9 or (given > 1 - 1e-9 and any(gate.share is None for _, gate in present)):
+        yield (
+            loc,
+            f"share out {given:g} of `alpha`",
+            "All shares together are at most 1, and something is left for the others.",
+        )

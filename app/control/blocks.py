@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from app.control.gates import Observed, Result
+from app.control.gates import Observed
 from app.control.units import Meeting
+from app.exchange import Result
 
 SMALLEST, LARGEST = 20, 1000
 """Units per block: a fiftieth of those seen so far, within these. Small at first, when little is known of stable."""
@@ -145,4 +146,4 @@ class Book:
             del self._units[key]
             for request in unit.results:
                 self._running.pop(request, None)
-        return Observed(tuple(arms[0]), tuple(arms[1]))
+        return Observed(tuple(arms[0]), tuple(arms[1]), block.key[0])

@@ -9,35 +9,16 @@ from itertools import accumulate
 
 from app.control.evariable import Counts
 from app.control.policy import Bad, Gate
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How one request ended at the arm that it was assigned to, as far as the gates ask.
-
-    `error` counts against the assigned arm even where a fallback hid it from the caller. `first_token_s` is None where
-    none came, and for answers that were not streamed. `format_ok` is None where no format was asked for, `score` where
-    no feedback was given; scores are in the caller's own scale.
-    """
-
-    error: bool = False
-    streamed: bool = False
-    first_token_s: float | None = None
-    total_s: float = 0.0
-    harm: bool = False
-    refused: bool = False
-    truncated: bool = False
-    cost_usd: float = 0.0
-    format_ok: bool | None = None
-    score: float | None = None
+from app.exchange import Result
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One closed block: for every unit the results of its observed requests."""
+    """One closed block: for every unit the results of its observed requests, and the epoch of all of them."""
 
     stable: tuple[tuple[Result, ...], ...]
     candidate: tuple[tuple[Result, ...], ...]
+    epoch: int = 0
 
 
 class Limit:
@@ -63,7 +44,8 @@ class Limit:
         if self._quantile is None:
             return
         for result in results:
-            seconds = result.first_token_s if self._first else None if result.error else result.total_s
+            ended = not (result.error or result.left or result.void)
+            seconds = result.first_token_s if self._first else result.total_s if ended else None
             if seconds is not None:
                 self._buckets[bisect_right(self._EDGES, seconds)] += 1
         total = sum(self._buckets)
@@ -93,6 +75,8 @@ def judge(gate: Gate, limit: float | None, result: Result) -> bool | None:
     A request that failed says nothing about harm, refusals, format or quality; about slowness only if it had already
     waited too long.
     """
+    if result.void:
+        return None
     match gate.kind:
         case Bad.ERROR:
             return result.error
@@ -101,7 +85,7 @@ def judge(gate: Gate, limit: float | None, result: Result) -> bool | None:
         case Bad.SLOW_FIRST_TOKEN:
             return _slow(limit, result, result.first_token_s) if result.streamed else None
         case Bad.SLOW_TOTAL:
-            return _slow(limit, result, None if result.error else result.total_s)
+            return _slow(limit, result, None if result.error or result.left else result.total_s)
         case _:
             return None if result.error else _answer(gate, result)
 

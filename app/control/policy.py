@@ -141,7 +141,8 @@ def policy_of(rollout: Rollout) -> Policy:
     gates = rollout.gates.model_dump(mode="json", exclude_none=True)
     return Policy(
         steps=tuple(
-            Step(step.weight, step.hold, step.min_requests, max(PATIENCE_S, 3 * step.hold)) for step in rollout.steps
+            Step(step.weight, step.hold, step.min_requests, rollout.patience or max(PATIENCE_S, 3 * step.hold))
+            for step in rollout.steps
         ),
         gates=tuple(Gate(Bad(kind), **settings) for kind, settings in gates.items()),
         alpha=rollout.alpha,

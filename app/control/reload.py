@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config import Config, ConfigError, Problem, load, read, redacted, restart_only, secret_files
-from app.table import State, build
+from app.table import State, Table, build
 
 _Stamp = tuple[int, int, int] | None
 _Stamps = dict[Path, _Stamp]
@@ -34,8 +34,8 @@ class Reloader:
     """Keeps the running table equal to the file at `path`.
 
     `running` is the configuration that `state.table` was built from; `overrides` are the command line's settings, as
-    for `load`; `extend` adds what does not stand in the file. `on_reload` is told of every reload that was asked for or
-    found something, after the swap. One runs at a time.
+    for `load`; `make` is `table.build`, with what does not stand in the file. `on_reload` is told of every reload that
+    was asked for or found something, after the swap. One runs at a time.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Reloader:
         *,
         overrides: Mapping[str, object] | None = None,
         on_reload: Sequence[Callable[[ReloadResult], None]] = (),
-        extend: Callable[[Config], Config] = lambda config: config,
+        make: Callable[[Config], Table] = build,
         every: float = 1.0,
     ) -> None:
         self.config = running
@@ -56,7 +56,7 @@ class Reloader:
         self._environ = environ
         self._overrides = dict(overrides or {})
         self._on_reload = tuple(on_reload)
-        self._extend = extend
+        self._make = make
         self._every = every
         self._seen: _Stamps = {path: None}
         self._lock = asyncio.Lock()
@@ -67,8 +67,8 @@ class Reloader:
         return await self._reload(asked=True)
 
     def rebuild(self) -> None:
-        """Build the table again, because what `extend` adds has changed."""
-        self._state.table = build(self._extend(self.config))
+        """Build the table again, because what does not stand in the file has changed."""
+        self._state.table = self._make(self.config)
 
     def ask(self) -> None:
         """Have `watch` reload at once; for a signal handler."""
@@ -107,7 +107,7 @@ class Reloader:
             )
         changed = wanted != self.config
         if changed:
-            table = build(self._extend(wanted))
+            table = self._make(wanted)
             self.config = wanted
             self._state.table = table
         return ReloadResult(changed=changed, version=self._state.table.version, warnings=tuple(warnings))

@@ -14,9 +14,10 @@ from typing import NamedTuple, Protocol
 
 from app.control.blocks import Book, block_size
 from app.control.evariable import Counts
-from app.control.gates import Result, limits_of, tally
+from app.control.gates import limits_of, tally
 from app.control.policy import Bad, Gate
 from app.control.units import Meeting, Unit, meet
+from app.exchange import Result
 
 
 class Batch(NamedTuple):

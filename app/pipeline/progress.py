@@ -10,7 +10,9 @@ from typing import Final
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Count, Method, Operation, Principal, Usage
 from app.metering import NOTHING
+from app.pipeline.plan import Plan
 from app.pipeline.trace import Trace
+from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, FIT, CALL, RELAY, SETTLE = range(7)
@@ -38,6 +40,7 @@ class Progress:
         "bound",
         "call",
         "charge",
+        "copied",
         "counted",
         "deployment",
         "detail",
@@ -50,11 +53,13 @@ class Progress:
         "fitted",
         "last_at",
         "left",
+        "observed",
         "opened",
         "opened_at",
         "operation",
         "outcome",
         "own",
+        "plan",
         "principal",
         "prompt",
         "purpose",
@@ -67,6 +72,7 @@ class Progress:
         "shut_down",
         "status",
         "trace",
+        "transcript",
         "usage",
     )  # fmt: skip
 
@@ -83,11 +89,15 @@ class Progress:
         """What was done to make the request fit, as a header tells it."""
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
+        self.plan: Plan | None = None
+        self.observed = self.copied = False
+        """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
+        self.transcript: Transcript | None = None
+        """What the answer says; kept only where a rollout or a shadow asks."""
         self.attempts = 0
-        self.reached = False
-        """Whether the last attempt may be billed: bytes were sent, and no refusal came back."""
-        self.exposed = False
-        """Whether any attempt may have been seen by an upstream."""
+        self.reached = self.exposed = False
+        """Whether the last attempt may be billed (bytes were sent, and no refusal came back); whether an upstream may have
+        seen any."""
         self.bound = (0, 0)
         """Input and output tokens that the last attempt may use at most."""
         self.earlier = NOTHING
@@ -103,22 +113,19 @@ class Progress:
         self.durable: Awaitable[None] | None = None
         """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
-        self.counted = 0
+        self.counted = self.status = 0
         self.seen: tuple[Batch, Batch] = ([], [])
         """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
-        self.finished = False
-        """Whether the answer came to its own end."""
+        self.finished = self.shut_down = False
+        """Whether the answer came to its own end; whether the gateway's end cut it."""
         self.usage: Usage | None = None
         self.charge = NOTHING
         self.outcome = Outcome.INTERNAL_ERROR
         self.error: GatewayError | None = None
         self.detail: str | None = None
-        self.status = 0
         self.trace: Trace | None = None
         """Its place in a trace; None where nobody asks for one."""
-        self.shut_down = False
-        self.first_at = 0.0
-        self.last_at = 0.0
+        self.first_at = self.last_at = 0.0
         self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         self.began = self.resumed = perf_counter()
 
@@ -145,6 +152,8 @@ class Progress:
 
     def see(self, batch: Batch) -> None:
         """Take in what an upstream has sent."""
+        if self.transcript is not None:
+            self.transcript.add(batch)
         self.seen = (self.seen[1], batch)
         for event in batch:
             self.counted += event.tokens

@@ -32,3 +32,17 @@ class RetryBudgets:
             return False
         self._balances[deployment] = balance - 1.0
         return True
+
+
+class NoRetries(RetryBudgets):
+    """For what is never sent twice."""
+
+    def __init__(self) -> None:
+        """Nothing is counted."""
+
+    def earn(self, deployment: str) -> None:
+        """A request has come, and earns nothing."""
+
+    def spend(self, deployment: str) -> bool:  # noqa: ARG002 - the same for all
+        """No."""
+        return False

@@ -6,7 +6,10 @@ from app.errors import INVALID_REQUEST, MODEL_NOT_ALLOWED, MODEL_NOT_FOUND, PERM
 from app.exchange import NO_WISHES, Arm, Call, Principal, Wishes
 from app.pipeline.assign import arm_at, place
 from app.pipeline.plan import Plan
-from app.table import Model, Split, Table
+from app.table import Model, Shadow, Split, Table
+
+_LOWER_DIGITS = 2.0**26
+"""A random number has 53 digits: the first 26 draw the arm, as finely as anybody can tell."""
 
 
 def route(call: Call, principal: Principal, table: Table, wishes: Wishes = NO_WISHES, chance: float = 0.0) -> Plan:
@@ -23,6 +26,14 @@ def route(call: Call, principal: Principal, table: Table, wishes: Wishes = NO_WI
         raise GatewayError(MODEL_NOT_ALLOWED, f"This key may not use the model `{call.model}`.", param="model")
     if wishes.pin:
         return _pinned(wishes.pin, model, principal)
+    plan = _assigned(call, principal, model, wishes, chance)
+    shadow = model.shadow
+    if shadow is not None and _copied(call, principal, shadow, plan, chance):
+        return plan._replace(shadow=shadow)
+    return plan
+
+
+def _assigned(call: Call, principal: Principal, model: Model, wishes: Wishes, chance: float) -> Plan:
     split = model.split
     if split is None or not split.weight or call.operation not in split.operations:
         return Plan(model.choices)
@@ -30,6 +41,13 @@ def route(call: Call, principal: Principal, table: Table, wishes: Wishes = NO_WI
     at = None if unit is None else place(split.salt, unit)
     arm = arm_at(split.weight, chance if at is None else at)
     return Plan(split.choices if arm is Arm.CANDIDATE else model.choices, split, at)
+
+
+def _copied(call: Call, principal: Principal, shadow: Shadow, plan: Plan, chance: float) -> bool:
+    """Whether the request is drawn for a copy: by the digits of the random number that draw no arm."""
+    if not principal.shadow or call.operation not in shadow.operations or plan.choices[0][1] is shadow.deployment:
+        return False
+    return chance * _LOWER_DIGITS % 1.0 < shadow.sample
 
 
 def _unit(call: Call, principal: Principal, split: Split, wishes: Wishes) -> str | None:

@@ -18,6 +18,8 @@ from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
 from app.pipeline.fit import Fitter, at_once
 from app.pipeline.ledger import Ledger
+from app.pipeline.mirror import Mirror
+from app.pipeline.observe import Observer
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.route import route
@@ -57,6 +59,8 @@ class Services:
     caller: Caller
     ledger: Ledger
     recorder: Recorder
+    observer: Observer
+    mirror: Mirror
     tracer: Tracer
 
 
@@ -88,6 +92,11 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                     call, plan, table.models[call.model], progress, Inner(services, progress, table)
                 )
                 progress.call = call
+            # From here on what becomes of the request is the arm's doing.
+            if within is None:
+                services.observer.begin(progress, plan)
+                services.mirror.begin(progress, plan)
+            outlet = arrival.outlet if progress.transcript is None else None
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
@@ -96,7 +105,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                     progress.see(batch)
                     yield batch
                     # What nobody here needs to look at goes from socket to socket, and is no event.
-                    batch = await answer.more(arrival.outlet)
+                    batch = await answer.more(outlet)
         progress.outcome = Outcome.OK
     except GatewayError as error:
         progress.fail(error)
@@ -108,10 +117,12 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
         # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
         progress.mark(RELAY)
-        _settle(progress)
+        charge(progress)
         progress.durable = services.ledger.close(progress)
         progress.mark(SETTLE)
         services.recorder.record(progress)
+        services.observer.end(progress)
+        services.mirror.end(progress)
 
 
 class Inner:
@@ -156,7 +167,8 @@ def _on_account_of(within: Progress) -> Principal:
     return replace(within.principal, models=None)  # which models help to make a request fit is the operator's choice
 
 
-def _settle(progress: Progress) -> None:
+def charge(progress: Progress) -> None:
+    """What a request that has ended is charged, whatever became of it."""
     call, deployment = progress.call, progress.deployment
     if call is None or deployment is None:
         return

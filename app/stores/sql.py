@@ -185,6 +185,9 @@ _ADDED = f"ON CONFLICT ({', '.join(f'{chr(34)}{name}{chr(34)}' for name in GROUP
 
 def _of_scope(wanted: Select[Any], columns: Any, budget: Budget) -> Select[Any]:
     scope = budget.scope
+    if scope.kind is ScopeKind.SHADOW:
+        return wanted.where(columns.arm == "shadow", columns.model == scope.name)
+    wanted = wanted.where(columns.arm != "shadow")
     if scope.kind is ScopeKind.EVERYTHING:
         return wanted
     if scope.kind is ScopeKind.KEY:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
 METADATA = MetaData()
 
@@ -107,3 +107,123 @@ AUDIT = Table(
     Column("after", Text),
 )
 """Every change: who, what, to which tenant or key, JSON before and after. Its last number is what workers watch."""
+
+ROLLOUTS = Table(
+    "rollouts",
+    METADATA,
+    Column("model", String(NAME), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""One row per model that ever had a rollout: what was asked for and where it is, as JSON. Each change raises `version`,
+and is made only to the version that it was decided on.
+"""
+
+EVIDENCE = Table(
+    "rollout_evidence",
+    METADATA,
+    Column("model", String(NAME), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+"""What the controller knows of a rollout, as JSON."""
+
+UNITS = Table(
+    "rollout_units",
+    METADATA,
+    Column("model", String(NAME), primary_key=True),
+    Column("unit", String(NAME), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("weight", Float(53), nullable=False),
+    Column("ceiling", Float(53), nullable=False),
+    Column("candidate", Boolean, nullable=False),
+    Column("excluded", Boolean, nullable=False),
+)
+"""The sticky units that a rollout has met (`control.units.Unit`), by a hash of their names."""
+
+BATCHES = Table(
+    "rollout_batches",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("model", String(NAME), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("rollout_batches_model", "model", "number"),
+)
+"""Observations of the workers on their way to the controller, which deletes what it has taken in."""
+
+STEPS = Table(
+    "rollout_log",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("model", String(NAME), nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("who", String(NAME), nullable=False),
+    Column("event", String(NAME), nullable=False),
+    Column("state_before", String(NAME), nullable=False),
+    Column("state_after", String(NAME), nullable=False),
+    Column("weight_before", Float(53), nullable=False),
+    Column("weight_after", Float(53), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Index("rollout_log_model", "model", "number"),
+)
+"""Every transition of a rollout: who or what caused it, and the gates' evidence at that time, as JSON."""
+
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", String(NAME), primary_key=True),
+    Column("holder", String(NAME), nullable=False),
+    Column("until", Float(53), nullable=False),
+)
+"""Who may act alone, until when by the database's clock."""
+
+ANSWERS = Table(
+    "rollout_answers",
+    METADATA,
+    Column("request_id", String(NAME), primary_key=True),
+    Column("model", String(NAME), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("cohort", Float(53), nullable=False),
+    Column("unit", String(NAME), nullable=False),
+    Column("candidate", Boolean, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Index("rollout_answers_model", "model", "at"),
+)
+"""Observed requests of rollouts that heed feedback: to which unit and arm a score belongs."""
+
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("request_id", String(NAME), nullable=False, unique=True),
+    Column("at", Float(53), nullable=False),
+    *_names("tenant", "key", "model", "deployment", "arm"),
+    Column("score", Float(53), nullable=False),
+    Column("comment", Text),
+    Index("feedback_model", "model", "number"),
+)
+"""What callers said of answers: the last word on each request."""
+
+SHADOWS = Table(
+    "shadow_comparisons",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("request_id", String(NAME), nullable=False),
+    Column("at", Float(53), nullable=False),
+    *_names("model", "primary_deployment", "primary_arm", "shadow_deployment", "primary_outcome", "shadow_outcome"),
+    Column("primary_seconds", Float(53), nullable=False),
+    Column("shadow_seconds", Float(53), nullable=False),
+    Column("primary_first_seconds", Float(53)),
+    Column("shadow_first_seconds", Float(53)),
+    *_numbers("primary_tokens", "shadow_tokens", "primary_nano", "shadow_nano", "primary_length", "shadow_length"),
+    Column("primary_refused", Boolean, nullable=False),
+    Column("shadow_refused", Boolean, nullable=False),
+    Column("primary_harm", Boolean),
+    Column("shadow_harm", Boolean),
+    Column("primary_format_ok", Boolean),
+    Column("shadow_format_ok", Boolean),
+    Column("same_tools", Boolean),
+    Column("similarity", Float(53)),
+    Index("shadow_comparisons_model", "model", "at"),
+)
+"""Answers of a shadow beside those that callers got. No text of anybody."""

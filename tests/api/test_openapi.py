@@ -13,11 +13,14 @@ from app.errors import CODES
 from app.exchange import Operation
 from tests.support.gateway import Gateway
 
-CALLERS = {"/livez", "/readyz", "/v1/models", "/v1/models/{name}", "/v1/usage", *OPERATIONS}
+CALLERS = {"/livez", "/readyz", "/v1/models", "/v1/models/{name}", "/v1/usage", "/v1/feedback", *OPERATIONS}
 OPERATORS = {
     "/metrics",
     *(f"/admin/v1/{path}" for path in ("config", "config/reload", "tenants", "keys", "audit", "usage")),
     *(f"/admin/v1/keys/{{key_id}}{action}" for action in ("", "/rotate")),
+    *(f"/admin/v1/rollouts{path}" for path in ("", "/{model}", "/{model}/shadow-report")),
+    *(f"/admin/v1/rollouts/{{model}}/{act}" for act in ("start", "pause", "resume", "advance", "promote", "abort")),
+    "/admin/v1/rollouts/{model}/set-weight",
 }
 
 

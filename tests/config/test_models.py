@@ -56,7 +56,6 @@ def test_a_rollout_watches_for_errors_where_nothing_is_said() -> None:
         ("rollout", {"steps": [1], "alpha": 0}, "must be more than 0"),
         ("rollout", {"steps": [1], "alpha": 0.6}, "must be at most 0.5"),
         ("rollout", {"steps": [1], "gates": {"eror": {}}}, "is not a setting"),
-        ("rollout", {"steps": [1], "gates": {"slow_first_token": {}}}, "is required"),
         ("rollout", {"steps": [1], "gates": {"cost": {"over_usd": -1}}}, "must be from 0 to 1000000000 US dollars"),
         ("shadow", {"to": "two", "sample": 0.1}, "is required"),
         ("shadow", {"to": "two", "sample": 2, "budget": {"window": "day", "usd": 1}}, "must be at most 1"),

@@ -18,8 +18,6 @@ COMPLETE = Path("tests/fixtures/config/complete.yaml")
 def test_the_complete_example_uses_exactly_these_unbuilt_settings() -> None:
     """`check` says so, with the lines; everything else in it is built."""
     assert [(problem.line, problem.path) for problem in problems_of(COMPLETE.read_text())] == [
-        (26, "models[0].rollout"),
-        (28, "models[0].shadow"),
         (30, "models[0].guard"),
         (32, "models[0].budgets"),
         (33, "guards"),
@@ -48,7 +46,6 @@ def test_no_setting_has_two_entries() -> None:
         ("stores.limits", "redis://127.0.0.1/0", "limits and budgets"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
         ("tenants[0].limits", {"concurrent": 5}, "limits and budgets"),
-        ("tenants[0].allow_shadow", False, "shadow traffic"),
     ],
 )
 def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: object, capability: str) -> None:

@@ -179,3 +179,43 @@ def test_names_are_counted_from_the_second() -> None:
     """The first keeps its name."""
     found = list(once([(("a", 0), "x"), (("a", 1), "y"), (("a", 2), "x"), (("a", 3), "x")]))
     assert [loc for loc, _, _ in found] == [("a", 2), ("a", 3)]
+
+
+def gated(**gates: object) -> dict[str, object]:
+    """A model with a rollout that is watched so."""
+    return {**ROLLED, "models[0].rollout": {**GATED, "gates": gates}}
+
+
+@pytest.mark.parametrize(
+    ("gates", "path", "message"),
+    [
+        ({"slow_first_token": {}}, ".slow_first_token", "needs either `seconds` or `quantile`"),
+        ({"slow_total": {"seconds": 1, "quantile": 0.9}}, ".slow_total", "needs either `seconds` or `quantile`"),
+        ({"error": {"prove": True}}, ".error.prove", "needs a `margin`"),
+        ({"error": {"share": 0.7}, "harm": {"share": 0.6}}, "", "share out 1.3 of `alpha`"),
+        ({"error": {"share": 1}, "harm": {}}, "", "share out 1 of `alpha`"),
+        ({}, "", "watches nothing"),
+    ],
+)
+def test_a_gate_can_be_tested(gates: dict[str, object], path: str, message: str) -> None:
+    """It has one threshold, a margin where something is to be proved, and its part of α."""
+    assert one(gated(**gates)) == (f"models[0].rollout.gates{path}", message)
+
+
+def test_gates_that_fit() -> None:
+    """All nine, with everything that they may have."""
+    plain = {name: {"share": 0.1, "margin": 0.01, "prove": True} for name in ("error", "harm", "refusal", "truncated")}
+    others = {
+        "slow_first_token": {"quantile": 0.95}, "slow_total": {"seconds": 30}, "cost": {"over_usd": 0.01},
+        "bad_format": {}, "low_quality": {"below": 0.5},
+    }  # fmt: skip
+    assert problems(gated(**plain, **others)) == []
+
+
+def test_a_hold_is_not_longer_than_the_patience() -> None:
+    """Nothing could pass such a step."""
+    rollout = {"steps": [{"weight": 1, "hold": 10}, {"weight": 5, "hold": "2m"}], "patience": "1m"}
+    assert one({**ROLLED, "models[0].rollout": rollout}) == (
+        "models[0].rollout.steps[1].hold",
+        "is longer than the rollout's `patience`",
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.control.blocks import LARGEST, SMALLEST, Book, block_size
-from app.control.gates import Result
 from app.control.units import Meeting
+from app.exchange import Result
 
 GOOD, BAD = Result(), Result(error=True)
 

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from app.control.evariable import Counts
-from app.control.gates import Limit, Observed, Result, judge, limits_of, tally
+from app.control.gates import Limit, Observed, judge, limits_of, tally
 from app.control.policy import Bad, Gate
+from app.exchange import Result
 
 FIRST = Gate(Bad.SLOW_FIRST_TOKEN, seconds=2.0)
 TOTAL = Gate(Bad.SLOW_TOTAL, seconds=2.0)
@@ -30,6 +31,10 @@ COST = Gate(Bad.COST, over_usd=0.01)
         (FIRST, Result(streamed=True, error=True, total_s=30.0), True),
         (TOTAL, Result(total_s=2.1), True),
         (TOTAL, Result(total_s=1.9), False),
+        (TOTAL, Result(total_s=1.9, left=True), None),
+        (TOTAL, Result(total_s=2.1, left=True), True),
+        (Gate(Bad.ERROR), Result(error=True, void=True), None),
+        (COST, Result(cost_usd=1.0, void=True), None),
         (TOTAL, Result(total_s=0.1, error=True), None),
         (TOTAL, Result(total_s=30.0, error=True), True),
         (Gate(Bad.HARM), Result(harm=True), True),

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import orjson
 
 from app.errors import GatewayError, UpstreamFailure
-from app.exchange import Batch, Call, Count, Endpoint, JsonObject, Operation, Outbound, Timeouts
+from app.exchange import Batch, Call, Count, Endpoint, JsonObject, Operation, Outbound, Result, Timeouts
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
@@ -17,12 +17,14 @@ from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.fit import Fitter
 from app.pipeline.ledger import Ledger
+from app.pipeline.mirror import Mirror
+from app.pipeline.observe import Observer
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
-from app.table import Deployment
+from app.table import Deployment, Shadow, Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
@@ -118,6 +120,36 @@ class Outlet:
         self.pieces.append(piece)
 
 
+class Unheard:
+    """Notes of a gateway without rollouts: nobody tells them anything."""
+
+    def started(
+        self, watch: Watch, request_id: str, unit: float | None, peek: Callable[[], Result], *, candidate: bool
+    ) -> bool:
+        """Never called."""
+        raise AssertionError(request_id)
+
+    def ended(self, watch: Watch, request_id: str, result: Result, *, candidate: bool, observed: bool) -> None:
+        """Never called."""
+        raise AssertionError(request_id)
+
+
+class Unsent:
+    """Copies of a gateway without shadows: nobody asks for any."""
+
+    def room(self, shadow: Shadow) -> bool:
+        """Never called."""
+        raise AssertionError(shadow)
+
+    def leave(self, shadow: Shadow) -> None:
+        """Never called."""
+        raise AssertionError(shadow)
+
+    def send(self, shadow: Shadow, progress: Progress) -> None:
+        """Never called."""
+        raise AssertionError(shadow)
+
+
 class Path:
     """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
 
@@ -141,8 +173,11 @@ class Path:
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
+        observer, mirror = Observer(Unheard()), Mirror(Unsent())
         fitter = Fitter(NoCounter(), self.telemetry)
-        self.services = Services(self.state, self.admission, fitter, caller, self.ledger, recorder, tracer)
+        self.services = Services(
+            self.state, self.admission, fitter, caller, self.ledger, recorder, observer, mirror, tracer
+        )
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []
         self.ticks = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.pipeline.retries import CEILING, EARNED, FLOAT, RetryBudgets
+from app.pipeline.retries import CEILING, EARNED, FLOAT, NoRetries, RetryBudgets
 from app.telemetry import RETRIES_DENIED
 from tests.pipeline.parts import Counted
 
@@ -58,3 +58,11 @@ def test_savings_have_a_ceiling() -> None:
     for _ in range(100_000):
         budgets.earn("a")
     assert sum(budgets.spend("a") for _ in range(1000)) == CEILING
+
+
+def test_what_is_never_sent_twice() -> None:
+    """Whatever has come before."""
+    none = NoRetries()
+    for _ in range(50):
+        none.earn("one")
+    assert not none.spend("one")

@@ -235,6 +235,12 @@ class Gateway:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return httpx2.request(method, f"{self.ops_url}{path}", headers=headers, timeout=30, **PLAIN)
 
+    def admin(self, path: str, body: Json | None = None, *, key: str | None = ADMIN_KEY) -> httpx2.Response:
+        """One call of the admin API: a POST where there is a body, else a GET."""
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        method, content = ("GET", None) if body is None else ("POST", orjson.dumps(body))
+        return httpx2.request(method, f"{self.ops_url}{path}", headers=headers, content=content, timeout=30, **PLAIN)
+
     # --- what it says ------------------------------------------------------------------------------------
 
     def said(self, event: str | None = None) -> list[Json]:

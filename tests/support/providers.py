@@ -10,6 +10,9 @@ from tests.support.gateway import Json, config, deployment
 BASES = {"vllm": "/v1", "openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta", "azure_openai": ""}
 """What follows the server's address in each provider's `base_url`."""
 
+SPEAKS = {"openai": "openai+"}
+"""How the fake upstream is told to speak as the provider does, where its path does not say so."""
+
 
 def name_of(provider: str, behaviour: str) -> str:
     """The model's name."""
@@ -20,7 +23,8 @@ def one_each_provider(url: str, providers: Iterable[str], behaviours: Iterable[s
     """Models `vllm-echo`, `anthropic-echo` and so on, and `echo`, which the test keys name."""
     wanted = [(provider, behaviour) for provider in providers for behaviour in behaviours]
     deployments = [
-        deployment(f"to-{number}", url, behaviour, provider=provider) | {"base_url": url + BASES[provider], **settings}
+        deployment(f"to-{number}", url, SPEAKS.get(provider, "") + behaviour, provider=provider)
+        | {"base_url": url + BASES[provider], **settings}
         for number, (provider, behaviour) in enumerate(wanted)
     ]
     models = [

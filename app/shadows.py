@@ -1,0 +1,237 @@
+"""Copies of requests to shadows: bounded, off the path, dropped first, never sent twice, never charged to a caller."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Protocol
+
+from app.errors import GatewayError, Outcome
+from app.exchange import Arm, Call, Principal
+from app.metering import Charge, Claim, Verdict
+from app.pipeline.admit import Admission
+from app.pipeline.bound import output_bound, prompt_bound
+from app.pipeline.call import Caller
+from app.pipeline.ledger import Ledger
+from app.pipeline.looks import format_ok, refused, same_tools, similarity
+from app.pipeline.plan import Plan
+from app.pipeline.progress import Progress
+from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.serve import charge
+from app.pipeline.transcript import Transcript
+from app.stores.comparisons import Comparisons
+from app.table import Shadow, State
+from app.tasks import TaskGroup
+from app.telemetry import (
+    SHADOW_COPIES,
+    SHADOW_COST,
+    SHADOW_FLIPS,
+    SHADOW_IN_FLIGHT,
+    SHADOW_SECONDS,
+    SHADOW_SIMILARITY,
+    Telemetry,
+)  # fmt: skip
+
+NOBODY = Principal(tenant="-", key="-")
+"""Who a copy is charged to in the ledger: no caller. No tenant can have this name."""
+PAUSE_S = 0.01
+"""Seconds that a copy waits, so that the caller's answer leaves first."""
+
+
+class Purse(Protocol):
+    """Where the budgets of shadows are counted: the store of all budgets."""
+
+    async def reserve(self, claim: Claim) -> Verdict:
+        """Take the claim or not. Raises StoreUnavailable."""
+
+    def settle(self, claim_id: str, charge: Charge) -> None:
+        """End a claim: what is beyond `charge` goes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of two answers."""
+
+    progress: Progress
+    outcome: Outcome
+    seconds: float
+    said: Transcript
+
+
+class Shadows:
+    """Implements `mirror.Copies` for worker number `worker` of `workers`: together they keep `max_concurrent`."""
+
+    def __init__(
+        self,
+        state: State,
+        admission: Admission,
+        caller: Caller,
+        ledger: Ledger,
+        purse: Purse,
+        rows: Comparisons,
+        telemetry: Telemetry,
+        share: tuple[int, int],
+    ) -> None:
+        self._state = state
+        self._admission = admission
+        self._caller = caller
+        self._ledger = ledger
+        self._purse = purse
+        self._rows = rows
+        self._telemetry = telemetry
+        self._worker, self._workers = share
+        self._taken: dict[str, int] = {}
+        self._tasks = TaskGroup("shadow")
+
+    async def aclose(self) -> None:
+        """End the copies that run; each is settled on the way."""
+        await self._tasks.aclose()
+
+    def room(self, shadow: Shadow) -> bool:
+        """Whether a copy may be made: a place of this worker's share is free, and callers leave half of it idle."""
+        taken = self._taken.get(shadow.model, 0)
+        if taken >= (shadow.max_concurrent + self._workers - 1 - self._worker) // self._workers:
+            self._count(shadow, "dropped_busy")
+            return False
+        if self._pressed():
+            self._count(shadow, "dropped_load")
+            return False
+        self._take(shadow, 1)
+        return True
+
+    def leave(self, shadow: Shadow) -> None:
+        """A place is not needed: the request was refused, left, or answered by the shadow's own deployment."""
+        self._count(shadow, "dropped_unwanted")
+        self._take(shadow, -1)
+
+    def send(self, shadow: Shadow, progress: Progress) -> None:
+        """Send the copy of a request that has ended."""
+        said = progress.transcript
+        if said is None or self._pressed():
+            self._count(shadow, "dropped_load")
+            self._take(shadow, -1)
+            return
+        seconds = time.perf_counter() - progress.began
+        primary = _Side(progress, progress.outcome, seconds, said)
+        self._tasks.spawn("copy", self._run(shadow, primary)).add_done_callback(lambda _: self._take(shadow, -1))
+
+    def _pressed(self) -> bool:
+        return self._admission.in_flight * 2 > self._state.table.bounds.max_in_flight
+
+    def _take(self, shadow: Shadow, places: int) -> None:
+        self._taken[shadow.model] = self._taken.get(shadow.model, 0) + places
+        self._telemetry.gauge(SHADOW_IN_FLIGHT, shadow.model, shadow.deployment.name).inc(places)
+
+    def _count(self, shadow: Shadow, result: str) -> None:
+        self._telemetry.counter(SHADOW_COPIES, shadow.model, shadow.deployment.name, result).inc()
+
+    async def _run(self, shadow: Shadow, primary: _Side) -> None:
+        call = primary.progress.call
+        if call is None:
+            raise AssertionError("only a call is copied")
+        await asyncio.sleep(PAUSE_S)
+        progress = Progress(f"shd_{token_hex(16)}", call.operation)
+        bound = _bound(call, shadow)
+        claim = Claim(progress.request_id, shadow.allowances, bound, sent=True)
+        try:
+            refusal = (await self._purse.reserve(claim)).refused
+        except StoreUnavailable:
+            refusal = 0
+        if refusal is not None:
+            self._count(shadow, "dropped_budget")
+            return
+        await self._call(shadow, call, progress, primary, bound)
+
+    async def _call(self, shadow: Shadow, call: Call, progress: Progress, primary: _Side, bound: Charge) -> None:
+        progress.principal, progress.call = NOBODY, call
+        progress.transcript = said = Transcript()
+        began = time.perf_counter()
+        try:
+            with suppress(GatewayError):
+                try:
+                    plan = Plan(((Arm.SHADOW, shadow.deployment),))
+                    with await self._caller.call(call, plan, progress) as answer:
+                        batch = answer.first
+                        while batch:
+                            progress.see(batch)
+                            progress.first_at = progress.first_at or time.perf_counter()
+                            batch = await answer.more()
+                    progress.outcome = Outcome.OK
+                except GatewayError as error:
+                    progress.fail(error)
+                    raise
+        except asyncio.CancelledError as cancellation:
+            progress.cut(cancellation)
+            raise
+        finally:
+            charge(progress)
+            self._ledger.close(progress)
+            spent = progress.charge if progress.outcome is not Outcome.INTERNAL_ERROR else bound
+            self._purse.settle(progress.request_id, spent)
+            self._count(shadow, progress.outcome)
+            self._telemetry.counter(SHADOW_COST, shadow.model, shadow.deployment.name).inc(progress.cost / 1e9)
+        other = _Side(progress, progress.outcome, time.perf_counter() - began, said)
+        row = await asyncio.to_thread(compare, shadow.model, primary, other)
+        self._tell(shadow, row)
+        self._rows.add(row)
+
+    def _tell(self, shadow: Shadow, row: dict[str, object]) -> None:
+        labels = shadow.model, shadow.deployment.name
+        for side in ("primary", "shadow"):
+            self._telemetry.histogram(SHADOW_SECONDS, *labels, side).observe(float(str(row[f"{side}_seconds"])))
+        if row["similarity"] is not None:
+            self._telemetry.histogram(SHADOW_SIMILARITY, *labels).observe(float(str(row["similarity"])))
+        pairs = {"status": "outcome", "refusal": "refused", "harm": "harm", "format": "format_ok"}
+        flips = [
+            what
+            for what, name in pairs.items()
+            if None not in (row[f"primary_{name}"], row[f"shadow_{name}"])
+            and row[f"primary_{name}"] != row[f"shadow_{name}"]
+        ]
+        for what in (*flips, *(["tools"] if row["same_tools"] is False else [])):
+            self._telemetry.counter(SHADOW_FLIPS, *labels, what).inc()
+
+
+def _bound(call: Call, shadow: Shadow) -> Charge:
+    """What a copy can cost at most."""
+    deployment = shadow.deployment
+    prompt, output = prompt_bound(call, deployment), output_bound(call, deployment)
+    return Charge(prompt + output, -(-deployment.price.bound(prompt, output, call.images) // 1000))
+
+
+def compare(model: str, primary: _Side, shadow: _Side) -> dict[str, object]:
+    """One row: both answers side by side. Texts are compared, and not kept."""
+    call, deployment = primary.progress.call, primary.progress.deployment
+    other = shadow.progress.deployment
+    if call is None or deployment is None or other is None:
+        raise AssertionError("both were called")
+    both = primary.outcome is Outcome.OK and shadow.outcome is Outcome.OK
+    texts = primary.said.text, shadow.said.text
+    row: dict[str, object] = {
+        "request_id": primary.progress.request_id,
+        "at": time.time(),
+        "model": model,
+        "primary_deployment": deployment.name,
+        "primary_arm": str(primary.progress.arm),
+        "shadow_deployment": other.name,
+        "same_tools": same_tools(primary.said.tools, shadow.said.tools) if both else None,
+        "similarity": similarity(*texts) if both and any(texts) else None,
+    }
+    for name, side in (("primary", primary), ("shadow", shadow)):
+        usage, first = side.progress.usage, side.progress.first_at
+        answered = side.outcome is Outcome.OK
+        row |= {
+            f"{name}_outcome": str(side.outcome),
+            f"{name}_seconds": side.seconds,
+            f"{name}_first_seconds": first - side.progress.began if first and call.stream else None,
+            f"{name}_tokens": usage.output_tokens if usage is not None else 0,
+            f"{name}_nano": side.progress.cost,
+            f"{name}_length": len(side.said.text),
+            f"{name}_refused": answered and refused(side.said),
+            f"{name}_harm": None,
+            f"{name}_format_ok": format_ok(call.body, side.said) if answered else None,
+        }
+    return row
