@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak peers lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak load peers lock clean
 export PYTHON
 
 help: ## this list
@@ -47,6 +47,10 @@ bench: setup ## CPU per request and per streamed chunk, beside the gateways that
 soak: setup ## a million requests through one worker; memory, sockets and tasks afterwards (ARGS="--requests 100000")
 	@.venv/bin/python -m loadtests.soak $(ARGS)
 
+load: setup ## a load profile played by locust, judged by its goals (PROFILE=spike ARGS="--url URL --keys KEY")
+	@sh scripts/load/setup.sh
+	@.venv/bin/python -m loadtests.load $(or $(PROFILE),chat) $(ARGS)
+
 peers: setup ## install the gateways that `make bench` compares with, into .peers
 	@scripts/peers/setup.sh
 
@@ -55,4 +59,4 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    pyproject.toml -o requirements.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .load .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

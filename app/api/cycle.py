@@ -136,6 +136,21 @@ class Cycle:
         """Whether the caller's socket takes nothing at present."""
         return self._flow.write_paused
 
+    def answer(self, lines: bytes, body: bytes) -> None:
+        """Write a whole answer, 200 with these lines in its head, past `send`, when the socket is not `full`."""
+        if self.disconnected:
+            return
+        if self.more_body:
+            self.keep_alive = False
+        if not self.keep_alive:
+            lines += _CLOSE_LINE
+        ours = b"".join([b"%b: %b\r\n" % one for one in self._default_headers])
+        self.response_started = self.response_complete = True
+        self.expect_continue = False
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%bcontent-length: %d\r\n\r\n%b" % (ours, lines, len(body), body))
+        self.wake()
+        self._on_response(self)
+
     def relay(self, piece: bytes) -> None:
         """Write a piece of a body that is under way, past `send`, when the socket is not `full`."""
         if not self.disconnected:

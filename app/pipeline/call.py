@@ -218,17 +218,18 @@ class Caller:
         self._retries = retries
         self._attempts = attempts
         self._ledger = ledger
+        self._time = asyncio.get_running_loop().time  # asking for the loop takes a system call each time
 
     async def call(self, call: Call, plan: Plan, progress: Progress) -> Answer:
         """The answer of the first deployment of the plan that gives one. Raises `GatewayError` when none does."""
-        deadline = asyncio.get_running_loop().time() + plan.choices[0][1].timeouts.total
+        deadline = self._time() + plan.choices[0][1].timeouts.total
         last = len(plan.choices) - 1
         for place, (arm, deployment) in enumerate(plan.choices):
             progress.arm, progress.deployment = arm, deployment
             try:
                 return await self._deployment(call, arm, deployment, progress, deadline, final=place == last)
             except GatewayError as error:
-                if place == last or not _may_fall_back(error) or asyncio.get_running_loop().time() >= deadline:
+                if place == last or not _may_fall_back(error) or self._time() >= deadline:
                     raise
         raise AssertionError("a plan is never empty")
 
@@ -286,7 +287,7 @@ class Caller:
                 return None
             tried.clear()
             state = self._endpoints.choose(deployment, tried, last_resort=final)
-        late = asyncio.get_running_loop().time() + pause >= deadline
+        late = self._time() + pause >= deadline
         if state is None or late or not self._retries.spend(deployment.name):
             return None
         if pause:

@@ -52,6 +52,11 @@ class Applications:
         cycle.relay(b"three")
         await send({"type": "http.response.body"})
 
+    async def answered(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer whole, past `send`."""
+        scope[OUTLET].answer(b"x-one: 1\r\n", b"hello")
+        self.seen.append((await receive())["type"])
+
     async def poured(self, scope: Message, receive: Receive, send: Send) -> None:
         """Write past `send` until the socket is full, then wait there."""
         cycle = scope[OUTLET]
@@ -205,6 +210,18 @@ def test_pieces_may_go_past_send(serving: Serving, apps: Applications) -> None:
     assert answer.endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n")
     assert apps.seen == [False]
     assert exchange(serving.url, head("relayed", version="1.0")).endswith(b"\r\n\r\nonetwothree")
+
+
+def test_a_whole_answer_may_go_past_send(serving: Serving, apps: Applications) -> None:
+    """The same bytes as through `send`, on a connection that is kept; the last one when the body was not read."""
+    whole = b"HTTP/1.1 200 OK\r\ndate: today\r\nx-one: 1\r\n%bcontent-length: 5\r\n\r\nhello"
+    with connect(serving.url) as connection:
+        for _ in range(2):
+            connection.sendall(head("answered"))
+            assert read_until(connection, b"hello") == whole % b""
+    assert apps.seen == ["http.disconnect"] * 2
+    unread = head("answered", method="POST", lines="content-length: 3\r\n")
+    assert exchange(serving.url, unread) == whole % b"connection: close\r\n"
 
 
 def test_a_full_socket_is_told(serving: Serving, apps: Applications) -> None:

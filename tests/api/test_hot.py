@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import openai
@@ -14,6 +16,7 @@ import pytest
 from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionUserMessageParam
 from openai.types.shared_params import FunctionDefinition
 
+from app.api.hot import new_ids
 from tests.support.gateway import KEY, LIMITED_KEY, Gateway, one_each
 from tests.support.sockets import chat_request, connect, exchange, read_until
 from tests.support.upstream import Upstream
@@ -121,6 +124,13 @@ def test_answer_tells_where_it_came_from(gateway: Gateway, upstream: Upstream) -
     assert response.headers["x-sluicegate-arm"] == "stable"
     assert response.headers["server-timing"].startswith("gateway;dur=")
     assert upstream.find(response.headers["x-request-id"])["complete"]
+
+
+def test_ids_are_not_given_twice() -> None:
+    """Also where the randomness of one time is used up."""
+    ids = list(islice(new_ids(), 1000))
+    assert len(set(ids)) == 1000
+    assert all(re.fullmatch(r"req_[0-9a-f]{32}", one) for one in ids)
 
 
 def test_whole_answer_goes_through_untouched(gateway: Gateway) -> None:

@@ -44,6 +44,10 @@ TOOLS = {
 """Packages of the dev group that are run, not imported."""
 
 
+ELSEWHERE = {("scripts", "vllm"), ("loadtests", "locust")}
+"""Run in environments of their own, that of vLLM and that of locust."""
+
+
 LOADED_BY_NAME = {"aiosqlite", "asyncpg"}
 """Database drivers: SQLAlchemy imports the one that `stores.database` names."""
 
@@ -58,7 +62,7 @@ def imported(*folders: str) -> set[str]:
     modules = {
         next((start for start in NAMESPACES if name.startswith(start)), name.partition(".")[0])
         for path in python_files(*folders)
-        if path.parts[:2] != ("scripts", "vllm")  # run in vLLM's own environment
+        if path.parts[:2] not in ELSEWHERE
         for node in ast.walk(syntax(path))
         for name in _modules(node)
     }
