@@ -84,7 +84,9 @@ class Fitter:
             raise too_long(call, first, counts[0])
         progress.prompt = max((counts[place] for place in kept), key=lambda count: count.tokens)
         self._note_clamp(call, plan.choices[kept[0]][1], progress)
-        return call, plan if len(kept) == len(counts) else Plan(tuple(plan.choices[place] for place in kept))
+        return call, plan if len(kept) == len(counts) else Plan(
+            tuple(plan.choices[place] for place in kept), shadow=plan.shadow
+        )
 
     async def _shorten(self, call: Call, deployment: Deployment, overflow: Overflow, ask: Ask) -> Shortened | None:
         """The call, shortened as the policy says; None where that does not make it fit."""
