@@ -54,11 +54,10 @@ from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
-from app.shadows import Shadows
+from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
-from app.stores.memory import MemoryStore
 from app.tasks import TaskGroup
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
@@ -282,7 +281,7 @@ class Process:
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         return Shadows(
-            self._state, self._admission, caller, self._books.ledger, MemoryStore(), self._comparisons,
+            self._state, self._admission, caller, self._books.ledger, LocalPurse(self._books.rows), self._comparisons,
             self._telemetry, (self._launch.worker, workers),
         )  # fmt: skip
 

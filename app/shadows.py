@@ -22,7 +22,10 @@ from app.pipeline.progress import Progress
 from app.pipeline.reserve import StoreUnavailable
 from app.pipeline.serve import charge
 from app.pipeline.transcript import Transcript
+from app.stores import sql
 from app.stores.comparisons import Comparisons
+from app.stores.delivery import SinkUnavailable
+from app.stores.memory import MemoryStore
 from app.table import Shadow, State
 from app.tasks import TaskGroup
 from app.telemetry import (
@@ -49,6 +52,32 @@ class Purse(Protocol):
 
     def settle(self, claim_id: str, charge: Charge) -> None:
         """End a claim: what is beyond `charge` goes back."""
+
+
+class LocalPurse:
+    """Budgets of shadows in this process, for one worker: what was spent before it began is read from the ledger."""
+
+    def __init__(self, ledger: sql.Ledger) -> None:
+        self._ledger = ledger
+        self._store = MemoryStore()
+        self._known: set[str] = set()
+        self._reading = asyncio.Lock()
+
+    async def reserve(self, claim: Claim) -> Verdict:
+        """Take the claim or not. Raises StoreUnavailable while nobody can tell what was spent."""
+        async with self._reading:
+            fresh = [budget for budget in claim.allowances.budgets if budget.name not in self._known]
+            if fresh:
+                try:
+                    self._store.restore(await self._ledger.spent(fresh, time.time()))
+                except SinkUnavailable as error:
+                    raise StoreUnavailable(str(error)) from error
+                self._known.update(budget.name for budget in fresh)
+        return await self._store.reserve(claim)
+
+    def settle(self, claim_id: str, charge: Charge) -> None:
+        """End a claim."""
+        self._store.settle(claim_id, charge)
 
 
 @dataclass(frozen=True, slots=True)

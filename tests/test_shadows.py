@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from app.errors import Outcome
 from app.exchange import Arm, Event, Operation, Usage
+from app.metering import Charge, Claim
 from app.pipeline.admit import Admission
 from app.pipeline.progress import Progress
+from app.pipeline.reserve import StoreUnavailable
 from app.pipeline.transcript import Transcript
-from app.shadows import Shadows, _Side, compare
+from app.shadows import LocalPurse, Shadows, _Side, compare
+from app.stores import sql
 from app.table import Shadow
 from app.telemetry import SHADOW_COPIES, SHADOW_IN_FLIGHT
 from tests.pipeline.parts import Counted, call, state
+from tests.support.databases import sqlite
+from tests.support.entries import ENTRY
 
 BUDGET = {"window": "day", "usd": 1}
 
@@ -93,3 +101,27 @@ def test_what_was_not_answered_is_not_compared() -> None:
     row = compare("chat", side("hello"), side("", Outcome.UPSTREAM_ERROR, "two"))
     assert (row["shadow_outcome"], row["similarity"], row["shadow_refused"]) == ("upstream_error", None, False)
     assert row["shadow_format_ok"] is None
+
+
+async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:
+    """What the ledger says that copies have cost is spent; callers' requests are not."""
+    _, shadow, _, _ = shadows(1)
+    spent, half = Charge(10, 10**9), Charge(10, 5 * 10**8)
+    copied = replace(ENTRY, request_id="shd_1", at=time.time(), model="chat", arm="shadow", charged_nano=5 * 10**8)
+    async with sqlite(tmp_path) as database:
+        ledger = sql.Ledger(database)
+        await ledger.insert([copied, replace(copied, request_id="req_1", arm="stable", charged_nano=10**9)])
+        purse = LocalPurse(ledger)
+        assert (await purse.reserve(Claim("one", shadow.allowances, spent))).refused == 0
+        assert (await purse.reserve(Claim("two", shadow.allowances, half))).refused is None
+        assert (await purse.reserve(Claim("three", shadow.allowances, Charge(1, 1)))).refused == 0
+        purse.settle("two", Charge(0, 0))
+        assert (await purse.reserve(Claim("four", shadow.allowances, half))).refused is None
+
+
+async def test_while_nobody_knows_what_was_spent_nothing_is() -> None:
+    """The database is away."""
+    _, shadow, _, _ = shadows(1)
+    purse = LocalPurse(sql.Ledger(sql.engine("postgresql+asyncpg://nobody@127.0.0.1:9/none")))
+    with pytest.raises(StoreUnavailable):
+        await purse.reserve(Claim("one", shadow.allowances, Charge(1, 1)))
