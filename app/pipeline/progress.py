@@ -96,7 +96,7 @@ class Progress:
         """What the answer says; kept only where a rollout or a shadow asks."""
         self.attempts = 0
         self.reached = self.exposed = False
-        """Whether the last attempt may be billed (bytes were sent, no refusal came back); whether any may have been seen."""
+        """Whether the last attempt may be billed (bytes were sent, none refused); whether any may have been seen."""
         self.bound = (0, 0)
         """Input and output tokens that the last attempt may use at most."""
         self.earlier = NOTHING
