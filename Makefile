@@ -1,10 +1,10 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-vllm demo-vllm bench soak load peers lock clean
+.PHONY: help setup demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm demo-vllm bench soak load peers lock clean
 export PYTHON
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
 	@sh scripts/setup.sh
@@ -33,6 +33,16 @@ docs: setup ## write the tables of docs/ anew from the declarations in the code
 test-slow: setup ## the tests that take minutes
 	@.venv/bin/pytest -m slow
 
+test-dashboards: setup ## boards, rules and alerts on a live gateway with a real Prometheus (Debian: prometheus, prometheus-alertmanager)
+	@.venv/bin/pytest -m prometheus $(ARGS)
+
+check-deploy: setup ## compose file, Dockerfile and Helm chart, statically, in an environment of their own (630 MB the first time)
+	@sh scripts/deploy/setup.sh
+	@.deploy/bin/python scripts/deploy/check.py
+
+dashboards: setup ## write grafana/dashboards/*.json anew from the code beside them
+	@.venv/bin/python -m grafana.generate
+
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
@@ -59,4 +69,4 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    pyproject.toml -o requirements.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .load .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .load .deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -6,6 +6,7 @@ is what the transport raises; only `pipeline.call` sees it, and turns it into a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -160,7 +161,8 @@ class GatewayError(Exception):
 
     `status` and `outcome` are the code's own unless given: an upstream's 4xx keeps its status, and a
     rate limit of an upstream counts as `upstream_error`, not as `refused_limit`. `type` and `code_name`
-    carry an upstream's own words through. `retry_after` is in seconds.
+    carry an upstream's own words through. `retry_after` is in seconds. `inner` is told as `innererror`, Azure's place
+    for what a content filter has found.
     """
 
     def __init__(
@@ -184,12 +186,16 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         self.error_type = code.type if error_type is None else error_type
         self.code_name = code.name if code_name is None else code_name
+        self.inner: Mapping[str, object] | None = None
 
-    def document(self) -> dict[str, dict[str, str | None]]:
+    def document(self) -> dict[str, dict[str, object]]:
         """The error in OpenAI's shape."""
-        return {
-            "error": {"message": self.message, "type": self.error_type, "param": self.param, "code": self.code_name}
-        }
+        error: dict[str, object] = {
+            "message": self.message, "type": self.error_type, "param": self.param, "code": self.code_name
+        }  # fmt: skip
+        if self.inner is not None:
+            error["innererror"] = dict(self.inner)
+        return {"error": error}
 
 
 class Failure(StrEnum):

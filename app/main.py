@@ -54,6 +54,7 @@ from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
+from app.safety.guards import Guards
 from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
@@ -141,6 +142,7 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._guards = Guards(config.guards)
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
@@ -157,6 +159,7 @@ class Process:
             on_reload=[self._reloaded],
             make=self._table,
         )
+        self._reloader.prepare = lambda wanted: self._guards.prepare(wanted.guards)
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
         self._admission = Admission(self._state)
@@ -174,7 +177,7 @@ class Process:
         fitter = Fitter(self._counter, telemetry)
         self._services = Services(
             self._state, self._admission, fitter, caller, self._books.ledger, recorder, self._steering.observer,
-            Mirror(self._shadows), tracer,
+            Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)

@@ -155,7 +155,8 @@ class Model:
 
     `overflow` is what happens to a request that does not fit the context window.
     `choices` are these as a plan. `split` is None where there is no candidate; `rolled` tells that a rollout is
-    configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role.
+    configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role. `guard` is None
+    where nobody looks at prompts and completions.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Model:
     shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
     overflow: Overflow
+    guard: config.Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,7 @@ class Table:
     version: str
     models: Mapping[str, Model]
     deployments: Mapping[str, Deployment]
+    guards: Mapping[str, config.Guard]
     keys: _Ring[Principal] = field(repr=False)
     admins: _Ring[Admin] = field(repr=False)
     anonymous: Principal | None
@@ -226,13 +229,15 @@ class State:
 def build(settings: Config) -> Table:
     """The table of a configuration. Pure: equal configurations give equal tables."""
     deployments = {one.name: _deployment(one) for one in settings.deployments}
-    models = {one.name: _model(one, deployments) for one in settings.models}
+    guards = {one.name: one for one in settings.guards}
+    models = {one.name: _model(one, deployments, guards) for one in settings.models}
     keys = ((key.secret.digest, _principal(tenant, key)) for tenant in settings.tenants for key in tenant.keys)
     server = settings.server
     return Table(
         version=config.version(settings),
         models=MappingProxyType(models),
         deployments=MappingProxyType(deployments),
+        guards=MappingProxyType(guards),
         keys=_ring(keys),
         admins=_ring(_admins(settings.admin)),
         anonymous=None if settings.tenants else ANONYMOUS,
@@ -266,7 +271,7 @@ def _admins(admin: config.Admin) -> Iterator[tuple[bytes, Admin]]:
         yield key.secret.digest, Admin(key.name, key.role)
 
 
-def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
+def _model(one: config.Model, deployments: Mapping[str, Deployment], guards: Mapping[str, config.Guard]) -> Model:
     stable = deployments[one.stable]
     fallbacks = tuple(deployments[name] for name in one.fallbacks)
     pins = {found.name: (Arm.FALLBACK, found) for found in fallbacks} | {stable.name: (Arm.STABLE, stable)}
@@ -292,6 +297,7 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment]) -> Model:
         shadow=_shadow(one, deployments),
         pins=MappingProxyType(pins),
         overflow=Overflow(one.token_limit, one.summarise_with, one.summary_tokens, one.max_chunks),
+        guard=guards[one.guard] if one.guard is not None else None,
     )
 
 

@@ -127,6 +127,25 @@ CONFIG_RELOADS = Metric(
     "Reloads of the configuration file, by result: changed, unchanged, refused.",
     ("result",),
 )
+GUARD_HITS = Metric(
+    "sluicegate_guard_hits_total",
+    Kind.COUNTER,
+    "What guards found, by stage (prompt, completion), category and what came of it: block, redact, annotate, log.",
+    ("stage", "category", "action"),
+)
+GUARD_HOLD = Metric(
+    "sluicegate_guard_hold_seconds",
+    Kind.HISTOGRAM,
+    "Guarded answers: the longest that text of one answer was held back.",
+    (),
+    _BETWEEN,
+)
+GUARD_FAILURES = Metric(
+    "sluicegate_guard_failures_total",
+    Kind.COUNTER,
+    "Detectors that gave no verdict, by detector and reason: error or timeout.",
+    ("detector", "reason"),
+)
 DROPPED = Metric(
     "sluicegate_dropped_total",
     Kind.COUNTER,
@@ -331,7 +350,7 @@ METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
-    SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
+    GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
     SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
@@ -364,6 +383,10 @@ LOG_FIELDS: dict[str, str] = {
     "duration_ms": "From arrival to the last byte.",
     "first_token_ms": "Streams: from arrival to the first byte of the answer.",
     "overhead_ms": "The gateway's own share of the duration.",
+    "guard": "The guard that looked at the request, if any did.",
+    "guard_hits": "What it found: a list of stage, category, severity, detector, action and count.",
+    "guard_failures": "Detectors that gave no verdict: a list of detector, reason and count.",
+    "guard_hold_ms": "The longest that text of the answer was held back.",
     "detail": "On upstream failures: what was seen, for operators.",
 }
 """Every field of the access line. Prompt and completion text never is one."""

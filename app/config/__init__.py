@@ -9,6 +9,7 @@ from __future__ import annotations
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
 from app.config.fields import restart_only
+from app.config.guarding import CompletionStage, Exemption, Guard, Stage
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
 from app.config.models import Model, Rollout, TokenLimit
 from app.config.problems import ConfigError, Problem, as_json, describe
@@ -17,12 +18,17 @@ from app.config.schema import Config
 from app.config.secret import KeySecret, Secret
 from app.config.service import Admin
 from app.config.tenancy import Key, Tenant
+from app.config.terms import SEPARATORS
 
 __all__ = [
+    "SEPARATORS",
     "Admin",
+    "CompletionStage",
     "Config",
     "ConfigError",
     "Deployment",
+    "Exemption",
+    "Guard",
     "Key",
     "KeySecret",
     "Model",
@@ -30,6 +36,7 @@ __all__ = [
     "Problem",
     "Rollout",
     "Secret",
+    "Stage",
     "Tenant",
     "TokenLimit",
     "as_json",

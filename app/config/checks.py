@@ -48,7 +48,7 @@ def check(draft: Draft) -> Iterator[Finding]:
     for index, model in draft.models.items():
         yield from rules.model(("models", index), model, names)
     for index, guard in draft.guards.items():
-        yield from rules.guard(("guards", index), guard)
+        yield from rules.guard(("guards", index), guard, names)
     for index, tenant in draft.tenants.items():
         yield from rules.tenant(("tenants", index), tenant, names)
     yield from rules.budgets(("budgets",), draft.budgets or ())

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.config.terms import Term, TermFile
 from app.config.types import Label, Name, Settings, Text
 
 _Category = Literal[
@@ -34,7 +35,7 @@ class Stream(Settings):
     mode: Literal["strict", "async"] = "strict"
     """`strict` holds text until it is cleared, `async` passes it on and cuts."""
     hold_chars: Annotated[int, Field(ge=1, le=100_000)] = 200
-    """Most characters held for model-based detectors."""
+    """Most characters held for model-based detectors; in `async` mode, most that are out before they are cleared."""
     hold_ms: Annotated[int, Field(ge=1, le=60_000)] = 400
     """Longest hold for model-based detectors, in milliseconds."""
 
@@ -52,6 +53,8 @@ class Stage(Settings):
     """How long a detector may take, in milliseconds."""
     on_error: Literal["block", "allow"] = "block"
     """What a failed detector means."""
+    safe_text: Text | None = None
+    """What is answered in place of what was blocked. Left out: a blocked prompt is an error, a completion just ends."""
 
 
 class PromptStage(Stage):
@@ -70,16 +73,33 @@ class CompletionStage(Stage):
     """What a late detector means."""
 
 
+class Exemption(Settings):
+    """Other thresholds and actions for one tenant. Only who writes this file can grant them."""
+
+    tenant: Name
+    """Whose prompts and completions it is about."""
+    block_at: dict[Category, Severity] = Field(default_factory=dict)
+    """Thresholds in place of those of both stages."""
+    actions: dict[Category, Action] = Field(default_factory=dict)
+    """Actions in place of those of both stages."""
+
+
 class Guard(Settings):
     """A policy that models name."""
 
     name: Name
     """Its name; `default` answers `/v1/moderations` where none is asked for."""
-    blocklist: tuple[Text, ...] = ()
+    blocklist: tuple[Term, ...] = ()
     """Terms that `rules` matches in prompts and completions."""
-    blocklist_files: tuple[Text, ...] = ()
-    """Files of such terms, one a line."""
+    blocklist_files: tuple[Annotated[TermFile, Label("path")], ...] = ()
+    """Files of such terms, one a line; a changed file takes effect like a changed configuration."""
     prompt: PromptStage | None = None
     """What looks at prompts."""
     completion: CompletionStage | None = None
     """What looks at completions."""
+    exemptions: tuple[Exemption, ...] = ()
+    """Tenants for whom other thresholds and actions hold."""
+    restore: bool = True
+    """Whether what was redacted in a prompt is put back where the answer repeats its placeholder."""
+    safety_prompt: Name | None = None
+    """The safety prompt template that is put in front of prompts."""

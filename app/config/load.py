@@ -18,6 +18,7 @@ from app.config.problems import ConfigError, Loc, Problem, show
 from app.config.raw import Document
 from app.config.schema import Config
 from app.config.secret import files
+from app.config.terms import term_files
 
 _NAMED = ("deployments", "models", "guards", "tenants")
 
@@ -97,9 +98,10 @@ def read(path: Path) -> str:
 
 
 def secret_files(text: str) -> frozenset[Path] | None:
-    """The files that a configuration's text refers to with `file:`; None where the text is not YAML."""
+    """The files that a configuration's text refers to: secrets with `file:`, terms; None where it is not YAML."""
     try:
-        return frozenset(files(raw.parse(text).root))
+        root = raw.parse(text).root
+        return frozenset((*files(root), *term_files(root)))
     except ConfigError:
         return None
 

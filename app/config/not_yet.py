@@ -14,7 +14,8 @@ from app.config.raw import Document
 
 LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
-GUARDS = "content safety"
+MEMBERS = "detectors that are models or services"
+TEMPLATES = "prompt templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,10 @@ class Unbuilt:
 NOT_YET = (
     Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("models[].guard", GUARDS),
     Unbuilt("models[].budgets", LIMITS),
-    Unbuilt("guards", GUARDS),
+    Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].safety_prompt", TEMPLATES),
     Unbuilt("tenants[].keys[].budgets", LIMITS),
     Unbuilt("tenants[].budgets", LIMITS),
     Unbuilt("tenants[].limits", LIMITS),
@@ -60,6 +62,8 @@ def unbuilt(document: Document) -> list[Problem]:
 def _is_off(value: Any, entry: Unbuilt) -> bool:
     if isinstance(value, dict):
         return all(_is_off(inner, entry) for inner in value.values())
+    if isinstance(value, tuple):
+        return all(_is_off(inner, entry) for inner in value)
     return any(value == off and isinstance(value, bool) == isinstance(off, bool) for off in (*_NOTHING, *entry.off))
 
 

@@ -78,13 +78,44 @@ def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
         yield from _rollout((*loc, "rollout"), one.rollout)
 
 
-def guard(loc: Loc, one: Guard) -> Iterator[Finding]:
-    """A guard looks at something, with each detector once."""
+def guard(loc: Loc, one: Guard, names: Names) -> Iterator[Finding]:
+    """A guard looks at something, with each detector once; what it is told to do can be done."""
     if one.prompt is None and one.completion is None:
         yield loc, "looks at nothing", "Write `prompt:`, `completion:` or both."
     for name, stage in (("prompt", one.prompt), ("completion", one.completion)):
         if stage is not None:
             yield from _repeated((*loc, name, "detectors"), stage.detectors)
+    yield from _terms(loc, one)
+    yield from once(((*loc, "exemptions", index, "tenant"), each.tenant) for index, each in enumerate(one.exemptions))
+    for index, each in enumerate(one.exemptions):
+        yield from _known((*loc, "exemptions", index, "tenant"), each.tenant, "tenant", names["tenants"])
+    yield from _redactions(loc, one)
+
+
+def _terms(loc: Loc, one: Guard) -> Iterator[Finding]:
+    used = any(stage is not None and "rules" in stage.detectors for stage in (one.prompt, one.completion))
+    for name in ("blocklist", "blocklist_files"):
+        if getattr(one, name) and not used:
+            yield (*loc, name), "is looked for by nobody", "Add `rules` to `detectors`."
+
+
+def _redactions(loc: Loc, one: Guard) -> Iterator[Finding]:
+    """What has left cannot be replaced any more."""
+    stage = one.completion
+    if stage is None or stage.stream.mode != "async":
+        return
+    for place, actions in (
+        ((*loc, "completion", "actions"), stage.actions),
+        *(((*loc, "exemptions", index, "actions"), each.actions) for index, each in enumerate(one.exemptions)),
+    ):
+        for category, action in actions.items():
+            if action == "redact":
+                hint = "Use `mode: strict`, or another action."
+                yield (
+                    (*place, category),
+                    "cannot redact: `stream.mode: async` lets text out before it is looked at",
+                    hint,
+                )
 
 
 def tenant(loc: Loc, one: Tenant, names: Names) -> Iterator[Finding]:

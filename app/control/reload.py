@@ -55,6 +55,8 @@ class Reloader:
         self._state = state
         self._environ = environ
         self._overrides = dict(overrides or {})
+        self.prepare: Callable[[Config], None] | None = None
+        """Makes ready, in a thread, what a configuration needs before it is in force."""
         self._on_reload = tuple(on_reload)
         self._make = make
         self._every = every
@@ -107,6 +109,8 @@ class Reloader:
             )
         changed = wanted != self.config
         if changed:
+            if self.prepare is not None:
+                await asyncio.to_thread(self.prepare, wanted)
             table = self._make(wanted)
             self.config = wanted
             self._state.table = table

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import orjson
+
 from app.cells import Counter as Cell
 from app.errors import CONTEXT_LENGTH_EXCEEDED, GatewayError
 from app.exchange import Call, Count, CountMethod, Operation
@@ -52,6 +54,14 @@ def at_once(call: Call, plan: Plan, progress: Progress) -> bool:
     return True
 
 
+def rewritten(before: Call, after: Call, prompt: Count | None) -> Count | None:
+    """What is known of a prompt in which something was replaced: what is longer now may be as many tokens more."""
+    if prompt is None or after.body is before.body:
+        return prompt
+    more = max(len(orjson.dumps(after.body)) - len(orjson.dumps(before.body)), 0)
+    return prompt._replace(tokens=prompt.tokens + more, longest=prompt.longest + more)
+
+
 class Fitter:
     """Makes calls fit that do not fit at once."""
 
@@ -83,6 +93,7 @@ class Fitter:
             self._tell(call, "reject")
             raise too_long(call, first, counts[0])
         progress.prompt = max((counts[place] for place in kept), key=lambda count: count.tokens)
+        progress.call = call
         self._note_clamp(call, plan.choices[kept[0]][1], progress)
         return call, plan if len(kept) == len(counts) else Plan(
             tuple(plan.choices[place] for place in kept), shadow=plan.shadow

@@ -11,12 +11,13 @@ from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Count, Method, Operation, Principal, Usage
 from app.metering import NOTHING
 from app.pipeline.plan import Plan
+from app.pipeline.report import Report
 from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, FIT, CALL, RELAY, SETTLE = range(7)
-STAGES: Final = ("authenticate", "validate", "admit", "fit", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, FIT, GUARD, CALL, RELAY, SETTLE = range(8)
+STAGES: Final = ("authenticate", "validate", "admit", "fit", "guard", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -64,6 +65,7 @@ class Progress:
         "prompt",
         "purpose",
         "reached",
+        "report",
         "reported",
         "request_id",
         "resumed",
@@ -94,7 +96,6 @@ class Progress:
         """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
         self.transcript: Transcript | None = None
         """What the answer says; kept only where a rollout or a shadow asks."""
-        self.attempts = 0
         self.reached = self.exposed = False
         """Whether the last attempt may be billed (bytes were sent, none refused); whether any may have been seen."""
         self.bound = (0, 0)
@@ -107,12 +108,12 @@ class Progress:
         """Where the ledger's journal says that the request goes; None before it says anything."""
         self.shared = b""
         """The part of that record which many requests share."""
-        self.opened_at = 0.0
-        """Seconds since 1970 at which the ledger was told first."""
+        self.opened_at = self.first_at = self.last_at = 0.0
+        """Seconds since 1970 at which the ledger was told first; when the caller got its first and last piece."""
         self.durable: Awaitable[None] | None = None
         """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
-        self.counted = self.status = 0
+        self.attempts = self.counted = self.status = 0
         self.seen: tuple[Batch, Batch] = ([], [])
         """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
         self.finished = self.shut_down = False
@@ -124,8 +125,9 @@ class Progress:
         self.detail: str | None = None
         self.trace: Trace | None = None
         """Its place in a trace; None where nobody asks for one."""
-        self.first_at = self.last_at = 0.0
-        self.own = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        self.report: Report | None = None
+        """What a guard found; None where no guard looked."""
+        self.own = [0.0] * 8
         self.began = self.resumed = perf_counter()
 
     @property
@@ -158,6 +160,14 @@ class Progress:
             self.counted += event.tokens
             if event.usage is not None:
                 self.reported = event.usage
+
+    def end(self) -> None:
+        """The answer has come to the caller as far as it may."""
+        report = self.report
+        if report is None or not (report.refused or report.cut):
+            self.outcome = Outcome.OK
+        else:
+            self.outcome = Outcome.REFUSED_GUARD if report.refused else Outcome.CUT_GUARD
 
     def cut(self, cancellation: BaseException) -> None:
         """The request ends in a wait: its caller has left, or the gateway is shutting down."""

@@ -11,11 +11,15 @@ from app.errors import Outcome
 from app.exchange import Count, JsonObject, Usage
 from app.metering import NOTHING
 from app.pipeline.progress import STAGES, Progress
+from app.pipeline.report import Report
 from app.pipeline.spans import Tracer
 from app.pipeline.trace import Trace
 from app.telemetry import (
     COST,
     FIRST_TOKEN,
+    GUARD_FAILURES,
+    GUARD_HITS,
+    GUARD_HOLD,
     OPERATION_DURATION,
     OVERHEAD,
     PER_TOKEN,
@@ -94,6 +98,7 @@ class Recorder:
         self._refused: dict[tuple[str, Outcome], Counter] = {}
         self._stages = tuple(telemetry.histogram(OVERHEAD, stage) for stage in STAGES)
         self._total = telemetry.histogram(OVERHEAD, "total")
+        self._hold = telemetry.histogram(GUARD_HOLD)
 
     def record(self, progress: Progress) -> None:
         """The request has ended: one outcome, its tokens and cost, its times, one line."""
@@ -102,6 +107,8 @@ class Recorder:
             self._count_called(tenant, progress)
         elif progress.purpose == "request":
             self._count_refused(tenant, progress.outcome)
+        if progress.report is not None:
+            self._count_guarded(progress.report)
         total = 0.0
         for stage, own in zip(self._stages, progress.own, strict=True):
             if own:
@@ -149,6 +156,14 @@ class Recorder:
             self._refused[tenant, outcome] = counter
         counter.inc()
 
+    def _count_guarded(self, report: Report) -> None:
+        for hit, count in report.hits.items():
+            self._telemetry.counter(GUARD_HITS, hit.stage, hit.category, hit.action).inc(count)
+        for (detector, reason), count in report.failures.items():
+            self._telemetry.counter(GUARD_FAILURES, detector, reason).inc(count)
+        if report.held:
+            self._hold.observe(report.held)
+
     def _tenant(self, name: str) -> str:
         label = self._tenants.get(name)
         if label is None:
@@ -194,6 +209,8 @@ def _line(progress: Progress, own: float) -> JsonObject:
         line["cost_usd"] = progress.cost / 1e9
     if progress.first_at:
         line["first_token_ms"] = _ms(progress.first_at - progress.began)
+    if progress.report is not None:
+        _guarded(line, progress.report)
     if progress.error is not None:
         line["code"] = progress.error.code_name
     if progress.detail is not None:
@@ -209,6 +226,19 @@ def _fit(progress: Progress, prompt: Count) -> JsonObject:
     if progress.purpose != "request":
         line["purpose"] = progress.purpose
     return line
+
+
+def _guarded(line: JsonObject, report: Report) -> None:
+    line["guard"] = report.guard
+    if report.hits:
+        line["guard_hits"] = [{**hit._asdict(), "count": count} for hit, count in report.hits.items()]
+    if report.failures:
+        line["guard_failures"] = [
+            {"detector": detector, "reason": reason, "count": count}
+            for (detector, reason), count in report.failures.items()
+        ]
+    if report.held:
+        line["guard_hold_ms"] = _ms(report.held)
 
 
 def _ms(seconds: float) -> float:

@@ -11,12 +11,13 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from app.errors import GatewayError, Outcome
+from app.errors import GatewayError
 from app.exchange import NO_WISHES, Batch, Call, JsonObject, Operation, Principal, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
-from app.pipeline.fit import Fitter, at_once
+from app.pipeline.fit import Fitter, at_once, rewritten
+from app.pipeline.guard import Guards, check
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
@@ -62,6 +63,7 @@ class Services:
     observer: Observer
     mirror: Mirror
     tracer: Tracer
+    guards: Guards
 
 
 async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
@@ -70,6 +72,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
+    checked = None
     try:
         # First, so that a stranger's body is never read.
         within = arrival.within
@@ -91,7 +94,15 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 call, plan = await services.fitter.fit(
                     call, plan, table.models[call.model], progress, Inner(services, progress, table)
                 )
-                progress.call = call
+            guard = table.models[call.model].guard
+            if guard is not None:
+                # Before anything is reserved or sent: a prompt that is blocked costs nothing.
+                checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
+                progress.prompt = rewritten(call, checked.call, progress.prompt)
+                call = checked.call
+                if checked.instead:
+                    yield checked.instead
+                    return
             # From here on what becomes of the request is the arm's doing.
             if within is None:
                 services.observer.begin(progress, plan)
@@ -100,13 +111,16 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
             # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
             with await services.caller.call(call, plan, progress) as answer:
                 progress.mark(CALL)
-                batch = answer.first
+                # What is held back or cut off was made, and is billed: the guard sees events after they are counted.
+                source = answer if checked is None else await checked.through(answer)
+                batch = source.first
                 while batch:
-                    progress.see(batch)
+                    if source is answer:
+                        progress.see(batch)
                     yield batch
                     # What nobody here needs to look at goes from socket to socket, and is no event.
-                    batch = await answer.more(outlet)
-        progress.outcome = Outcome.OK
+                    batch = await source.more(outlet)
+        progress.end()
     except GatewayError as error:
         progress.fail(error)
         raise
@@ -115,14 +129,19 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         raise
     finally:
         # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
-        # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
-        progress.mark(RELAY)
-        charge(progress)
-        progress.durable = services.ledger.close(progress)
-        progress.mark(SETTLE)
-        services.recorder.record(progress)
-        services.observer.end(progress)
-        services.mirror.end(progress)
+        close(progress, services)
+
+
+def close(progress: Progress, services: Services) -> None:
+    """Settle and record a request that has ended, whatever became of it."""
+    progress.mark(RELAY)
+    charge(progress)
+    # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
+    progress.durable = services.ledger.close(progress)
+    progress.mark(SETTLE)
+    services.recorder.record(progress)
+    services.observer.end(progress)
+    services.mirror.end(progress)
 
 
 class Inner:

@@ -18,9 +18,7 @@ COMPLETE = Path("tests/fixtures/config/complete.yaml")
 def test_the_complete_example_uses_exactly_these_unbuilt_settings() -> None:
     """`check` says so, with the lines; everything else in it is built."""
     assert [(problem.line, problem.path) for problem in problems_of(COMPLETE.read_text())] == [
-        (30, "models[0].guard"),
         (32, "models[0].budgets"),
-        (33, "guards"),
         (40, "tenants[0].keys[0].budgets"),
         (41, "tenants[0].budgets"),
         (42, "tenants[0].limits"),
@@ -75,6 +73,15 @@ def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: o
 def test_what_asks_for_nothing_may_be_written(path: str, value: object) -> None:
     """Defaults, empty lists and sections, null."""
     assert problems({path: value}, allow_unbuilt=False) == []
+
+
+def test_a_list_may_hold_what_is_built() -> None:
+    """A guard's detectors; one that is not built yet is refused at the list."""
+    guard = {"name": "g", "prompt": {"detectors": ["rules", "pii"]}}
+    assert problems({"guards": [guard]}, allow_unbuilt=False) == []
+    guard["prompt"] = {"detectors": ["rules", "classifier"]}
+    (problem,) = problems({"guards": [guard]}, allow_unbuilt=False)
+    assert (problem.path, problem.hint) == ("guards[0].prompt.detectors", "So far it can be `rules` or `pii`.")
 
 
 def test_zero_is_not_false() -> None:

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.house.tree import python_files, syntax, text
 
 PROJECT = tomllib.loads(text(Path("pyproject.toml")))
-OURS = {"app", "loadtests", "scripts", "tests"}
+OURS = {"app", "grafana", "loadtests", "scripts", "tests"}
 PART_OF = {
     "annotated-types": "pydantic",
     "h2": "httpx2",
@@ -44,8 +44,8 @@ TOOLS = {
 """Packages of the dev group that are run, not imported."""
 
 
-ELSEWHERE = {("scripts", "vllm"), ("loadtests", "locust")}
-"""Run in environments of their own, that of vLLM and that of locust."""
+ELSEWHERE = {("scripts", "vllm"), ("scripts", "deploy"), ("loadtests", "locust")}
+"""Run in environments of their own."""
 
 
 LOADED_BY_NAME = {"aiosqlite", "asyncpg"}

@@ -9,6 +9,7 @@ from tests.house.tree import python_files, syntax, text
 
 APART = {
     "budgets": "whether budgets hold under every interleaving",
+    "grafana": "about grafana/ and deploy/prometheus",
     "house": "about the repository itself",
     "journeys": "whole journeys through the running gateway",
     "loadtests": "mirrors loadtests/",

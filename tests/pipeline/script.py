@@ -24,6 +24,7 @@ from app.pipeline.record import Recorder
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
+from app.safety.guards import Guards
 from app.table import Deployment, Shadow, Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
@@ -176,7 +177,7 @@ class Path:
         observer, mirror = Observer(Unheard()), Mirror(Unsent())
         fitter = Fitter(NoCounter(), self.telemetry)
         self.services = Services(
-            self.state, self.admission, fitter, caller, self.ledger, recorder, observer, mirror, tracer
+            self.state, self.admission, fitter, caller, self.ledger, recorder, observer, mirror, tracer, Guards()
         )
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []

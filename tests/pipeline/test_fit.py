@@ -10,7 +10,7 @@ import pytest
 from app.errors import GatewayError
 from app.exchange import Arm, Call, Count, CountMethod, JsonObject, Operation
 from app.pipeline.counting import bound
-from app.pipeline.fit import Fitter, at_once
+from app.pipeline.fit import Fitter, at_once, rewritten
 from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
 from app.pipeline.shorten import Spent
@@ -309,3 +309,12 @@ async def test_an_answer_without_a_cap_leaves_half_of_the_window_to_the_prompt()
     asked = talk(100, 100, 100)
     assert (await stage.fit(asked))[0] is asked
     assert (await stage.fit(talk(300, 300, 100)))[0].body["messages"] == asked.body["messages"][2:]
+
+
+def test_a_prompt_in_which_something_was_replaced_may_be_longer() -> None:
+    """By as many tokens as it has more bytes; never shorter than it was."""
+    before, after = talk(10), talk(25)
+    count = Count(100, 60, 5, CountMethod.EXACT)
+    assert rewritten(before, after, count) == (115, 75, 5, CountMethod.EXACT)
+    assert rewritten(after, before, count) == count
+    assert rewritten(before, after, None) is None

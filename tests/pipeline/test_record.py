@@ -15,7 +15,20 @@ from app.exchange import Arm, JsonObject, Method, Operation, Principal, Usage
 from app.metering import NOTHING, Charge
 from app.pipeline.progress import CALL, STAGES, Progress
 from app.pipeline.record import Recorder
-from app.telemetry import COST, FIRST_TOKEN, LOG_FIELDS, OVERHEAD, PER_TOKEN, REQUEST_DURATION, REQUESTS, TOKEN_USAGE
+from app.pipeline.report import Hit, Report
+from app.telemetry import (
+    COST,
+    FIRST_TOKEN,
+    GUARD_FAILURES,
+    GUARD_HITS,
+    GUARD_HOLD,
+    LOG_FIELDS,
+    OVERHEAD,
+    PER_TOKEN,
+    REQUEST_DURATION,
+    REQUESTS,
+    TOKEN_USAGE,
+)
 from tests.pipeline.parts import Counted, Lines, call, deployment, no_tracer
 
 ONE, TWO = deployment("one"), deployment("two")
@@ -187,3 +200,25 @@ def test_outcomes_add_up(ended: list[Progress]) -> None:
         outcomes[labels[4]] += int(slots[0])
     assert outcomes == Counter(progress.outcome for progress in ended)
     assert len(book.log.written) == len(ended)
+
+
+def test_what_a_guard_found_is_told() -> None:
+    """In the line with every field that is declared for it, and counted by stage, category and action."""
+    book = Book()
+    report = Report("default")
+    for _ in range(2):
+        report.add(Hit("prompt", "pii", 6, "redact", "pii"))
+    report.fail("classifier", "timeout")
+    report.held = 0.25
+    line = book.record(served(report=report))
+    assert {name: line[name] for name in LOG_FIELDS if name.startswith("guard")} == {
+        "guard": "default",
+        "guard_hits": [
+            {"stage": "prompt", "category": "pii", "severity": 6, "action": "redact", "detector": "pii", "count": 2}
+        ],
+        "guard_failures": [{"detector": "classifier", "reason": "timeout", "count": 1}],
+        "guard_hold_ms": 250.0,
+    }
+    assert book.telemetry.total(GUARD_HITS, "prompt", "pii", "redact") == 2
+    assert book.telemetry.total(GUARD_FAILURES, "classifier", "timeout") == 1
+    assert book.telemetry.read(GUARD_HOLD)[()][-1] == pytest.approx(0.25)

@@ -1,0 +1,165 @@
+"""Stages 6 and 9: is the prompt safe to send, and the completion safe to pass on?
+
+The stage knows when to look and what a verdict means for the request; what is unsafe is the business of the guard
+behind `Policy` (`app/safety`). A model without a guard costs nothing: none of this is called.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any, Protocol
+
+import orjson
+
+from app.config import Guard as Settings
+from app.errors import CONTENT_FILTER, GatewayError
+from app.exchange import Batch, Call, Event, JsonObject
+from app.pipeline.progress import GUARD, Progress
+from app.pipeline.report import Report
+
+
+class Prompt(Protocol):
+    """A prompt that was looked at."""
+
+    call: Call
+    """The call to make: what was redacted is not in it."""
+    results: JsonObject
+    """The findings in Azure's shape (`content_filter_results`)."""
+    safe_text: str | None
+    """What is answered when it is refused; None for an error."""
+
+
+class Watch(Protocol):
+    """Looks at one answer while it comes."""
+
+    cut: bool
+    """Whether the answer has to end: what `feed` returned last was its end."""
+
+    async def feed(self, batch: Batch | None, now: float) -> Batch:
+        """What may go to the caller now that this has come; None is the answer's end. `now` is the clock's reading."""
+
+
+class Policy(Protocol):
+    """A guard as it holds for one tenant."""
+
+    @property
+    def name(self) -> str:
+        """The guard's name."""
+
+    async def prompt(self, call: Call, report: Report) -> Prompt:
+        """Look at a prompt; the report is told what was found, and that it is refused where it is."""
+
+    def watch(self, prompt: Any, report: Report) -> Watch | None:
+        """Somebody to watch the answer to a prompt of `prompt`'s; None where nobody needs to."""
+
+
+class Guards(Protocol):
+    """All guards."""
+
+    def of(self, settings: Settings, tenant: str) -> Policy:
+        """The policy that these settings mean for a tenant."""
+
+
+class Source(Protocol):
+    """An answer that comes in batches."""
+
+    @property
+    def first(self) -> Batch:
+        """The first events."""
+
+    async def more(self, outlet: Any = None) -> Batch:
+        """The next events; empty at the end. What nobody has to look at may go to the outlet."""
+
+
+async def check(policy: Policy, call: Call, progress: Progress) -> Checked:
+    """Look at the prompt. Raises `GatewayError` `content_filter` where it is blocked and no safe text is to be told."""
+    report = progress.report = Report(policy.name)
+    prompt = await policy.prompt(call, report)
+    progress.call = prompt.call
+    progress.mark(GUARD)
+    progress.end()
+    if report.refused and prompt.safe_text is None:
+        param = next((name for name in ("prompt", "input") if name in call.body), "messages")
+        error = GatewayError(CONTENT_FILTER, "The prompt was blocked by the content policy of this model.", param=param)
+        error.inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": prompt.results}
+        raise error
+    return Checked(policy, prompt, report, progress)
+
+
+class Checked:
+    """A request whose prompt may be sent, or is answered here."""
+
+    __slots__ = ("_policy", "_progress", "_prompt", "_report", "call", "instead")
+
+    def __init__(self, policy: Policy, prompt: Prompt, report: Report, progress: Progress) -> None:
+        self._policy = policy
+        self._prompt = prompt
+        self._report = report
+        self._progress = progress
+        self.call = prompt.call
+        self.instead = _told(prompt, progress.request_id) if report.refused else None
+        """The answer in place of an upstream's; None where the upstream is asked."""
+
+    async def through(self, answer: Source) -> Source:
+        """The answer as the caller may see it."""
+        watch = self._policy.watch(self._prompt, self._report)
+        if watch is None:
+            return answer
+        guarded = Guarded(answer, watch, self._progress)
+        await guarded.begin()
+        return guarded
+
+
+def _told(prompt: Prompt, request_id: str) -> Batch:
+    """The answer to a prompt that was refused with a text: one choice, ended by the filter; nothing was asked."""
+    call, text = prompt.call, prompt.safe_text
+    chat = "messages" in call.body
+    said: JsonObject = {"text": text}
+    if chat:
+        said = {"delta" if call.stream else "message": {"role": "assistant", "content": text}}
+    kind = "chat.completion.chunk" if chat and call.stream else "chat.completion" if chat else "text_completion"
+    doc: JsonObject = {
+        "id": request_id,
+        "object": kind,
+        "created": int(time()),
+        "model": call.model,
+        "choices": [{"index": 0, **said, "logprobs": None, "finish_reason": "content_filter"}],
+        "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": prompt.results}],
+    }
+    if not call.stream:
+        doc["usage"] = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    return [Event(orjson.dumps(doc), doc)]
+
+
+class Guarded:
+    """An answer from upstream as the caller may see it. What upstream sent is counted before anybody looks at it."""
+
+    __slots__ = ("_answer", "_ended", "_progress", "_watch", "first")
+
+    def __init__(self, answer: Source, watch: Watch, progress: Progress) -> None:
+        self._answer = answer
+        self._watch = watch
+        self._progress = progress
+        self._ended = False
+        self.first: Batch = []
+
+    async def begin(self) -> None:
+        """Wait for the first events that may be seen."""
+        self.first = await self._seen(self._answer.first) or await self.more()
+
+    async def more(self, outlet: Any = None) -> Batch:  # noqa: ARG002 - everything is looked at here
+        """The next events that may be seen; empty at the end."""
+        while not self._ended:
+            seen = await self._seen(await self._answer.more())
+            if seen:
+                return seen
+        return []
+
+    async def _seen(self, batch: Batch) -> Batch:
+        progress = self._progress
+        progress.see(batch)
+        for event in batch:
+            event.tokens, event.usage = 0, None
+        seen = await self._watch.feed(batch or None, progress.resumed)
+        self._ended = not batch or self._watch.cut
+        return seen

@@ -1,0 +1,43 @@
+"""What a guard found in one request: written by stages 6 and 9, read by `record` and by whoever answers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Hit(NamedTuple):
+    """A category that was found, by which detector, and what came of it: block, redact, annotate or log."""
+
+    stage: str
+    category: str
+    severity: int
+    action: str
+    detector: str
+
+
+class Report:
+    """The findings of one guarded request."""
+
+    __slots__ = ("cut", "failures", "guard", "held", "hits", "refused")
+
+    def __init__(self, guard: str) -> None:
+        self.guard = guard
+        self.hits: dict[Hit, int] = {}
+        """What was found, and how often."""
+        self.failures: dict[tuple[str, str], int] = {}
+        """Detectors that did not answer, by name and reason: `error` or `timeout`."""
+        self.refused = False
+        """Whether the prompt was blocked."""
+        self.cut = False
+        """Whether the completion was stopped."""
+        self.held = 0.0
+        """Seconds: the longest that text of the answer was held back."""
+
+    def add(self, hit: Hit) -> None:
+        """Something was found."""
+        self.hits[hit] = self.hits.get(hit, 0) + 1
+
+    def fail(self, detector: str, reason: str) -> None:
+        """A detector did not answer."""
+        key = (detector, reason)
+        self.failures[key] = self.failures.get(key, 0) + 1

@@ -1,0 +1,76 @@
+"""All guards of a configuration, compiled once per configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from app import config
+from app.safety.actions import Actions
+from app.safety.policy import GuardPolicy
+from app.safety.stage import Stage
+from app.safety.terms import Lexicon, parse
+
+
+class Compiled:
+    """One guard: its policy for everybody, and for tenants with an exemption."""
+
+    __slots__ = ("default", "exempt", "settings")
+
+    def __init__(self, settings: config.Guard) -> None:
+        self.settings = settings
+        written = dict.fromkeys(
+            (*settings.blocklist, *(term for file in settings.blocklist_files for term in file.terms))
+        )
+        lexicon = Lexicon([parse(term) for term in written]) if written else None
+        self.default = _policy(settings, lexicon, None)
+        self.exempt: Mapping[str, GuardPolicy] = {
+            exemption.tenant: _policy(settings, lexicon, exemption) for exemption in settings.exemptions
+        }
+
+
+class Guards:
+    """Hands out policies. `prepare` compiles off the event loop what a new configuration brings."""
+
+    def __init__(self, guards: Iterable[config.Guard] = ()) -> None:
+        self._current: dict[int, Compiled] = {}
+        self._previous: dict[int, Compiled] = {}
+        self.prepare(guards)
+
+    def prepare(self, guards: Iterable[config.Guard]) -> None:
+        """Compile the guards of a configuration that is about to be in force; those of the last one are kept."""
+        fresh = {id(one): Compiled(one) for one in guards}
+        self._previous, self._current = self._current, fresh
+
+    def of(self, settings: config.Guard, tenant: str) -> GuardPolicy:
+        """The policy that these settings mean for a tenant."""
+        compiled = self._current.get(id(settings)) or self._previous.get(id(settings))
+        if compiled is None or compiled.settings is not settings:  # of a table that was made without `prepare`
+            compiled = self._current[id(settings)] = Compiled(settings)
+        return compiled.exempt.get(tenant, compiled.default)
+
+
+def _policy(settings: config.Guard, lexicon: Lexicon | None, exemption: config.Exemption | None) -> GuardPolicy:
+    return GuardPolicy(
+        settings.name,
+        _stage("prompt", settings.prompt, lexicon, exemption),
+        _stage("completion", settings.completion, lexicon, exemption),
+        restore=settings.restore,
+    )
+
+
+def _stage(
+    name: Literal["prompt", "completion"],
+    settings: config.Stage | None,
+    lexicon: Lexicon | None,
+    exemption: config.Exemption | None,
+) -> Stage | None:
+    if settings is None:
+        return None
+    block_at: dict[str, int] = {}
+    actions: dict[str, str] = {}
+    own: list[config.Stage | config.Exemption] = [settings]
+    for one in own if exemption is None else [*own, exemption]:
+        block_at.update((str(category), severity) for category, severity in one.block_at.items())
+        actions.update((str(category), action) for category, action in one.actions.items())
+    return Stage(settings, Actions(name, block_at, actions), lexicon)

@@ -1,0 +1,129 @@
+"""Models and rollouts: the arms of a model side by side, and what the controller knows."""
+
+from __future__ import annotations
+
+from grafana.parts import DEPLOYMENT, MODEL, Board, Panel, Query, Row, quantiles
+
+_OF = 'model=~"$model", deployment=~"$deployment"'
+_GEN_AI = 'gen_ai_request_model=~"$model", deployment=~"$deployment"'
+_BAD = 'outcome=~"upstream_error|upstream_timeout|internal_error"'
+_BY = "by (model, deployment, arm)"
+_ARM = "{{model}} {{deployment}} {{arm}}"
+
+
+def _rate(metric: str, selector: str, by: str = _BY) -> str:
+    return f"sum {by} (rate({metric}{{{selector}}}[$__rate_interval]))"
+
+
+_REQUESTS = _rate("sluicegate_requests_total", f'{_OF}, arm!="-"')
+
+ARMS = Row(
+    "Arms side by side",
+    (
+        Panel(
+            "Requests by arm", "Who served. The candidate's share should be its weight; far off: callers are few, or"
+            " sticky units are large.",
+            "reqps", (Query(_REQUESTS, _ARM),), stacked=True,
+        ),
+        Panel(
+            "Failing share by arm", "Upstream errors and timeouts per request. A candidate above stable: the rollout's error"
+            " gate is weighing it; look at the evidence before you act.",
+            "percentunit", (Query(f"{_rate('sluicegate_requests_total', f'{_OF}, {_BAD}')} / {_REQUESTS}", _ARM),),
+        ),
+        Panel(
+            "Cut and refused by guards, by arm", "Completions that a guard stopped. A candidate that is cut more often says"
+            " more that it should not.",
+            "percentunit",
+            (Query(f"""{_rate('sluicegate_requests_total', f'{_OF}, outcome="cut_guard"')} / {_REQUESTS}""", _ARM),),
+        ),
+        Panel(
+            "First token by arm, p95", "Streams, as callers get it. A slower candidate: compare its replicas and batch.",
+            "s",
+            (Query(f"histogram_quantile(0.95, sum by (le, model, deployment, arm) (rate(sluicegate_time_to_first_token_seconds_bucket{{{_OF}}}[$__rate_interval])))", _ARM),),
+        ),
+        Panel(
+            "Cost per request by arm", "US dollars. A candidate that talks more costs more: see tokens per request.",
+            "currencyUSD", (Query(f"{_rate('sluicegate_cost_usd_total', _OF)} / {_REQUESTS}", _ARM),),
+        ),
+        Panel(
+            "Output tokens per request by arm", "The length of answers. Far from stable's: the candidate behaves"
+            " differently, whether it fails or not.",
+            "short",
+            (
+                Query(
+                    f"""sum by (gen_ai_request_model, deployment, arm) (rate(gen_ai_client_token_usage_sum{{{_GEN_AI}, gen_ai_token_type="output"}}[$__rate_interval]))"""
+                    f""" / sum by (gen_ai_request_model, deployment, arm) (rate(gen_ai_client_token_usage_count{{{_GEN_AI}, gen_ai_token_type="output"}}[$__rate_interval]))""",
+                    "{{gen_ai_request_model}} {{deployment}} {{arm}}",
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+ROLLOUT = Row(
+    "Rollout",
+    (
+        Panel(
+            "Weights", "Percent of a model's traffic by deployment. Falls to 0 by itself: rolled back; `sluicegate rollout"
+            " show` says by which gate.",
+            "percent", (Query('max by (model, deployment) (sluicegate_rollout_weight{model=~"$model"})', "{{model}} {{deployment}}"),),
+            most=100, stacked=False,
+        ),
+        Panel(
+            "Evidence against the candidate", "Grows as a gate finds the candidate worse than stable; it rolls back at one over"
+            " the gate's part of alpha (20 at 5 %). Near 1: nothing is known either way.",
+            "short", (Query('max by (model, gate) (sluicegate_rollout_evidence{model=~"$model"})', "{{model}} {{gate}}"),),
+        ),
+        Panel(
+            "Feedback", "Mean score that callers gave. Few scores mean little: compare with the count.",
+            "short",
+            (Query(f"{_rate('sluicegate_feedback_score_sum', _OF, 'by (model, deployment)')} / {_rate('sluicegate_feedback_score_count', _OF, 'by (model, deployment)')}", "{{model}} {{deployment}}"),),
+        ),
+    ),
+)  # fmt: skip
+
+SHADOW = Row(
+    "Shadow",
+    (
+        Panel(
+            "Shadow requests", "Copies sent beside the callers' requests, by how they ended. Dropped ones are the price of"
+            " load: shadows go first.",
+            "reqps", (Query('sum by (model, result) (rate(sluicegate_shadow_requests_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{result}}"),),
+            width=12,
+        ),
+        Panel(
+            "Agreement of shadows", "Share of answers that agree with the caller's. Low: read a few of them before the"
+            " rollout begins.",
+            "percentunit",
+            (Query('sum by (model) (rate(sluicegate_shadow_similarity_sum{model=~"$model"}[$__rate_interval])) / sum by (model) (rate(sluicegate_shadow_similarity_count{model=~"$model"}[$__rate_interval]))', "{{model}}"),),
+            width=12,
+        ),
+    ),
+)  # fmt: skip
+
+ATTEMPTS = Row(
+    "Upstreams",
+    (
+        Panel(
+            "Attempts by deployment and result", "What each deployment answered. 429: its own limit; `connect`: nobody there.",
+            "reqps", (Query('sum by (deployment, result) (rate(sluicegate_upstream_attempts_total{deployment=~"$deployment"}[$__rate_interval]))', "{{deployment}} {{result}}"),),
+        ),
+        Panel(
+            "Endpoints up", "Workers that hold each replica for healthy. 0: nobody sends there; look at the replica.",
+            "short", (Query('sum by (deployment, endpoint) (sluicegate_endpoint_up{deployment=~"$deployment"})', "{{deployment}} #{{endpoint}}"),),
+        ),
+        Panel(
+            "First chunk of the upstream", "From the start of the attempt to its first chunk: the engine's or provider's own"
+            " share of the time to first token. Dots lead to traces.",
+            "s", quantiles("gen_ai_client_operation_time_to_first_chunk_seconds", _GEN_AI), exemplars=True,
+        ),
+    ),
+)  # fmt: skip
+
+BOARD = Board(
+    "sluicegate-rollouts",
+    "Sluicegate / Models & rollouts",
+    "Arms of a model side by side, the rollout's evidence, and shadows.",
+    (MODEL, DEPLOYMENT),
+    (ARMS, ROLLOUT, SHADOW, ATTEMPTS),
+)

@@ -1,0 +1,205 @@
+"""Every query of every board, rule and alert gives data on a live gateway that a real Prometheus scrapes.
+
+`make test-dashboards`. Panels that name a metric which is not built yet are listed in the output, not hidden.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.grafana import load
+from tests.grafana.load import Load, document
+from tests.grafana.promql import PROMETHEUS, Query, board_queries, rule_queries, variables, waits
+from tests.support.gateway import Gateway
+from tests.support.otlp import Receiver
+from tests.support.postgres import Postgres
+from tests.support.prometheus import Prometheus, Sample, installed
+from tests.support.upstream import ROOT, Upstream
+
+pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(420)]
+SECONDS = 25.0
+WINDOW = "20s"
+
+
+class Scene(NamedTuple):
+    """What ran, and what was counted."""
+
+    gateway: Gateway
+    prometheus: Prometheus
+    load: Load
+    receiver: Receiver
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    """A gateway with everything on, after half a minute of mixed load, scraped all the time."""
+    with ExitStack() as stack:
+        receiver, database = stack.enter_context(Receiver()), stack.enter_context(Postgres())
+        upstream, engine = stack.enter_context(Upstream()), stack.enter_context(Upstream())
+        gateway = Gateway(document(upstream.url, engine.url, receiver.url, database.url))
+        gateway.environ["TEST_OTHER_KEY"] = load.OTHER_KEY
+        stack.enter_context(gateway)
+        prometheus = stack.enter_context(Prometheus(gateway.ops_url.removeprefix("http://")))
+        gateway.until(lambda: gateway.value("sluicegate_vllm_up") >= 2, seconds=60)
+        asked = Load(gateway)
+        asked.run(2.0)  # every series is there before the first of those scrapes that are compared
+        time.sleep(2.5)
+        gateway.ops("/admin/v1/config/reload", method="POST")
+        asked.run(SECONDS)
+        gateway.until(lambda: gateway.value("sluicegate_in_flight") == 0, seconds=30)
+        gateway.until(lambda: gateway.value("sluicegate_requests_total") == asked.total, seconds=30)
+        time.sleep(3.0)
+        yield Scene(gateway, prometheus, asked, receiver)
+
+
+def concrete(expr: str) -> str:
+    """A panel's query as Grafana would send it: variables at `All`."""
+    expr = expr.replace("$__rate_interval", WINDOW)
+    return re.sub(r"\$(?:model|tenant|deployment)\b", ".*", expr)
+
+
+def data(prometheus: Prometheus, query: Query) -> list[str]:
+    """What is wrong with the answer to a query: empty, nothing but NaN, or without a label that its legend names."""
+    found: list[Sample] = prometheus.ask(concrete(query.expr))
+    numbers = [value for _, value in found if math.isfinite(value)]
+    if not numbers:
+        return [f"{query.place}: {'no series' if not found else 'no number'}: {query.expr}"]
+    named = re.findall(r"\{\{\s*(\w+)\s*\}\}", query.legend)
+    return [f"{query.place}: no {label}" for label in named if not any(labels.get(label) for labels, _ in found)]
+
+
+def test_every_query_of_every_panel_gives_data(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for those that wait for a capability; they are listed."""
+    queries = board_queries()
+    waiting = sorted({query.place for query in queries if waits(query)})
+    with capsys.disabled():
+        print(f"\n{len(queries)} queries; these wait for what is not built yet:", *waiting, sep="\n  ")
+    assert [problem for query in queries if not waits(query) for problem in data(scene.prometheus, query)] == []
+
+
+def test_every_variable_has_values(scene: Scene) -> None:
+    """At least one that is a name."""
+    values = {place: scene.prometheus.label_values(metric, label) for place, metric, label in variables()}
+    assert {place: found for place, found in values.items() if not set(found) - {"-", ""}} == {}
+    assert set(values["sluicegate-overview / $tenant"]) == {"-", "team", "other-team"}
+
+
+def test_every_rule_is_evaluated_and_its_selectors_exist(scene: Scene) -> None:
+    """No rule has an error; recording rules give data; every metric that an alert names has series."""
+    rules = scene.prometheus.rules()
+    assert [rule["name"] for rule in rules if rule["health"] != "ok" or rule.get("lastError")] == []
+    assert {rule["name"] for rule in rules} == {query.place for query in rule_queries()}
+    built = [query for query in rule_queries() if not waits(query)]
+    recorded = [Query(query.place, query.place) for query in built if ":" in query.place]
+    assert [problem for query in recorded for problem in data(scene.prometheus, query)] == []
+    selectors = {
+        Query(query.place, selector)
+        for query in built
+        for selector in re.findall(r"\b(?:sluicegate[_:]|gen_ai_)[\w:]*(?:\{[^}]*\})?", query.expr)
+        if "outcome=" not in selector and "result=" not in selector  # an outcome that never was has no series
+    }
+    assert [problem for query in selectors for problem in data(scene.prometheus, query)] == []
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "sum(rate(sluicegate_requets_total[20s]))",
+        'sum(rate(sluicegate_requests_total{outcome="okay"}[20s]))',
+        'sum by (model) (rate(sluicegate_requests_total{modle="chat"}[20s]))',
+    ],
+)
+def test_a_planted_typo_is_found(scene: Scene, expr: str) -> None:
+    """In a metric's name, a label's value, a label's name."""
+    assert len(data(scene.prometheus, Query("planted", expr))) == 1
+
+
+def test_a_label_that_was_summed_away_is_found(scene: Scene) -> None:
+    """The legend would be empty."""
+    query = Query("planted", "sum by (model) (sluicegate_requests_total)", "{{tenant}}")
+    assert data(scene.prometheus, query) == ["planted: no tenant"]
+
+
+def panel(uid: str, title: str) -> str:
+    """A panel's first query, counted from the beginning: rates and increases taken off its counters."""
+    (query,) = [one for one in board_queries() if one.place == f"{uid} / {title} / A"]
+    return re.sub(r"(?:rate|increase)\((.*?)\[[^\]]+\]\)", r"\1", concrete(query.expr))
+
+
+def test_figures_are_those_of_the_load(scene: Scene) -> None:
+    """One panel of each board against what the callers, the receiver, the access log and the engine counted."""
+    ask, counted, figure = scene.prometheus.ask, scene.load, scene.prometheus.figure
+    outcomes = {labels["outcome"]: value for labels, value in ask(panel("sluicegate-overview", "Requests by outcome"))}
+    assert sum(outcomes.values()) == counted.total
+    assert outcomes["refused_auth"] == counted.statuses[401]
+    assert outcomes["refused_invalid"] == counted.statuses[404]
+    assert outcomes["ok"] == sum(counted.served.values())
+    arms = {
+        (labels["deployment"], labels["arm"]): value
+        for labels, value in ask(panel("sluicegate-rollouts", "Requests by arm"))
+    }
+    assert arms["llama-v2", "candidate"] == counted.served["llama-v2"]
+    lines = scene.gateway.lines(counted.total)
+    cost = sum(line.get("cost_usd", 0) for line in lines)
+    spent = ask(panel("sluicegate-costs", "Cost per hour by tenant"))
+    assert sum(value for _, value in spent) / 3600 == pytest.approx(cost, rel=1e-9)
+    assert figure(panel("sluicegate-safety", "Requests that guards could see")) == (
+        counted.total - counted.statuses[401] - counted.statuses[404]
+    )
+    made = {labels["deployment"]: value for labels, value in ask(_gateway_tokens())}
+    assert sum(made.values()) == sum(line.get("output_tokens", 0) for line in lines)
+    assert figure(panel("sluicegate-gateway", "Spans exported")) == len(scene.receiver.held()["spans"])
+
+
+def _gateway_tokens() -> str:
+    """The second query of the panel `Tokens made`: what went through the gateway."""
+    (query,) = [one for one in board_queries() if one.place == "sluicegate-engines / Tokens made / B"]
+    return re.sub(r"rate\((.*?)\[[^\]]+\]\)", r"\1", concrete(query.expr))
+
+
+def test_exemplars_lead_to_traces(scene: Scene) -> None:
+    """Dots on the panel, each with the id of a trace that the collector has."""
+    found = scene.prometheus.exemplars("sluicegate_time_to_first_token_seconds_bucket")
+    traces = {span["trace"] for span in scene.receiver.held()["spans"]}
+    assert found
+    assert {exemplar["labels"]["trace_id"] for exemplar in found} <= traces
+
+
+def test_alerts_pass_promtool() -> None:
+    """Unit tests of rules and alerts, and the configuration of Prometheus itself."""
+    promtool = installed("promtool")
+    for folder, *arguments in (
+        (PROMETHEUS / "tests", "test", "rules", "alerts.yml"),
+        (PROMETHEUS, "check", "rules", "rules.yml", "alerts.yml"),
+        (PROMETHEUS, "check", "config", "prometheus.yml"),
+    ):
+        done = subprocess.run([promtool, *arguments], cwd=ROOT / folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_board_with_a_typo_fails_the_check(tmp_path: Path) -> None:
+    """End to end: the whole check on a copy of a board in which one letter is wrong."""
+    code = (
+        "from tests.grafana import promql\n"
+        "from pathlib import Path\n"
+        f"promql.BOARDS = Path({str(tmp_path)!r})\n"
+        "import sys\n"
+        "sys.exit(len([p for q in promql.board_queries() for p in promql.problems(q)]))\n"
+    )
+    for path in Path("grafana/dashboards").glob("*.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    broken = tmp_path / "sluicegate-overview.json"
+    broken.write_text(broken.read_text().replace("sluicegate_in_flight", "sluicegate_inflight"))
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode > 0
