@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm demo-vllm bench soak load peers lock clean
+.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm test-clients demo-vllm bench soak load peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
@@ -8,6 +8,10 @@ help: ## this list
 
 setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
 	@sh scripts/setup.sh
+
+setup-safety: ## the same, with the detectors that are models (250 MB more)
+	@sh scripts/setup.sh safety
+	@.venv/bin/python -m app.safety.models.prepare
 
 demo: setup ## start the gateway before a fake upstream, send a first request, stay up for yours
 	@.venv/bin/sluicegate demo $(ARGS)
@@ -47,6 +51,9 @@ test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB 
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
 
+test-clients: setup ## LangChain, LlamaIndex, Semantic Kernel, guidance and Prompt flow through the gateway, into .clients (ARGS=langchain)
+	@.venv/bin/python -m scripts.clients.run $(ARGS)
+
 demo-vllm: setup ## the gateway before a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
 	@sh scripts/vllm/demo.sh $(ARGS)
@@ -64,9 +71,15 @@ load: setup ## a load profile played by locust, judged by its goals (PROFILE=spi
 peers: setup ## install the gateways that `make bench` compares with, into .peers
 	@scripts/peers/setup.sh
 
+eval-safety: setup-safety ## how good the safety models are, on the frozen test split (SAFETY_DATA=/path/to/the/collections)
+	@.venv/bin/python -m scripts.safety.evaluate $(ARGS)
+
 lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes the newest versions allowed)
 	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --group dev $(if $(UPGRADE),--upgrade) \
 	    pyproject.toml -o requirements.lock
+	@.uv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --extra safety $(if $(UPGRADE),--upgrade) \
+	    -c requirements.lock pyproject.toml -o requirements-safety.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .load .deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .load .deploy .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	    dist

@@ -24,6 +24,7 @@ from app.api.app import GatewayApp, ops_app
 from app.api.catalogue import catalogue, probes
 from app.api.feedback import feedback
 from app.api.hot import Hot
+from app.api.moderations import moderations
 from app.api.ops import Operators, config_admin, metrics
 from app.api.rollouts import rollout_admin
 from app.api.server import Bounds, Protocol
@@ -55,6 +56,7 @@ from app.providers.registry import DIALECTS
 from app.providers.transport import HttpTransport
 from app.rollouts import Steering
 from app.safety.guards import Guards
+from app.safety.models.fleet import Fleet
 from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
@@ -142,6 +144,7 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
+        self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
         self._guards = Guards(config.guards)
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
@@ -171,7 +174,7 @@ class Process:
         watched = config.telemetry
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
-        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        self._recorder = recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._shadows = self._make_shadows(attempts, config.server.workers)
         self._counter = PromptCounter(self._transport, self._endpoints)
         fitter = Fitter(self._counter, telemetry)
@@ -207,6 +210,8 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 10, 5)
+        if not await self._fleet.start():
+            _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         sys.setswitchinterval(_YIELD)
         self._announce()
         try:
@@ -215,6 +220,7 @@ class Process:
             await self._cut()
             await self._tasks.aclose()
             self._counter.close()
+            await self._fleet.aclose()
             await self._shadows.aclose()
             await self._comparisons.flush()
             await self._steering.aclose()
@@ -257,6 +263,7 @@ class Process:
     def _reloaded(self, result: ReloadResult) -> None:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
+        self._fleet.look()
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         self._steering.rollouts.warn()
         if result.changed or result.problems:
@@ -293,6 +300,7 @@ class Process:
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
+        callers.include_router(moderations(self._state, self._admission, self._guards, self._recorder))
         callers.include_router(own_usage(self._state, self._books.rows))
         callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))

@@ -88,7 +88,7 @@ SHADOW = Row(
         Panel(
             "Shadow requests", "Copies sent beside the callers' requests, by how they ended. Dropped ones are the price of"
             " load: shadows go first.",
-            "reqps", (Query('sum by (model, result) (rate(sluicegate_shadow_requests_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{result}}"),),
+            "reqps", (Query('sum by (model, result) (rate(sluicegate_shadow_copies_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{result}}"),),
             width=12,
         ),
         Panel(

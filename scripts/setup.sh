@@ -5,6 +5,8 @@
 # 2. the packages of requirements.lock, hash-checked, into .venv
 # 3. this project, editable: uv builds it itself, so nothing more is downloaded
 #
+# `setup.sh safety` adds the packages of requirements-safety.lock (detectors that are models), for good.
+#
 # Does nothing while all that it depends on is as the last time. PYTHON=/path/to/python chooses the interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,7 +32,8 @@ find_python() {
 
 # What the environment depends on: its place (a moved one has scripts that lead nowhere), the interpreter, the files.
 fingerprint() {
-    { pwd && "$PYTHON" -VV && cat pyproject.toml requirements.lock scripts/uv-requirements.txt scripts/setup.sh; } | cksum
+    # shellcheck disable=SC2086 # file names without spaces
+    { pwd && "$PYTHON" -VV && cat pyproject.toml $locks scripts/uv-requirements.txt scripts/setup.sh; } | cksum
 }
 
 install_uv() {
@@ -74,11 +77,14 @@ is_ours() {
 install_packages() {
     is_ours || .uv/bin/uv venv --quiet --clear --no-python-downloads \
         --python "$("$PYTHON" -c 'import sys; print(sys.executable)')" .venv
-    .uv/bin/uv pip sync --quiet --require-hashes --python .venv requirements.lock ||
-        fail "cannot install what requirements.lock names; the package index must be reachable (a mirror: set UV_DEFAULT_INDEX)"
+    # shellcheck disable=SC2086 # file names without spaces
+    .uv/bin/uv pip sync --quiet --require-hashes --python .venv $locks ||
+        fail "cannot install what $locks names; the package index must be reachable (a mirror: set UV_DEFAULT_INDEX)"
     .uv/bin/uv pip install --quiet --offline --no-deps --python .venv --editable .
 }
 
+locks=requirements.lock
+if [ "${1:-}" = safety ] || [ -e .venv/safety ]; then locks="requirements.lock requirements-safety.lock"; fi
 find_python
 now=$(fingerprint)
 if [ -x .venv/bin/sluicegate ] && [ "$(cat .venv/done 2>/dev/null)" = "$now" ]; then exit 0; fi
@@ -87,4 +93,5 @@ install_uv
 share_pip_settings
 choose_cache
 install_packages
+if [ "$locks" != requirements.lock ]; then touch .venv/safety; fi
 echo "$now" >.venv/done

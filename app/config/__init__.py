@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
+from app.config.extras import uses_models
 from app.config.fields import restart_only
-from app.config.guarding import CompletionStage, Exemption, Guard, Stage
+from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
 from app.config.models import Model, Rollout, TokenLimit
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
 from app.config.schema import Config
 from app.config.secret import KeySecret, Secret
-from app.config.service import Admin
+from app.config.service import Admin, Safety
 from app.config.tenancy import Key, Tenant
 from app.config.terms import SEPARATORS
 
@@ -35,8 +36,10 @@ __all__ = [
     "Price",
     "Problem",
     "Rollout",
+    "Safety",
     "Secret",
     "Stage",
+    "Stream",
     "Tenant",
     "TokenLimit",
     "as_json",
@@ -49,5 +52,6 @@ __all__ = [
     "redacted",
     "restart_only",
     "secret_files",
+    "uses_models",
     "version",
 ]

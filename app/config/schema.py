@@ -9,7 +9,7 @@ from pydantic import Field
 from app.config.deployments import Deployment
 from app.config.guarding import Guard
 from app.config.models import Model
-from app.config.service import Admin, Server, Stores, Telemetry
+from app.config.service import Admin, Safety, Server, Stores, Telemetry
 from app.config.tenancy import Budget, Tenant
 from app.config.types import Settings
 
@@ -23,6 +23,8 @@ class Config(Settings):
     """What outlives a request."""
     telemetry: Telemetry = Telemetry()
     """What the gateway tells about itself."""
+    safety: Safety = Safety()
+    """How the detectors that are models are run."""
     deployments: Annotated[tuple[Deployment, ...], Field(min_length=1)]
     """The versions of models that can be called."""
     models: Annotated[tuple[Model, ...], Field(min_length=1)]

@@ -97,6 +97,17 @@ class Telemetry(Settings):
     """Tenants that get a label value of their own in metrics; the rest are `other`."""
 
 
+class Safety(Settings):
+    """The process that runs the detectors that are models, one for all workers; it runs while a guard names one."""
+
+    profile: Literal["full", "tiny"] = "full"
+    """`full` reads with two encoders, `tiny` with character n-grams alone; docs/safety-evaluation.md compares them."""
+    queue: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """Texts that may wait for the process; one more fails at once, and the guard's `on_error` says what that means."""
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that run the models, each on one core."""
+
+
 class AdminKey(Settings):
     """A credential for `/admin/v1` and, where it is guarded, `/metrics`."""
 

@@ -11,9 +11,9 @@ from tests.support.configs import REMOVED, loaded, messages, problems
 
 
 def test_the_sections_are_those_of_the_contract() -> None:
-    """Nine, by these names."""
+    """Nine, by these names, and `safety`."""
     assert list(Config.model_fields) == [
-        *("server", "stores", "telemetry", "deployments", "models", "guards", "tenants", "budgets", "admin"),
+        *("server", "stores", "telemetry", "safety", "deployments", "models", "guards", "tenants", "budgets", "admin"),
     ]
 
 

@@ -22,23 +22,24 @@ LATER = {
     "sluicegate_guard_hits_total": ("stage", "category", "action"),
     "sluicegate_guard_hold_seconds": (),
     "sluicegate_guard_failures_total": ("detector", "reason"),
-    "sluicegate_rollout_weight": ("model", "deployment"),
-    "sluicegate_rollout_evidence": ("model", "gate"),
-    "sluicegate_feedback_score": ("model", "deployment"),
-    "sluicegate_shadow_requests_total": ("model", "result"),
-    "sluicegate_shadow_similarity": ("model",),
 }
 """Metrics of the contract and their labels, as far as boards and alerts name them before they are built.
 
 Once a metric is declared in the code its declaration counts; panels of one that is not are listed as waiting.
 """
 
-OUTCOMES = {
-    "refused_budget": "sluicegate_budget_limit",
-    "refused_guard": "sluicegate_guard_hits_total",
-    "cut_guard": "sluicegate_guard_hits_total",
-}
-"""Outcomes that only a capability makes, and a metric that says whether it is built."""
+UNLOADED = (
+    "sluicegate_budget_",
+    "sluicegate_overage_",
+    "sluicegate_guard_",
+    "sluicegate_rollout_",
+    "sluicegate_shadow_",
+    "sluicegate_feedback_",
+    'outcome="refused_budget"',
+    'outcome="refused_guard"',
+    'outcome="cut_guard"',
+)
+"""What the load of `make test-dashboards` does not exercise yet: panels are listed there, their names checked here."""
 
 _NAME = re.compile(r"\b((?:sluicegate[_:]|gen_ai_)[\w:]*)\s*(?:\{([^}]*)\})?")
 _LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
@@ -104,9 +105,8 @@ def problems(query: Query) -> list[str]:
 
 
 def waits(query: Query) -> bool:
-    """Whether it names a metric, or asks for an outcome, that is not built yet."""
-    asked = {marker for outcome, marker in OUTCOMES.items() if f'outcome="{outcome}"' in query.expr}
-    return bool((metrics_of(query.expr) | asked) & later().keys())
+    """Whether the live load has no data for it yet."""
+    return any(part in query.expr for part in UNLOADED)
 
 
 def boards() -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Every query of every board, rule and alert gives data on a live gateway that a real Prometheus scrapes.
 
-`make test-dashboards`. Panels that name a metric which is not built yet are listed in the output, not hidden.
+`make test-dashboards`. Panels of capabilities that the load does not exercise yet are listed in the output, not hidden.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def data(prometheus: Prometheus, query: Query) -> list[str]:
 
 
 def test_every_query_of_every_panel_gives_data(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    """But for those that wait for a capability; they are listed."""
+    """But for those of capabilities that the load does not exercise; they are listed."""
     queries = board_queries()
     waiting = sorted({query.place for query in queries if waits(query)})
     with capsys.disabled():
-        print(f"\n{len(queries)} queries; these wait for what is not built yet:", *waiting, sep="\n  ")
+        print(f"\n{len(queries)} queries; of which the load has no data yet for:", *waiting, sep="\n  ")
     assert [problem for query in queries if not waits(query) for problem in data(scene.prometheus, query)] == []
 
 

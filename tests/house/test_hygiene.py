@@ -19,7 +19,7 @@ REGISTRIES = (
 )
 LOCAL_PATH = re.compile(r"(?<![\w.~$}*])/(?:work|root|home/\w+|Users/\w+)/[\w.]")
 SECRET = re.compile(r"\b(?:sk-[A-Za-z0-9]{32,}|AKIA[0-9A-Z]{16}|ghp_[A-Za-z0-9]{36})\b|-----BEGIN [A-Z ]*PRIVATE KEY")
-BINARY = {".gz", ".onnx", ".png", ".svg"}
+BINARY = {".gz", ".npz", ".onnx", ".png", ".svg"}
 
 
 def offenders(pattern: re.Pattern[str]) -> list[str]:

@@ -26,11 +26,14 @@ EDGES = {
 }
 """The files that may catch every error, and what they make of it."""
 
-OPTIONAL: dict[str, str] = {"app/providers/vocabulary.py": "the extra `tokenizers`"}
+OPTIONAL: dict[str, str] = {
+    "app/providers/vocabulary.py": "the vocabularies of the `tokenizers` extra",
+    "app/safety/models/encoders.py": "the encoders of the `safety` extra, each loaded only where a profile has it",
+}
 """The files that may import inside a function, and the optional dependency that they import."""
 
-SOCKETS = {"app/providers/transport.py", "app/stores/line.py"}
-"""The one file that opens connections to upstreams, and the one that opens them to Redis."""
+SOCKETS = {"app/providers/transport.py", "app/safety/models/client.py", "app/stores/line.py"}
+"""The one file that opens connections to upstreams, the one to the detector process, and the one to Redis."""
 
 
 def broken(rule: Rule, allowed: set[str], *folders: str) -> list[str]:

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from tests.house.tree import ROOT, text
 
-LOCKS = [Path("requirements.lock"), Path("scripts/uv-requirements.txt")]
+LOCKS = [Path("requirements.lock"), Path("requirements-safety.lock"), Path("scripts/uv-requirements.txt")]
 PIN = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\$", re.MULTILINE)
 PROJECT = tomllib.loads(text(Path("pyproject.toml")))
 

