@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm test-clients demo-vllm bench soak load peers eval-safety lock clean
+.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm test-clients demo-vllm bench soak load prove peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
@@ -67,6 +67,9 @@ soak: setup ## a million requests through one worker; memory, sockets and tasks 
 load: setup ## a load profile played by locust, judged by its goals (PROFILE=spike ARGS="--url URL --keys KEY")
 	@sh scripts/load/setup.sh
 	@.venv/bin/python -m loadtests.load $(or $(PROFILE),chat) $(ARGS)
+
+prove: setup ## what docs/budgets.md and docs/ledger.md claim, at full length (WHAT=interleavings|live|crashes|outages|cost|report)
+	@.venv/bin/python -m tests.proofs.$(or $(WHAT),interleavings) $(ARGS)
 
 peers: setup ## install the gateways that `make bench` compares with, into .peers
 	@scripts/peers/setup.sh

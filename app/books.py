@@ -41,7 +41,7 @@ class Books:
         """Why the database does not take rows; None while it does."""
         self.rows = sql.Ledger(self.database)
         self._days = stores.ledger_days
-        self._delivery = Delivery(folder, self.rows, self._turned)
+        self.delivery = Delivery(folder, self.rows, self._turned)
         self._telemetry = telemetry
         self._delivered = 0
 
@@ -55,11 +55,11 @@ class Books:
         self._spool.end()
         try:
             async with asyncio.timeout(LAST_DELIVERY_S):
-                if self._delivery.claim():
-                    await self._delivery.turn()
+                if self.delivery.claim():
+                    await self.delivery.turn()
         except (SinkUnavailable, OSError) as error:
             _log.warning("the spool keeps what the database did not take", extra={"reason": str(error)})
-        self._delivery.release()
+        self.delivery.release()
         await self.database.dispose()
 
     async def _keep(self) -> None:
@@ -73,13 +73,13 @@ class Books:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
         self._turned(None)
-        await self._delivery.keep_delivering()
+        await self.delivery.keep_delivering()
 
     async def _forget(self) -> None:
         """Delete what is older than `stores.ledger_days`, once an hour, where this process delivers."""
         while self._days is not None:
             await asyncio.sleep(3600)
-            if self._delivery.delivers:
+            if self.delivery.delivers:
                 try:
                     await self.rows.forget(time.time() - self._days * _DAY_S)
                 except (SinkUnavailable, SQLAlchemyError, OSError) as error:
@@ -90,7 +90,7 @@ class Books:
             level = logging.INFO if reason is None else logging.ERROR
             _log.log(level, "the ledger's database", extra={"state": reason or "ok"})
         self.reason = reason
-        telemetry, delivery = self._telemetry, self._delivery
+        telemetry, delivery = self._telemetry, self.delivery
         telemetry.gauge(DATABASE_UP).set(reason is None)
         telemetry.gauge(SPOOL_BYTES).set(delivery.backlog() if delivery.delivers else 0)
         telemetry.gauge(SPOOL_RECORDS).set(delivery.waiting)

@@ -44,10 +44,15 @@ def keys() -> None:
 @click.option("--tenant", required=True, help="Who pays; one of the file, or one made through the admin API.")
 @click.option("--name", required=True, help="The key's name within the tenant.")
 @click.option("--model", "models", multiple=True, help="A model that it may use; give it several times; none: all.")
+@click.option("--budget", "budgets", multiple=True, help="What it may use: day:tokens=1000000, month:usd=50.")
 @_json
-def create(file: Path, tenant: str, name: str, models: tuple[str, ...], *, as_document: bool) -> None:
+def create(
+    file: Path, tenant: str, name: str, models: tuple[str, ...], budgets: tuple[str, ...], *, as_document: bool
+) -> None:
     """Make a key and print its secret, this once."""
-    settings = {"models": list(models)} if models else {}
+    settings: dict[str, Any] = {"models": list(models)} if models else {}
+    if budgets:
+        settings["budgets"] = [_budget(one) for one in budgets]
     made = _with(file, lambda database: Directory(database).create_key(_who(), tenant, name, settings))
     document = {"id": made.id, "tenant": tenant, "name": name, "secret": made.secret}
     click.echo(orjson.dumps(document).decode() if as_document else f"{made.secret}\n(id {made.id}; not shown again)")
@@ -65,6 +70,17 @@ def list_keys(file: Path, tenant: str | None, *, as_document: bool) -> None:
         return
     rows = [{**one, "models": ",".join(one.get("models", ["all"])), "works": _works(one)} for one in found]
     click.echo(_table(("id", "tenant", "name", "hint", "models", "works"), rows))
+
+
+@keys.command()
+@_config
+@click.argument("key_id")
+@_json
+def rotate(file: Path, key_id: str, *, as_document: bool) -> None:
+    """Give the key KEY_ID a new secret and print it, this once; the old one stops working within a second."""
+    made = _with(file, lambda database: Directory(database).rotate_key(_who(), key_id))
+    document = {"id": made.id, "secret": made.secret}
+    click.echo(orjson.dumps(document).decode() if as_document else f"{made.secret}\n(id {made.id}; not shown again)")
 
 
 @keys.command()
@@ -134,6 +150,16 @@ def _with(file: Path, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     except (Refused, DirectoryUnavailable, SinkUnavailable, SQLAlchemyError, OSError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+
+
+def _budget(text: str) -> JsonObject:
+    """`day:tokens=1000` as the configuration would hold it."""
+    window, _, allowed = text.partition(":")
+    unit, _, amount = allowed.partition("=")
+    try:
+        return {"window": window, unit: int(amount) if unit == "tokens" else float(amount)}
+    except ValueError:
+        raise click.UsageError(f"--budget {text!r} is none; write day:tokens=1000000 or month:usd=50") from None
 
 
 def _who() -> str:

@@ -29,13 +29,14 @@ from app.api.ops import Operators, config_admin, metrics
 from app.api.rollouts import rollout_admin
 from app.api.server import Bounds, Protocol
 from app.api.shadows import shadow_report
-from app.api.usage import own_usage, usage_admin
+from app.api.usage import budgets_admin, own_usage, usage_admin
 from app.books import Books
 from app.cells import Cells, Files, Series
 from app.config import Config, as_json, is_loopback, redacted
 from app.control.keys import StoredKeys
 from app.control.reload import Reloader, ReloadResult
 from app.exchange import JsonObject
+from app.limits import Limits
 from app.logs import LineLog
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
@@ -44,6 +45,7 @@ from app.pipeline.endpoints import Endpoints
 from app.pipeline.fit import Fitter
 from app.pipeline.mirror import Mirror
 from app.pipeline.record import Recorder
+from app.pipeline.reserve import Reserver
 from app.pipeline.retries import NoRetries, RetryBudgets
 from app.pipeline.serve import Services
 from app.pipeline.spans import Tracer
@@ -153,6 +155,7 @@ class Process:
             self._books.database, telemetry, self._loop.time, lambda: self._reloader.config, self._rebuild
         )
         self._state = tables.State(self._table(config))
+        self._limits = Limits(config.stores, config.server.workers, self._books, self._state, telemetry)
         self._reloader = Reloader(
             launch.path,
             self._state,
@@ -179,8 +182,8 @@ class Process:
         self._counter = PromptCounter(self._transport, self._endpoints)
         fitter = Fitter(self._counter, telemetry)
         self._services = Services(
-            self._state, self._admission, fitter, caller, self._books.ledger, recorder, self._steering.observer,
-            Mirror(self._shadows), tracer, self._guards,
+            self._state, self._admission, fitter, Reserver(self._limits.store), caller, self._books.ledger, recorder,
+            self._steering.observer, Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
@@ -199,6 +202,7 @@ class Process:
         self._tasks.spawn("engines", engines.run())
         self._tasks.spawn("config", self._reloader.watch())
         self._books.start(self._tasks)
+        await self._limits.start(self._tasks)
         self._tasks.spawn("keys", self._keys.watch())
         self._steering.start(self._tasks)
         self._tasks.spawn("shadow-comparisons", self._comparisons.run())
@@ -218,6 +222,7 @@ class Process:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
         finally:
             await self._cut()
+            await self._limits.aclose()
             await self._tasks.aclose()
             self._counter.close()
             await self._fleet.aclose()
@@ -313,6 +318,7 @@ class Process:
         ops.include_router(shadow_report(operators, self._state, self._comparisons))
         ops.include_router(rollout_admin(operators, self._steering.rollouts, self._steering.rollouts))
         ops.include_router(usage_admin(operators, self._books.rows))
+        ops.include_router(budgets_admin(operators, self._limits.documents))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]
         if ops_socket is not None:
             ops.include_router(probes(self._readiness))
@@ -345,8 +351,13 @@ class Process:
         checks = {f"deployment {one.name}": describe(one, self._endpoints) for one in deployments}
         # One that is due for a trial counts: were nobody sent here, it could never come back.
         served = any(self._endpoints.may_serve(one) for one in deployments)
-        gateway = "shutting down" if self._stopping else "ok" if served else "no deployment has an endpoint that is up"
-        return {"gateway": gateway, "ledger": self._books.reason or "ok", **checks}
+        gateway = "ok" if served else "no deployment has an endpoint that is up"
+        if self._limits.serves_nobody:
+            gateway = "every request needs the limit store"
+        if self._stopping:
+            gateway = "shutting down"
+        limits = self._limits.reason or "ok"
+        return {"gateway": gateway, "limits": limits, "ledger": self._books.reason or "ok", **checks}
 
     def _announce(self) -> None:
         listeners = self._launch.listeners

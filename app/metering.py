@@ -220,6 +220,8 @@ class Charge:
 
 
 NOTHING = Charge(0, 0)
+MOST = Charge(LARGEST, LARGEST)
+"""What a request is charged at most, whatever an upstream claims."""
 
 
 @dataclass(slots=True)

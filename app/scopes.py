@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 
 from app import config
 from app.config import Config
@@ -26,15 +25,23 @@ from app.metering import (
 
 NANO = 10**9
 """Nano-USD in a dollar."""
+SHOWN = 500
+"""Budgets that stand in metrics at most: everything, models, then tenants and their keys in the file's order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a request is held to: `admit` before anything is spent on it, `reserve` before it is sent."""
+    """What a request is held to: `admit` before anything is spent on it, `reserve` before it is sent.
+
+    Where no guard looks at prompts nothing is spent in between: then `reserve` holds everything, and one operation of
+    the store takes it.
+    """
 
     admit: Allowances
     reserve: Allowances
     policy: Policy
+    free: bool
+    """Whether nothing limits it."""
 
 
 class Scopes:
@@ -47,8 +54,18 @@ class Scopes:
         self._everything = _budgets(Scope(ScopeKind.EVERYTHING), settings.budgets)
         self._models = {one.name: _budgets(Scope(ScopeKind.MODEL, one.name), one.budgets) for one in settings.models}
         self._tenants = {one.name: one for one in settings.tenants}
+        self._guarded = {one.name for one in settings.models if one.guard is not None}
         self._terms: dict[tuple[str, str, str], Terms] = {}
         self._admit = {one.name: Allowances((), tuple(_rates(one))) for one in settings.tenants}
+        self.every = Allowances(tuple(self._budgets()))
+        """Every budget that is configured."""
+        self.nothing = not self.every and not any(map(_has_limits, settings.tenants))
+        """Whether nothing limits any request."""
+        self.shown = Allowances(self.every.budgets[:SHOWN])
+        """Those that stand in metrics."""
+        patient = any(one.on_store_failure == "local_slice" for one in settings.tenants)
+        self.always = bool(self._everything) and not patient
+        """Whether every request draws on a budget, and none goes on without the store."""
 
     def of(self, tenant: str, key: str, model: str) -> Terms:
         """What holds for a request; budgets of names that are not configured are those of everything alone."""
@@ -59,8 +76,7 @@ class Scopes:
                 self._terms[tenant, key, model] = terms
         return terms
 
-    def budgets(self) -> list[Budget]:
-        """Every budget that is configured."""
+    def _budgets(self) -> list[Budget]:
         found = [*self._everything, *(budget for several in self._models.values() for budget in several)]
         for tenant in self._tenants.values():
             found += _of_tenant(tenant)
@@ -72,14 +88,24 @@ class Scopes:
         several = (*self._everything, *self._models.get(model, ()))
         one = self._tenants.get(tenant)
         if one is None:
-            return Terms(_NONE, Allowances(several), Policy())
+            return _terms(_NONE, Allowances(several), Policy())
         keys = [known.budgets for known in one.keys if known.name == key]
         budgets = (*(_budgets(key_scope(tenant, key), keys[0]) if keys else ()), *_of_tenant(one), *several)
         policy = Policy(OnOverBudget(one.on_over_budget), one.clamp_floor, OnFailure(one.on_store_failure))
-        return Terms(self._admit[tenant], Allowances(budgets, tuple(_tokens(one))), policy)
+        if model in self._guarded:
+            return _terms(self._admit[tenant], Allowances(budgets, tuple(_tokens(one))), policy)
+        return _terms(_NONE, Allowances(budgets, (*_rates(one), *_tokens(one))), policy)
 
 
 _NONE = Allowances()
+
+
+def _terms(admit: Allowances, reserve: Allowances, policy: Policy) -> Terms:
+    return Terms(admit, reserve, policy, not reserve)
+
+
+def _has_limits(one: config.Tenant) -> bool:
+    return bool(one.limits.model_dump(exclude_none=True))
 
 
 def _of_tenant(one: config.Tenant) -> tuple[Budget, ...]:
@@ -92,7 +118,7 @@ def _budgets(scope: Scope, several: Iterable[Setting]) -> tuple[Budget, ...]:
         if one.tokens is not None:
             found.append(Budget(scope, Window(one.window), Unit.TOKENS, one.tokens))
         if one.usd is not None:
-            found.append(Budget(scope, Window(one.window), Unit.MONEY, int(Decimal(one.usd) * NANO)))
+            found.append(Budget(scope, Window(one.window), Unit.MONEY, int(one.usd * NANO)))
     return tuple(found)
 
 

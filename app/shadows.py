@@ -19,7 +19,7 @@ from app.pipeline.ledger import Ledger
 from app.pipeline.looks import format_ok, refused, same_tools, similarity
 from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.pipeline.serve import charge
 from app.pipeline.transcript import Transcript
 from app.stores import sql

@@ -20,7 +20,7 @@ from app.config import Config, Secret
 from app.exchange import Arm, Endpoint, Operation, Principal, Provider, Timeouts
 from app.metering import Allowances
 from app.prices import Prices
-from app.scopes import shadow_budgets
+from app.scopes import Scopes, shadow_budgets
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
 """Every caller of a gateway that has no tenants and listens on a loopback address."""
@@ -205,6 +205,8 @@ class Table:
     admins: _Ring[Admin] = field(repr=False)
     anonymous: Principal | None
     bounds: Bounds
+    scopes: Scopes = field(repr=False, compare=False)
+    """What each request is held to."""
 
     def principal(self, secret: bytes | None) -> Principal | None:
         """Who holds this credential; None where it is not known. Without tenants everybody is `anonymous`."""
@@ -242,6 +244,7 @@ def build(settings: Config) -> Table:
         admins=_ring(_admins(settings.admin)),
         anonymous=None if settings.tenants else ANONYMOUS,
         bounds=Bounds(server.max_body_bytes, server.max_in_flight, server.body_timeout),
+        scopes=Scopes(settings),
     )
 
 

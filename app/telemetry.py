@@ -162,6 +162,32 @@ SPOOL_RECORDS = Metric(
     Kind.GAUGE,
     "Requests that have ended, were read from the spool, and wait for the database.",
 )
+_BUDGET = ("scope", "window", "unit")
+BUDGET_LIMIT = Metric(
+    "sluicegate_budget_limit",
+    Kind.GAUGE,
+    "What a budget allows in its current window: tokens, or US dollars for unit `money`.",
+    _BUDGET,
+)
+BUDGET_USED = Metric("sluicegate_budget_used", Kind.GAUGE, "What was used of it, overage included.", _BUDGET)
+BUDGET_RESERVED = Metric(
+    "sluicegate_budget_reserved", Kind.GAUGE, "What requests under way, and workers' slices, hold of it.", _BUDGET
+)
+OVERAGE_TOKENS = Metric(
+    "sluicegate_overage_tokens_total",
+    Kind.COUNTER,
+    "Tokens that an upstream reported beyond the bound it was given.",
+    ("deployment",),
+)
+OVERAGE_USD = Metric(
+    "sluicegate_overage_usd_total", Kind.COUNTER, "US dollars of requests beyond their bound.", ("deployment",)
+)
+LIMITS_UP = Metric("sluicegate_limit_store_up", Kind.GAUGE, "Workers that can take from budgets at present.")
+LIMITS_REBUILT = Metric(
+    "sluicegate_limit_store_rebuilds_total",
+    Kind.COUNTER,
+    "Times that Redis' state was lost and rebuilt from the ledger.",
+)
 LEDGER_ROWS = Metric("sluicegate_ledger_rows_total", Kind.COUNTER, "Rows that were delivered into the ledger.")
 DATABASE_UP = Metric(
     "sluicegate_database_up", Kind.GAUGE, "Workers whose last look at the ledger's database succeeded."
@@ -348,6 +374,7 @@ ENGINE_OUTPUT_TOKENS = Metric(
 
 METRICS = (
     REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
+    BUDGET_LIMIT, BUDGET_USED, BUDGET_RESERVED, OVERAGE_TOKENS, OVERAGE_USD, LIMITS_UP, LIMITS_REBUILT,
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
     GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,

@@ -40,6 +40,21 @@ def test_keys_are_made_listed_and_revoked(config: str) -> None:
     assert (again.exit_code, again.stderr) == (1, f"There is no key `{made['id']}` that works.\n")
 
 
+def test_a_key_with_budgets_and_a_new_secret(config: str) -> None:
+    """Budgets in short form; a wrong one is told; rotating keeps what the key may do."""
+    create = ("keys", "create", "--config", config, "--tenant", "t", "--name", "k", "--json")
+    for wrong in ("day", "day:tokens=many", "year:tokens=5", "day:euros=5"):
+        assert run(*create, "--budget", wrong).exit_code in {1, 2}
+    made = json.loads(run(*create, "--budget", "day:tokens=1000", "--budget", "month:usd=2.5").output)
+    fresh = json.loads(run("keys", "rotate", "--config", config, made["id"], "--json").output)
+    assert fresh["secret"] != made["secret"]
+    old, new = json.loads(run("keys", "list", "--config", config, "--json").output)
+    assert (old["revoked"] is None, new["revoked"]) == (False, None)
+    assert new["budgets"] == [{"window": "day", "tokens": 1000}, {"window": "month", "usd": 2.5}]
+    shown = run("keys", "rotate", "--config", config, new["id"]).output
+    assert shown.startswith("sk-sg-")
+
+
 def test_usage_of_an_empty_ledger_is_empty(config: str) -> None:
     """In every form."""
     assert run("usage", "--config", config).output.split() == [

@@ -48,8 +48,10 @@ def test_every_scope_of_a_request_is_held(scopes: Scopes) -> None:
     """Key, tenant, model and everything; money to the nano-dollar."""
     terms = scopes.of("team", "ci", "chat")
     assert set(terms.reserve.budgets) == {KEY, DAY, MONTH, EVERYTHING, MODEL}
-    assert terms.reserve.limits == (Limit(TENANT, Measure.TOKENS, 100_000),)
-    assert terms.admit.limits == (Limit(TENANT, Measure.CONCURRENT, 64), Limit(TENANT, Measure.REQUESTS, 600))
+    places, requests = Limit(TENANT, Measure.CONCURRENT, 64), Limit(TENANT, Measure.REQUESTS, 600)
+    assert terms.reserve.limits == (places, requests, Limit(TENANT, Measure.TOKENS, 100_000))
+    assert not terms.admit
+    assert not terms.free
     assert terms.policy == Policy(OnOverBudget.CLAMP, 32, OnFailure.LOCAL_SLICE)
 
 
@@ -69,7 +71,7 @@ def test_others_are_held_to_what_holds_for_everybody(scopes: Scopes) -> None:
 
 def test_all_budgets_are_listed(scopes: Scopes) -> None:
     """For whoever rebuilds what was spent of them."""
-    assert set(scopes.budgets()) == {KEY, DAY, MONTH, EVERYTHING, MODEL}
+    assert set(scopes.every.budgets) == {KEY, DAY, MONTH, EVERYTHING, MODEL}
 
 
 def test_nothing_configured_holds_nothing() -> None:

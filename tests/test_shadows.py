@@ -15,7 +15,7 @@ from app.exchange import Arm, Event, Operation, Usage
 from app.metering import Charge, Claim
 from app.pipeline.admit import Admission
 from app.pipeline.progress import Progress
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.pipeline.transcript import Transcript
 from app.shadows import LocalPurse, Shadows, _Side, compare
 from app.stores import sql

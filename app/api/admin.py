@@ -24,14 +24,25 @@ class NewTenant(BaseModel):
     name: str
 
 
-class NewKey(BaseModel):
-    """A key to be made. Without `models` it may use all of them."""
+class TenantSettings(BaseModel):
+    """A tenant's settings, as in the configuration's `tenants`, its name and keys apart."""
 
-    tenant: str
-    name: str
+    model_config = ConfigDict(extra="allow")
+
+
+class KeySettings(BaseModel):
+    """What a key may use. Without `models`: all of them."""
+
     models: Annotated[list[str], Field(min_length=1)] | None = None
     budgets: list[dict[str, Any]] = []
     pin: bool = False
+
+
+class NewKey(KeySettings):
+    """A key to be made."""
+
+    tenant: str
+    name: str
 
 
 @asynccontextmanager
@@ -63,6 +74,14 @@ def directory_admin(operators: Operators, directory: Directory, refresh: Callabl
             await refresh()
             return made
 
+    @router.put("/tenants/{name}", summary="Replace the settings of a tenant that was made here")
+    async def change_tenant(request: Request, name: str, wanted: TenantSettings) -> dict[str, Any]:
+        who = operators.admin(request).name
+        async with answering():
+            made = await directory.change_tenant(who, name, wanted.model_dump())
+            await refresh()
+            return made
+
     _keys(router, operators, directory, refresh)
 
     @router.get("/audit", summary="Who changed what, latest first")
@@ -89,6 +108,14 @@ def _keys(
             made = await directory.create_key(who, wanted.tenant, wanted.name, settings)
             await refresh()
             return {"id": made.id, "tenant": wanted.tenant, "name": wanted.name, "secret": made.secret}
+
+    @router.put("/keys/{key_id}", summary="Replace the models and budgets of a key; its secret stays")
+    async def change(request: Request, key_id: str, wanted: KeySettings) -> dict[str, Any]:
+        who = operators.admin(request).name
+        async with answering():
+            made = await directory.change_key(who, key_id, wanted.model_dump(exclude_defaults=True))
+            await refresh()
+            return made
 
     @router.post("/keys/{key_id}/rotate", summary="Give a key a new secret; the old one stops working")
     async def rotate(request: Request, key_id: str) -> dict[str, Any]:

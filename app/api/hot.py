@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from math import ceil
 from os import urandom
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from app.api.responses.surface import ResponsesSurface
 from app.api.surface import OpenAISurface, Surface, Writer
 from app.errors import INTERNAL_ERROR, METHOD_NOT_ALLOWED, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
 from app.exchange import NO_WISHES, Batch, Operation, Wishes
+from app.metering import Limit, Measure
 from app.pipeline.ledger import JournalFailed
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.serve import Arrival, Services, serve
@@ -256,7 +258,48 @@ def _headers(progress: Progress) -> Headers:
         headers += _served_by(progress.deployment.name, progress.arm)
     if progress.fitted is not None:
         headers.append((b"x-sluicegate-fit", progress.fitted.encode()))
+    if progress.rates or progress.clamped:
+        headers += _limits(progress)
     return headers
+
+
+def _limits(progress: Progress) -> Headers:
+    """What is left of the rates, and whether a budget lowered the cap."""
+    headers = rate_headers(progress.rates)
+    if progress.clamped:
+        headers.append((b"x-sluicegate-budget", b"clamp; max_tokens=%d" % progress.clamped))
+    return headers
+
+
+def rate_headers(rates: Iterable[tuple[tuple[Limit, ...], Sequence[int]]]) -> Headers:
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI writes them; `reset`: until all is back."""
+    headers: Headers = []
+    for limits, left in rates:
+        for limit, rest in zip(limits, left, strict=True):
+            if limit.measure is Measure.CONCURRENT:
+                continue
+            most, remaining, reset = _RATES[limit.measure]
+            count = limit.limit
+            headers.append((most, b"%d" % count))
+            headers.append((remaining, b"%d" % max(rest, 0)))
+            headers.append((reset, duration((count - max(rest, 0)) * limit.interval if count else 0.0)))
+    return headers
+
+
+_RATES = {
+    measure: tuple(f"x-ratelimit-{what}-{measure}".encode() for what in ("limit", "remaining", "reset"))
+    for measure in (Measure.REQUESTS, Measure.TOKENS)
+}
+
+
+def duration(seconds: float) -> bytes:
+    """As Go writes one, and OpenAI with it: 6m0s, 1.5s, 17ms."""
+    if seconds < 1:
+        return b"%dms" % ceil(seconds * 1000)
+    if seconds < 60:
+        return f"{ceil(seconds * 1000) / 1000:g}s".encode()
+    minutes, rest = divmod(ceil(seconds), 60)
+    return b"%dm%ds" % (minutes, rest)
 
 
 def _lines(progress: Progress) -> bytes:
@@ -265,6 +308,8 @@ def _lines(progress: Progress) -> bytes:
     lines = b"x-request-id: %b\r\n%b" % (progress.request_id.encode(), timing)
     if progress.deployment is not None and progress.arm is not None:
         lines += _served_by_lines(progress.deployment.name, progress.arm)
+    if progress.rates or progress.clamped:
+        lines += b"".join([b"%b: %b\r\n" % header for header in _limits(progress)])
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from app.api.hot import read_headers
 from app.api.ops import Operators
 from app.api.schemas import ERRORS
 from app.errors import INVALID_REQUEST, OVERLOADED, GatewayError
+from app.exchange import JsonObject
 from app.pipeline.authenticate import authenticate
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.delivery import SinkUnavailable
 from app.stores.sql import DAY, Ledger
 from app.stores.usage import BY, DEFAULT_BY, as_csv, as_documents
@@ -41,6 +44,21 @@ def usage_admin(operators: Operators, ledger: Ledger) -> APIRouter:
         operators.viewer(request)
         where = {"tenant": tenant, "key": key, "model": model}
         return await _answer(ledger, first, to, by, {name: value for name, value in where.items() if value}, form)
+
+    return router
+
+
+def budgets_admin(operators: Operators, read: Callable[[], Awaitable[list[JsonObject]]]) -> APIRouter:
+    """`GET /admin/v1/budgets`. `read` raises `StoreUnavailable`."""
+    router = APIRouter(prefix="/admin/v1", tags=["operators"], responses=ERRORS)
+
+    @router.get("/budgets", summary="Every budget, and how full it is in its current window")
+    async def budgets(request: Request) -> dict[str, Any]:
+        operators.viewer(request)
+        try:
+            return {"object": "list", "data": await read()}
+        except StoreUnavailable as error:
+            raise GatewayError(OVERLOADED, "The limit store does not answer.", retry_after=1.0) from error
 
     return router
 

@@ -141,10 +141,11 @@ def _is_limited(draft: Draft) -> bool:
     return (
         bool(draft.budgets)
         or any(model.budgets or model.shadow for model in draft.models.values())
-        or any(_tenant_is_limited(tenant) for tenant in draft.tenants.values())
+        or any(tenant_is_limited(tenant) for tenant in draft.tenants.values())
     )
 
 
-def _tenant_is_limited(tenant: Tenant) -> bool:
+def tenant_is_limited(tenant: Tenant) -> bool:
+    """Whether it has a budget or a limit, or one of its keys has."""
     limits = tenant.limits.model_dump(exclude_none=True)
     return bool(tenant.budgets or limits or any(key.budgets for key in tenant.keys))

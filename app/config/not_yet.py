@@ -12,7 +12,6 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-LIMITS = "limits and budgets"
 CONTENT = "the redactor of traced content"
 MEMBERS = "detectors that are models or services"
 TEMPLATES = "prompt templates"
@@ -31,22 +30,13 @@ class Unbuilt:
 
 
 NOT_YET = (
-    Unbuilt("stores.limits", LIMITS, ("memory",)),
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("models[].budgets", LIMITS),
     Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].safety_prompt", TEMPLATES),
     Unbuilt("safety.profile", MEMBERS, ("full",)),
     Unbuilt("safety.queue", MEMBERS, (256,)),
     Unbuilt("safety.threads", MEMBERS, (1,)),
-    Unbuilt("tenants[].keys[].budgets", LIMITS),
-    Unbuilt("tenants[].budgets", LIMITS),
-    Unbuilt("tenants[].limits", LIMITS),
-    Unbuilt("tenants[].on_over_budget", LIMITS, ("reject",)),
-    Unbuilt("tenants[].clamp_floor", LIMITS, (64,)),
-    Unbuilt("tenants[].on_store_failure", LIMITS, ("closed",)),
-    Unbuilt("budgets", LIMITS),
 )
 
 _NOTHING: tuple[object, ...] = (None, (), {})

@@ -69,6 +69,8 @@ class Stores(Settings):
     one with a password by reference."""
     limits: Annotated[LimitStore, _RESTART] = "memory"
     """Budgets and limits: `memory` for one worker, `redis://HOST:PORT/N` for more; one with a password by reference."""
+    limits_timeout: Annotated[Timeout, _RESTART] = 0.05
+    """How long a request waits for Redis; then its tenant's `on_store_failure` decides."""
     spool: Annotated[Text, _RESTART] = "./spool"
     """The ledger's durable local folder."""
     spool_fsync: Annotated[Literal["grouped", "always"], _RESTART] = "grouped"

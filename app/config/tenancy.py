@@ -17,7 +17,7 @@ class Budget(Settings):
     """The calendar window (UTC) that is counted; a request belongs to the one in which it was reserved."""
     tokens: Amount | None = None
     """Tokens allowed; 0 allows nothing."""
-    usd: Usd | None = None
+    usd: Annotated[Usd, Field(le=9_000_000)] | None = None
     """US dollars allowed; 0 allows nothing."""
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from app.config import Config, Tenant
+from app.config.checks import tenant_is_limited
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
 
 EVERY = 0.4
@@ -44,10 +45,19 @@ class StoredKeys:
 
     def extend(self, config: Config) -> Config:
         """The configuration with what is stored. Where both name the same, the file wins."""
-        stored = {one.name: one for one in self._tenants}
+        stored = {one.name: one for one in self._tenants if _can_be_held(one, config)}
         taken = {key.secret.digest for tenant in config.tenants for key in tenant.keys}
         merged = [_merged(one, stored.pop(one.name, None), taken) for one in config.tenants]
         return config.model_copy(update={"tenants": (*merged, *(_merged(one, one, taken) for one in stored.values()))})
+
+
+def _can_be_held(tenant: Tenant, config: Config) -> bool:
+    """Whether what limits a stored tenant can be counted here: several workers need a store that they share."""
+    alone = config.server.workers == 1 or config.stores.limits != "memory"
+    if alone or not tenant_is_limited(tenant):
+        return True
+    _log.error("a stored tenant needs `stores.limits: redis://…`: it is left out", extra={"tenant": tenant.name})
+    return False
 
 
 def _merged(tenant: Tenant, stored: Tenant | None, taken: set[bytes]) -> Tenant:

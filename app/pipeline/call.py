@@ -17,6 +17,7 @@ from typing import Protocol, Self
 from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, GatewayError, Outcome, UpstreamFailure
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts, Usage
 from app.pipeline.attempts import Attempt, Attempts
+from app.pipeline.bound import capped
 from app.pipeline.endpoints import Endpoints, EndpointState
 from app.pipeline.ledger import Ledger
 from app.pipeline.outgoing import outgoing
@@ -231,6 +232,8 @@ class Caller:
             except GatewayError as error:
                 if place == last or not _may_fall_back(error) or self._time() >= deadline:
                     raise
+                if not await _has_room(progress):
+                    raise
         raise AssertionError("a plan is never empty")
 
     async def _deployment(
@@ -240,6 +243,8 @@ class Caller:
         dialect = self._dialects[deployment.provider]
         if progress.prompt is not None:
             call = outgoing(call, deployment, progress.prompt)
+        if progress.held is not None:
+            call = capped(call, deployment)  # or the upstream might make more than was reserved
         request = dialect.encode(call, deployment, progress.request_id)
         tried: set[Endpoint] = set()
         self._retries.earn(deployment.name)
@@ -251,6 +256,8 @@ class Caller:
             # Whatever may reach an upstream is in the ledger's journal before.
             if (written := self._ledger.open(call, arm, deployment, progress)) is not None:
                 await written
+            if progress.held is not None:
+                progress.held.sending()
             attempt = self._attempts.begin(call, arm, deployment, state)
             progress.attempts += 1
             sent = request if progress.trace is None else progress.trace.attempt(attempt, request)
@@ -261,7 +268,7 @@ class Caller:
                     raise
                 tried.add(attempt.endpoint)
                 state = await self._again(attempt, tried, error, progress, deadline, final=final)
-                if state is None:
+                if state is None or not await _has_room(progress):
                     raise
             finally:
                 attempt.end_unless_answering()
@@ -369,6 +376,18 @@ class Caller:
             return GatewayError(UPSTREAM_ERROR, "The upstream's stream held no answer.")
         attempt.refused_in_stream(failure.error)
         return dialect.error(failure.error, {}, failure.data, attempt.deployment)
+
+
+async def _has_room(progress: Progress) -> bool:
+    """Whether another attempt may be made: with one before that may have been billed, both have to be reserved."""
+    if progress.held is None:
+        return True
+    try:
+        await progress.held.again(billed=progress.reached)
+    except GatewayError as error:
+        progress.detail = f"no other attempt: {error.message}"
+        return False
+    return True
 
 
 def _may_fall_back(error: GatewayError) -> bool:

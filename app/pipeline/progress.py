@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Batch, Call, Count, Method, Operation, Principal, Usage
-from app.metering import NOTHING
+from app.metering import NOTHING, Limit
 from app.pipeline.plan import Plan
 from app.pipeline.report import Report
 from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, FIT, GUARD, CALL, RELAY, SETTLE = range(8)
-STAGES: Final = ("authenticate", "validate", "admit", "fit", "guard", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, FIT, GUARD, RESERVE, CALL, RELAY, SETTLE = range(9)
+STAGES: Final = ("authenticate", "validate", "admit", "fit", "guard", "reserve", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -25,6 +25,18 @@ NONE_LEFT: Final = Usage(0, 0, method=Method.NOTHING_SENT)
 """Tokens of attempts that left nothing behind; also of a request that never reached an upstream."""
 FULL_SOCKET: Final = 0.005
 """Seconds. A write that takes longer was waiting for its caller."""
+
+
+class Held(Protocol):
+    """What a request has reserved, as attempts see it (`reserve.Reservation`)."""
+
+    def sending(self) -> None:
+        """Say that an upstream may see the request from now on. Raises `GatewayError` where it waited too long."""
+        ...
+
+    async def again(self, *, billed: bool) -> None:
+        """Reserve for another attempt; `billed` says that the last one may have been. Raises `GatewayError`."""
+        ...
 
 
 class Progress:
@@ -41,6 +53,7 @@ class Progress:
         "bound",
         "call",
         "charge",
+        "clamped",
         "copied",
         "counted",
         "deployment",
@@ -52,6 +65,7 @@ class Progress:
         "finished",
         "first_at",
         "fitted",
+        "held",
         "last_at",
         "left",
         "observed",
@@ -64,6 +78,7 @@ class Progress:
         "principal",
         "prompt",
         "purpose",
+        "rates",
         "reached",
         "report",
         "reported",
@@ -79,8 +94,7 @@ class Progress:
     )  # fmt: skip
 
     def __init__(self, request_id: str, operation: Operation) -> None:
-        self.request_id = request_id
-        self.operation = operation
+        self.request_id, self.operation = request_id, operation
         self.principal: Principal | None = None
         self.call: Call | None = None
         self.purpose = "request"
@@ -96,14 +110,13 @@ class Progress:
         """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
         self.transcript: Transcript | None = None
         """What the answer says; kept only where a rollout or a shadow asks."""
-        self.reached = self.exposed = False
-        """Whether the last attempt may be billed (bytes were sent, none refused); whether any may have been seen."""
+        self.attempts = self.clamped = self.counted = self.status = 0
+        self.reached = self.exposed = self.finished = self.shut_down = False
+        """Whether the last attempt may be billed (sent, and not refused); whether an upstream may have seen any."""
         self.bound = (0, 0)
         """Input and output tokens that the last attempt may use at most."""
-        self.earlier = NOTHING
-        """What the attempts before it may have cost."""
-        self.left = NONE_LEFT
-        """The same in tokens, as the access log tells it where no later attempt brought anything."""
+        self.charge, self.earlier, self.left = NOTHING, NOTHING, NONE_LEFT
+        """What the attempts before it may have cost; the same in tokens, for the access log where none brought more."""
         self.opened: Deployment | None = None
         """Where the ledger's journal says that the request goes; None before it says anything."""
         self.shared = b""
@@ -113,13 +126,13 @@ class Progress:
         self.durable: Awaitable[None] | None = None
         """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
-        self.attempts = self.counted = self.status = 0
         self.seen: tuple[Batch, Batch] = ([], [])
         """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
-        self.finished = self.shut_down = False
-        """Whether the answer came to its own end; whether the gateway's end cut it."""
         self.usage: Usage | None = None
-        self.charge = NOTHING
+        self.held: Held | None = None
+        """What was reserved; None where nothing limits the request."""
+        self.rates: tuple[tuple[tuple[Limit, ...], Sequence[int]], ...] = ()
+        """The limits that the request was held to, with what is left of each."""
         self.outcome = Outcome.INTERNAL_ERROR
         self.error: GatewayError | None = None
         self.detail: str | None = None
@@ -127,7 +140,7 @@ class Progress:
         """Its place in a trace; None where nobody asks for one."""
         self.report: Report | None = None
         """What a guard found; None where no guard looked."""
-        self.own = [0.0] * 8
+        self.own = [0.0] * len(STAGES)
         self.began = self.resumed = perf_counter()
 
     @property

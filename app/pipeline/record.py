@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Protocol
@@ -14,6 +15,7 @@ from app.pipeline.progress import STAGES, Progress
 from app.pipeline.report import Report
 from app.pipeline.spans import Tracer
 from app.pipeline.trace import Trace
+from app.table import Deployment
 from app.telemetry import (
     COST,
     FIRST_TOKEN,
@@ -21,6 +23,8 @@ from app.telemetry import (
     GUARD_HITS,
     GUARD_HOLD,
     OPERATION_DURATION,
+    OVERAGE_TOKENS,
+    OVERAGE_USD,
     OVERHEAD,
     PER_TOKEN,
     REQUEST_DURATION,
@@ -28,6 +32,8 @@ from app.telemetry import (
     TOKEN_USAGE,
     Telemetry,
 )
+
+_log = logging.getLogger("sluicegate")
 
 
 class AccessLog(Protocol):
@@ -147,6 +153,20 @@ class Recorder:
             series.ended(progress.outcome)
         if progress.charge is not NOTHING and progress.usage is not None:
             series.charged(progress, progress.usage)
+            if progress.usage.input_tokens + progress.usage.output_tokens > sum(progress.bound):
+                self._exceeded(progress, progress.usage, deployment)
+
+    def _exceeded(self, progress: Progress, usage: Usage, deployment: Deployment) -> None:
+        """The upstream reported more than its bound: it is charged, and told apart, so that somebody asks."""
+        if not progress.reached or progress.call is None:
+            return
+        tokens = usage.input_tokens + usage.output_tokens - sum(progress.bound)
+        most = -(-deployment.price.bound(*progress.bound, progress.call.images) // 1000)
+        nano = max(0, progress.charge.nano_usd - progress.earlier.nano_usd - most)
+        self._telemetry.counter(OVERAGE_TOKENS, deployment.name).inc(tokens)
+        self._telemetry.counter(OVERAGE_USD, deployment.name).inc(nano / 1e9)
+        told = {"request_id": progress.request_id, "deployment": deployment.name, "tokens": tokens, "nano_usd": nano}
+        _log.warning("an upstream reports more than it was asked for", extra=told)
 
     def _count_refused(self, tenant: str, outcome: Outcome) -> None:
         """A request that was refused before a deployment was chosen; the model may be a name that nobody knows."""

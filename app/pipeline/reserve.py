@@ -1,293 +1,126 @@
-"""Reserve: take the upper bound of what a request can cost from every budget in scope, before an upstream sees it.
+"""Stage 7: take the upper bound of what the request can cost from every budget and limit that it is held to.
 
-A `Reservation` is entered before the call and settles itself when it is left, however it is left: there is no
-`await` on the way out, so a cancellation cannot come between. What it settles at depends on what is known then:
-
-- nothing sent: no byte reached an upstream. All of it goes back.
-- exact: the provider reported usage. The rest goes back; what lies beyond the bound is counted apart as overage.
-- at least: the answer was cut. What was counted plus the deployment's `cancel_allowance`, never above the bound.
-- bound: sent, and nothing is known. All of it is spent.
+What is entered here settles itself when it is left, however it is left (`reservation`).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
 from types import TracebackType
-from typing import Protocol, Self
 
-from app.errors import BUDGET_EXCEEDED, OVERLOADED, RATE_LIMIT_EXCEEDED, GatewayError
-from app.exchange import Method
-from app.metering import (
-    NOTHING,
-    Allowances,
-    Budget,
-    Charge,
-    Claim,
-    Level,
-    Limit,
-    OnFailure,
-    OnOverBudget,
-    Policy,
-    Unit,
-    Verdict,
-)  # fmt: skip
-from app.prices import Prices
+from app.exchange import Call
+from app.metering import LARGEST, MOST
+from app.pipeline.bound import output_cap, prompt_bound
+from app.pipeline.plan import Plan
+from app.pipeline.progress import RESERVE, Progress
+from app.pipeline.reservation import Bound, Reservation, Store, Ticket, tell_rates
+from app.scopes import Terms
+from app.table import Table
+
+Settle = Callable[[Progress], None]
+"""Works out what a request is charged, from what is known of it at its end."""
 
 
-class StoreUnavailable(Exception):
-    """The store did not answer within its bound, or is closed until its state is rebuilt."""
+class Unlimited:
+    """Stands where nothing limits a request: it is settled all the same."""
 
+    __slots__ = ("_call", "_progress", "_settle")
 
-class Store(Protocol):
-    """Where budgets and limits are counted."""
+    def __init__(self, call: Call, progress: Progress, settle: Settle) -> None:
+        self._call = call
+        self._progress = progress
+        self._settle = settle
 
-    async def reserve(self, claim: Claim) -> Verdict:
-        """Take the claim from all its allowances or from none.
-
-        Raises StoreUnavailable. After that, or after a cancellation, a new claim is given back by the store itself;
-        one that raises an existing reservation leaves that to its holder, who settles it anyway.
-        """
-        ...
-
-    def settle(self, claim_id: str, charge: Charge) -> None:
-        """End a reservation: what is beyond `charge` goes back. Never fails, never waits; unknown ids are ignored."""
-        ...
-
-    async def levels(self, allowances: Allowances) -> list[Level]:
-        """How full the budgets are. Raises StoreUnavailable."""
-        ...
-
-
-REJECT = Policy()
-
-_NOTHING_SENT, _EXACT, _BOUND = (
-    Method.NOTHING_SENT,
-    Method.EXACT,
-    Method.BOUND,
-)  # an enum's attribute takes 0.1 µs each time
-
-
-@dataclass(slots=True)
-class Bound:
-    """What one upstream attempt can cost at most.
-
-    `prompt_tokens` is exact or an upper bound, `output_cap` is per choice: the request's own maximum, else the
-    deployment's. `prices` holds every deployment of the plan: the dearest one counts.
-    """
-
-    prompt_tokens: int
-    output_cap: int
-    choices: int
-    prices: tuple[Prices, ...]
-    images: int = 0
-
-    def charge(self) -> Charge:
-        """Tokens and nano-USD: prompt + output cap × choices, at the dearest price."""
-        prompt, out, images, pico = self.prompt_tokens, self.output_cap * self.choices, self.images, 0
-        for price in self.prices:
-            cost = price.request + images * price.image + prompt * price.dearest_input + out * price.dearest_output
-            if cost > pico:  # noqa: PLR1730 # max() takes 0.15 µs
-                pico = cost
-        return Charge(prompt + out, -(-pico // 1000))
-
-    def fitted(self, allowances: Allowances, left: tuple[int, ...]) -> int:
-        """The largest output cap whose charge fits into what is left of each allowance; below zero where none does."""
-        caps = [self._cap_within(allowances[index], rest) for index, rest in enumerate(left)]
-        return min([self.output_cap, *caps])
-
-    def _cap_within(self, allowance: Budget | Limit, rest: int) -> int:
-        if isinstance(allowance, Limit) or allowance.unit is Unit.TOKENS:
-            return (rest - self.prompt_tokens) // self.choices
-        return min((self._cap_for_money(price, rest) for price in self.prices), default=self.output_cap)
-
-    def _cap_for_money(self, price: Prices, rest: int) -> int:
-        spare = rest * 1000 - price.bound(self.prompt_tokens, 0, self.images)
-        per_token = price.dearest_output * self.choices
-        return spare // per_token if per_token else (self.output_cap if spare >= 0 else -1)
-
-
-class Reservation:
-    """The upper bound of one request, held while it is served. Enter it before the first upstream call.
-
-    Entering raises GatewayError: `budget_exceeded` or `rate_limit_exceeded` where it does not fit, `overloaded`
-    where the store does not answer. `bound.output_cap` is the cap to send upstream: lower than asked where the
-    tenant's policy clamps (`clamped` is then true). `left` is what remains of the limits.
-    """
-
-    __slots__ = (
-        "_allowances", "_bound", "_clock", "_earlier", "_id", "_now", "_policy", "_send_by", "_store",
-        "bound", "clamped", "left", "method",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        store: Store,
-        claim_id: str,
-        allowances: Allowances,
-        bound: Bound,
-        policy: Policy = REJECT,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.bound = bound
-        self.clamped = False
-        self.left: tuple[int, ...] = ()
-        self.method = _NOTHING_SENT
-        self._store = store
-        self._id = claim_id
-        self._allowances = allowances
-        self._policy = policy
-        self._clock = clock
-        self._bound = bound.charge()
-        self._earlier = NOTHING  # what earlier attempts may have been billed
-        self._now = NOTHING  # the same of the current attempt
-        self._send_by = 0.0
-
-    async def __aenter__(self) -> Self:
-        tries = 1
-        try:
-            verdict = await self._store.reserve(self._claim(self._bound))
-            while verdict.refused is not None and tries < _TRIES and self._clamp(verdict):
-                verdict = await self._store.reserve(self._claim(self._bound))
-                tries += 1
-        except StoreUnavailable as error:
-            raise _unavailable() from error
-        self._granted(verdict)
-        self.left = verdict.left
-        return self
+    async def __aenter__(self) -> Call:
+        return self._call
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._store.settle(self._id, self.charge())
-
-    def charge(self) -> Charge:
-        """What the request is settled at, as far as is known now."""
-        return self._now if self._earlier is NOTHING else self._earlier.plus(self._now)
-
-    def sending(self) -> None:
-        """Say that an upstream may see the request from now on.
-
-        Raises GatewayError where it waited too long for that. Have it open in the spool before: whoever rebuilds the
-        store's state afterwards must find it there.
-        """
-        if self._clock() >= self._send_by:
-            raise GatewayError(
-                OVERLOADED, "The request waited too long between its reservation and its call.", retry_after=1
-            )
-        self.method = _BOUND
-        self._now = self._bound
-
-    def exact(self, spent: Charge) -> None:
-        """Settle at what the provider reported."""
-        self.method = _EXACT
-        self._now = spent
-
-    def at_least(self, counted: Charge) -> None:
-        """Settle at what was counted, allowance included, but never above the bound."""
-        self.method = Method.AT_LEAST
-        self._now = counted.within(self._bound)
-
-    async def again(self) -> None:
-        """Make room for another attempt.
-
-        Raises GatewayError where the earlier ones may have been billed and both do not fit.
-        """
-        if self.method is _NOTHING_SENT:
-            return
-        spent = self.charge()
-        try:
-            self._granted(await self._store.reserve(self._claim(spent.plus(self._bound))))
-        except StoreUnavailable as error:
-            raise _unavailable() from error
-        self._earlier, self._now, self.method = spent, NOTHING, _NOTHING_SENT
-
-    def _claim(self, amount: Charge) -> Claim:
-        return Claim(self._id, self._allowances, amount, self._policy.on_store_failure, sent=True)
-
-    def _granted(self, verdict: Verdict) -> None:
-        if verdict.refused is not None:
-            raise refusal(self._allowances[verdict.refused], verdict, self._bound)
-        self._send_by = verdict.send_by
-
-    def _clamp(self, verdict: Verdict) -> bool:
-        """Lower the output cap to what is left. False where the policy does not want it or too little is left."""
-        if self._policy.on_over_budget is OnOverBudget.REJECT:
-            return False
-        cap = self.bound.fitted(self._allowances, verdict.left)
-        if cap < max(1, self._policy.clamp_floor) or cap >= self.bound.output_cap:
-            return False
-        self.bound = replace(self.bound, output_cap=cap)
-        self._bound = self.bound.charge()
-        self.clamped = True
-        return True
+        self._settle(self._progress)
 
 
-_TRIES = 4
-"""Others may take what was left between two tries to clamp; after so many the request is refused."""
+class Held(Reservation):
+    """The reservation of a request on its path. Entering it gives the call that fits."""
 
-
-class Ticket:
-    """One place in a tenant's rate and concurrency limits, held while the request is served.
-
-    Entering raises GatewayError: `rate_limit_exceeded`, or `overloaded` where the store does not answer. `left` is
-    what remains of each limit, for the `x-ratelimit-*` headers. A request that a limit let in has used its place in
-    the rate, whatever becomes of it.
-    """
-
-    __slots__ = ("_claim", "_store", "left")
+    __slots__ = ("_call", "_progress", "_settle")
 
     def __init__(
-        self, store: Store, claim_id: str, allowances: Allowances, on_failure: OnFailure = OnFailure.CLOSED
-    ) -> None:
-        self.left: tuple[int, ...] = ()
-        self._store = store
-        self._claim = Claim(claim_id, allowances, NOTHING, on_failure)
+        self, store: Store, terms: Terms, call: Call, plan: Plan, progress: Progress, settle: Settle
+    ) -> None:  # fmt: skip
+        super().__init__(store, progress.request_id, terms.reserve, bound_of(call, plan), terms.policy)
+        self._call = call
+        self._progress = progress
+        self._settle = settle
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> Call:  # type: ignore[override]  # what the path goes on with
+        progress, call = self._progress, self._call
         try:
-            verdict = await self._store.reserve(self._claim)
-        except StoreUnavailable as error:
-            raise _unavailable() from error
-        if verdict.refused is not None:
-            raise refusal(self._claim.allowances[verdict.refused], verdict, NOTHING)
-        self.left = verdict.left
-        return self
+            await self.take()
+        finally:
+            if self._allowances.limits:
+                tell_rates(progress, self._allowances, self.left)
+        progress.held = self
+        progress.mark(RESERVE)
+        if self.clamped:
+            cap = self.bound.output_cap
+            progress.clamped = cap
+            progress.call = call = call._replace(max_output_tokens=cap)
+        return call
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._store.settle(self._claim.id, NOTHING)
+        try:
+            self._settle(self._progress)
+            spent = self._progress.charge
+            self._spent = spent if spent.tokens < LARGEST and spent.nano_usd < LARGEST else spent.within(MOST)
+        finally:
+            self._store.settle(self._id, self.charge())
 
 
-def _unavailable() -> GatewayError:
-    return GatewayError(OVERLOADED, "Budgets and limits cannot be checked at the moment.", retry_after=1)
+class Reserver:
+    """Opens what a request needs to hold."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def admit(self, progress: Progress, table: Table) -> Ticket | nullcontext[None]:
+        """A place within the limits on requests, where a guard will look at the prompt before anything is reserved."""
+        terms = _terms(progress, table)
+        if terms is None or not terms.admit.limits:
+            return _ADMITTED
+        return Ticket(
+            self._store, f"{progress.request_id}/t", terms.admit, terms.policy.on_store_failure, progress
+        )  # fmt: skip
+
+    def reserve(
+        self, call: Call, plan: Plan, progress: Progress, table: Table, settle: Settle
+    ) -> Held | Unlimited:  # fmt: skip
+        """The bound of a call, in every budget and limit that it is held to. `settle` runs when it is left."""
+        terms = _terms(progress, table)
+        if terms is None or terms.free:
+            return Unlimited(call, progress, settle)
+        return Held(self._store, terms, call, plan, progress, settle)
 
 
-def refusal(allowance: Budget | Limit, verdict: Verdict, asked: Charge) -> GatewayError:
-    """The answer to a caller whose claim does not fit."""
-    scope = allowance.scope
-    owner = f"{scope.kind} {scope.name!r}" if scope.name else "all requests together"
-    left = verdict.left[verdict.refused or 0]
-    if isinstance(allowance, Limit):
-        text = f"The limit of {allowance.limit} {_LIMIT_TEXT[allowance.measure]} for {owner} is reached."
-        return GatewayError(RATE_LIMIT_EXCEEDED, text, retry_after=verdict.retry_after)
-    if allowance.unit is Unit.TOKENS:
-        text = f"This request may take {asked.tokens} tokens; {max(0, left)} of {allowance.limit} are left"
-    else:
-        rest = f"{_usd(max(0, left))} of {_usd(allowance.limit)} are left"
-        text = f"This request may cost {_usd(asked.nano_usd)} USD; {rest}"
-    text += f" in the budget of {owner} (window: {allowance.window})."
-    return GatewayError(BUDGET_EXCEEDED, text, retry_after=verdict.retry_after)
+_ADMITTED = nullcontext(None)
 
 
-_LIMIT_TEXT = {
-    "requests": "requests per minute",
-    "tokens": "tokens per minute",
-    "concurrent": "requests at the same time",
-}
+def _terms(progress: Progress, table: Table) -> Terms | None:
+    who, call = progress.principal, progress.call
+    if table.scopes.nothing or who is None or call is None:
+        return None
+    return table.scopes.of(who.tenant, who.key, call.model)
 
 
-def _usd(nano: int) -> str:
-    return f"{nano / 1e9:.9f}".rstrip("0").rstrip(".")
+def bound_of(call: Call, plan: Plan) -> Bound:
+    """What one attempt at any deployment of the plan can cost at most."""
+    choices = plan.choices
+    if len(choices) == 1:
+        one = choices[0][1]
+        return Bound(prompt_bound(call, one), output_cap(call, one), call.choices, (one.price,), call.images)
+    prompt = max(prompt_bound(call, deployment) for _, deployment in choices)
+    cap = max(output_cap(call, deployment) for _, deployment in choices)
+    return Bound(prompt, cap, call.choices, tuple(deployment.price for _, deployment in choices), call.images)

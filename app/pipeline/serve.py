@@ -23,6 +23,7 @@ from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
+from app.pipeline.reserve import Reserver
 from app.pipeline.route import route
 from app.pipeline.settle import charged, settle
 from app.pipeline.shorten import Spent, answer_text
@@ -57,6 +58,7 @@ class Services:
     state: State
     admission: Admission
     fitter: Fitter
+    reserver: Reserver
     caller: Caller
     ledger: Ledger
     recorder: Recorder
@@ -94,31 +96,34 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 call, plan = await services.fitter.fit(
                     call, plan, table.models[call.model], progress, Inner(services, progress, table)
                 )
-            guard = table.models[call.model].guard
-            if guard is not None:
-                # Before anything is reserved or sent: a prompt that is blocked costs nothing.
-                checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
-                progress.prompt = rewritten(call, checked.call, progress.prompt)
-                call = checked.call
-                if checked.instead:
-                    yield checked.instead
-                    return
-            # From here on what becomes of the request is the arm's doing.
-            if within is None:
-                services.observer.begin(progress, plan)
-                services.mirror.begin(progress, plan)
-            outlet = arrival.outlet if progress.transcript is None else None
-            # Retries and fallbacks end with the first event: from then on the caller holds a part of this answer.
-            with await services.caller.call(call, plan, progress) as answer:
-                progress.mark(CALL)
-                # What is held back or cut off was made, and is billed: the guard sees events after they are counted.
-                source = answer if checked is None else await checked.through(answer)
-                batch = source.first
-                while batch:
-                    progress.see(batch, again=source is not answer)
-                    yield batch
-                    # What nobody here needs to look at goes from socket to socket, and is no event.
-                    batch = await source.more(outlet)
+            # Before the guard, which costs something: a place within the tenant's limits on requests.
+            async with services.reserver.admit(progress, table):
+                guard = table.models[call.model].guard
+                if guard is not None:
+                    # Before anything is reserved or sent: a prompt that is blocked costs nothing.
+                    checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
+                    progress.prompt, call = rewritten(call, checked.call, progress.prompt), checked.call
+                    if checked.instead:
+                        yield checked.instead
+                        return
+                # From here on what becomes of the request is the arm's doing.
+                if within is None:
+                    services.observer.begin(progress, plan)
+                    services.mirror.begin(progress, plan)
+                outlet = arrival.outlet if progress.transcript is None else None
+                # Last before the call: what is reserved is held until the answer has ended. Leaving it settles.
+                async with services.reserver.reserve(call, plan, progress, table, charge) as call:
+                    # Retries and fallbacks end with the first event: then the caller holds a part of this answer.
+                    with await services.caller.call(call, plan, progress) as answer:
+                        progress.mark(CALL)
+                        # What is held back or cut off was made, and is billed: the guard sees events after they count.
+                        source = answer if checked is None else await checked.through(answer)
+                        batch = source.first
+                        while batch:
+                            progress.see(batch, again=source is not answer)
+                            yield batch
+                            # What nobody here needs to look at goes from socket to socket, and is no event.
+                            batch = await source.more(outlet)
         progress.end()
     except GatewayError as error:
         progress.fail(error)
@@ -127,14 +132,14 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         progress.cut(cancellation)
         raise
     finally:
-        # Last, and without waiting for anything: a request that ended in any way is settled, then recorded, once.
+        # Last, and without waiting for anything: a request that ended in any way is recorded once.
         close(progress, services)
 
 
 def close(progress: Progress, services: Services) -> None:
     """Settle and record a request that has ended, whatever became of it."""
-    progress.mark(RELAY)
-    charge(progress)
+    if progress.usage is None:
+        charge(progress)  # it never came as far as a reservation, whose end settles
     # The ledger comes first: `durable` is for the caller to await before the answer's last byte.
     progress.durable = services.ledger.close(progress)
     progress.mark(SETTLE)
@@ -186,7 +191,8 @@ def _on_account_of(within: Progress) -> Principal:
 
 
 def charge(progress: Progress) -> None:
-    """What a request that has ended is charged, whatever became of it."""
+    """What a request that has ended is charged, whatever became of it; leaving a reservation asks for it."""
+    progress.mark(RELAY)
     call, deployment = progress.call, progress.deployment
     if progress.report is not None:
         progress.report.close()

@@ -15,6 +15,9 @@
 local CLOSED, GONE, ELSEWHEN, REFUSED, DONE = -1, -2, -3, 0, 1
 local SETTLED_S, TOMB_S, BOUND_S, BUCKET_S, FOREVER = 300, 3600, 86400, 180, 1099511627776
 
+-- What a provider claims to have used may be any number: beyond ABSURD it is kept within what is counted exactly.
+local ABSURD, LARGEST = 1099511627776, 9007199254740991
+
 local operation, epoch = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -72,6 +75,7 @@ local function finish(row, state, spent)
   else
     if state == 'open' then take(row, -amount) end
     local before = state == 'bound' and amount or 0
+    if spent > ABSURD then spent = math.max(0, math.min(spent, LARGEST - (tonumber(redis.call('HGET', row[3], 'used')) or 0))) end
     if spent ~= before then redis.call('HINCRBY', row[3], 'used', spent - before) end
     local covered = state == 'refunded' and 0 or amount
     if spent > covered then redis.call('HINCRBY', row[3], 'over', spent - covered) end

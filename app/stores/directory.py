@@ -100,6 +100,32 @@ class Directory:
             await connection.execute(insert(TENANTS).values(values))
         return document
 
+    async def change_tenant(self, who: str, name: str, settings: Mapping[str, Any]) -> JsonObject:
+        """Replace a tenant's settings. Raises Refused: there is none of that name, or the settings are wrong."""
+        _tenant(name, settings, [])
+        async with self._reading() as connection:
+            row = (await connection.execute(select(TENANTS).where(TENANTS.c.name == name))).first()
+        if row is None:
+            raise Refused(f"There is no tenant `{name[:64]}` that was made here.")
+        before, after = {"name": name, **orjson.loads(row.settings)}, {"name": name, **settings}
+        async with self._changing(who, "change tenant", name, before, after) as connection:
+            values = {"settings": orjson.dumps(dict(settings)).decode()}
+            await connection.execute(update(TENANTS).where(TENANTS.c.name == name).values(values))
+        return after
+
+    async def change_key(self, who: str, key_id: str, settings: Mapping[str, Any]) -> JsonObject:
+        """Replace a key's settings; its secret stays. Raises Refused."""
+        row = await self._live(key_id)
+        _check_key(row.name, settings)
+        after = {**_shown(row), "models": None, "budgets": None} | dict(settings)
+        after = {name: value for name, value in after.items() if value is not None or name == "revoked"}
+        async with self._changing(who, "change key", f"{row.tenant}/{row.name}", _shown(row), after) as connection:
+            values = {"settings": orjson.dumps(dict(settings)).decode()}
+            wanted = update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked.is_(None)).values(values)
+            if (await connection.execute(wanted)).rowcount != 1:
+                raise Refused(f"There is no key `{key_id[:64]}` that works.")
+        return after
+
     async def create_key(self, who: str, tenant: str, name: str, settings: Mapping[str, Any]) -> Issued:
         """Make a key. Raises Refused: the tenant has a key of that name, or the settings are wrong."""
         _check_key(name, settings)

@@ -73,6 +73,11 @@ class Line:
         return bool(self.epoch) and self._connection is not None and not self._connection.stalled
 
     @property
+    def stalled(self) -> bool:
+        """Whether it is connected, and the last command was not answered in time."""
+        return self._connection is not None and self._connection.stalled
+
+    @property
     def connected(self) -> bool:
         """Whether the script can be run at all."""
         return self._connection is not None

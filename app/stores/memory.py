@@ -28,7 +28,7 @@ from app.metering import (
     kept,
     refused,
 )  # fmt: skip
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 
 COMPILED = 10_000
 """How many sets of allowances are kept compiled; past it all are dropped (an old routing table's go this way)."""
@@ -107,6 +107,8 @@ class MemoryStore:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.ready = True
+        """Whether what was spent before is known. While it is not, nothing is taken from budgets."""
         self._lease = lease
         self._wall = wall
         self._monotonic = monotonic
@@ -130,6 +132,8 @@ class MemoryStore:
         if claim.id in self._ended:
             raise StoreUnavailable("the lease of this reservation is over")
         allowances, amount = claim.allowances, claim.amount
+        if not self.ready and allowances.budgets:
+            raise StoreUnavailable("what was spent before is not known yet")
         wall = self._wall()
         rows = self._rows.get(allowances)
         if rows is None or not rows.since <= wall < rows.until:
@@ -162,15 +166,23 @@ class MemoryStore:
 
     async def levels(self, allowances: Allowances) -> list[Level]:
         """How full the budgets are in their current windows."""
-        counters = [counter for counter, _ in self._compile(allowances, self._wall()).all]
-        held = [sum(_holds(one, counter) for one in self._open.values()) for counter in counters]
-        rows = zip(allowances.budgets, counters, held, strict=False)
-        return [Level(budget, counter.taken - reserved, reserved, counter.over) for budget, counter, reserved in rows]
+        rows = self._compile(allowances, self._wall())
+        held: dict[int, int] = {}
+        for where, tokens, money, _, _ in self._open.values():
+            for several, amount in ((where.tokens, tokens), (where.money, money)):
+                for counter, _ in several:
+                    held[id(counter)] = held.get(id(counter), 0) + amount
+        found = []
+        for budget, (counter, _) in zip(allowances.budgets, rows.all, strict=False):
+            reserved = held.get(id(counter), 0)
+            found.append(Level(budget, counter.taken - reserved, reserved, counter.over))
+        return found
 
     def restore(self, spent: Iterable[Spent]) -> None:
         """Set what was used before this process began, from ledger and spool. Call it before the first claim."""
         for budget, start, used in spent:
             self._counter(budget.name, start, budget.window.span(start)[1]).taken = used
+        self.ready = True
 
     def end_leases(self, now: float) -> None:
         """End the reservations whose lease is over at `now` (monotonic). Done on the way, about once a second."""
@@ -259,12 +271,6 @@ def _take(  # noqa: C901 # no calls inside: this is the hot path
 
 def _left(rows: _Rows, now: float) -> list[int]:
     return [limit - counter.taken for counter, limit in rows.all] + [bucket.left(now) for bucket in rows.buckets]
-
-
-def _holds(held: _Held, counter: _Counter) -> int:
-    """How much of a counter a reservation holds."""
-    rows, tokens, money, _, _ = held
-    return tokens * sum(one is counter for one, _ in rows.tokens) + money * sum(one is counter for one, _ in rows.money)
 
 
 def _settle(held: _Held, charge: Charge) -> None:

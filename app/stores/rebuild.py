@@ -24,7 +24,7 @@ _POLL_S = 0.2
 _log = logging.getLogger("sluicegate")
 
 
-class Books:
+class Spending:
     """What this host knows was spent. `budgets` are all that are configured now; the spools are this host's."""
 
     def __init__(self, delivery: Delivery, ledger: Ledger, budgets: Callable[[], Iterable[Budget]]) -> None:
@@ -44,9 +44,9 @@ class Books:
         return list(found.values()), opened
 
 
-async def restore(store: MemoryStore, books: Books) -> None:
+async def restore(store: MemoryStore, spending: Spending) -> None:
     """Fill a memory store before its first claim. Raises SinkUnavailable: do not serve then."""
-    spent, _ = await books.read(time.time())
+    spent, _ = await spending.read(time.time())
     store.restore(spent)
 
 
@@ -62,7 +62,7 @@ class Rebuilder:
         line: Line,
         store: RedisStore,
         delivery: Delivery,
-        books: Books,
+        spending: Spending,
         scope: Callable[[Entry], Allowances],
         wait: float = 10.0,
     ) -> None:
@@ -70,7 +70,7 @@ class Rebuilder:
         self._line = line
         self._store = store
         self._delivery = delivery
-        self._books = books
+        self._spending = spending
         self._scope = scope
         self._wait = wait
 
@@ -88,7 +88,7 @@ class Rebuilder:
 
     async def _rebuild(self) -> None:
         try:
-            spent, opened = await self._books.read(time.time())
+            spent, opened = await self._spending.read(time.time())
             unsettled = [Unsettled(one.request_id, self._scope(one), one.at, one.charged) for one in opened]
             if await self._store.rebuild(self._line.new_epoch(), spent, unsettled):
                 self.rebuilt += 1

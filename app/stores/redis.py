@@ -22,6 +22,7 @@ from app.metering import (
     Charge,
     Claim,
     Level,
+    Measure,
     OnFailure,
     Spent,
     Verdict,
@@ -29,7 +30,7 @@ from app.metering import (
     kept,
     refused,
 )
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.escrow import Escrow, Row, rows
 from app.stores.resp import Unanswered, encode
 
@@ -88,9 +89,9 @@ class RedisStore:
     """Implements `reserve.Store` over a shared Redis. Run `work` in a background task.
 
     `name` names this worker's life: no other, earlier or later one has it. `workers` is how many share the store.
-    `lease` is in seconds and longer than any request; what is not sent (a place among concurrent requests) has a lease
-    of `short_lease`, renewed as long as this worker lives. `slice_seconds` is how long a slice is used, how long a
-    reservation may wait to be sent, and how long a rebuild must wait before it reads the ledger.
+    `lease` is in seconds and longer than any request; what holds a place among concurrent requests, and what is not
+    sent, has a lease of `short_lease`, renewed as long as this worker lives. `slice_seconds` is how long a slice is
+    used, how long a reservation may wait to be sent, and how long a rebuild must wait before it reads the ledger.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class RedisStore:
         self._monotonic = monotonic
         self._ahead = 0.0  # how far Redis' clock is ahead of ours, as far as it matters
         self._compiled: dict[Allowances, _Compiled] = {}
-        self._direct: dict[str, bool] = {}  # what Redis holds for this worker, and whether it was sent
+        self._direct: dict[str, bool] = {}  # what Redis holds for this worker, and whether its lease is the long one
         self._left: dict[str, int] = {}  # of each limit, as last heard
         self._outbox: dict[str, Charge] = {}
         self._wake = asyncio.Event()
@@ -232,7 +233,7 @@ class RedisStore:
 
     async def renew(self) -> None:
         """Begin the short leases again."""
-        held = [claim_id.encode() for claim_id, sent in self._direct.items() if not sent]
+        held = [claim_id.encode() for claim_id, long in self._direct.items() if not long]
         for at in range(0, len(held), _RENEWED):
             batch = held[at : at + _RENEWED]
             await self._run(b"renew", b"%g" % self._short_lease, b"%d" % len(batch), *batch)
@@ -287,7 +288,7 @@ class RedisStore:
         if reply[0] == DONE:
             if claim.id in self._escrow:
                 self._escrow.settle(claim.id, NOTHING, self._line.epoch)  # raised: it is held in Redis as a whole now
-            self._direct[claim.id] = claim.sent
+            self._direct[claim.id] = self._long(claim)
             self._left.update(zip(compiled.limits, reply[limits:], strict=True))
             return Verdict(None, tuple(reply[limits:]), None, asked + self._slice_seconds)
         if reply[0] == REFUSED:
@@ -334,9 +335,15 @@ class RedisStore:
 
     def _encode_claim(self, claim: Claim) -> bytes:
         amount = claim.amount
-        lease = self._lease if claim.sent else b"%g" % self._short_lease
+        lease = self._lease if self._long(claim) else b"%g" % self._short_lease
         numbers = (b"%d" % claim.sent, lease, b"%d" % amount.tokens, b"%d" % amount.nano_usd)
         return encode((claim.id.encode(), *numbers))
+
+    @staticmethod
+    def _long(claim: Claim) -> bool:
+        """Whether its lease is the long one. Places are not: a worker that dies frees them soon."""
+        limits = claim.allowances.limits  # places come first
+        return claim.sent and not (limits and limits[0].measure is Measure.CONCURRENT)
 
     @staticmethod
     def _arguments(operation: bytes, allowances: Allowances, encoded: bytes, epoch: str) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import cast
 
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 
 Reply = int | bytes | None | list["Reply"]
 """A reply; errors inside an array do not occur with what is asked here."""

@@ -57,6 +57,37 @@ def test_what_cannot_be_made_is_refused(gateway: Gateway) -> None:
     assert post(gateway, "keys/key_nowhere/rotate").status_code == 400
 
 
+def test_what_a_key_and_a_tenant_may_use_is_changed(gateway: Gateway) -> None:
+    """At once, without a new secret."""
+    assert post(gateway, "tenants", name="changing").status_code == 201
+    made = post(gateway, "keys", tenant="changing", name="k", models=["echo"]).json()
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+
+    def put(path: str, **body: Any) -> int:
+        url = f"{gateway.ops_url}/admin/v1/{path}"
+        return httpx2.put(url, json=body, headers=headers, timeout=20, trust_env=False).status_code
+
+    assert put(f"keys/{made['id']}", models=["answer-4"]) == 200
+    assert gateway.chat("echo", key=made["secret"]).status_code == 403
+    assert gateway.chat("answer-4", key=made["secret"]).status_code == 200
+    assert put("tenants/changing", budgets=[{"window": "day", "tokens": 0}]) == 200
+    refused = gateway.chat("answer-4", key=made["secret"])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_exceeded")
+    assert put("tenants/nobody", clamp_floor=5) == 400
+    assert put(f"keys/{made['id']}", budgets=[{"window": "year"}]) == 400
+
+
+def test_a_stranger_sends_no_body(gateway: Gateway) -> None:
+    """Who asks is looked at first, then the length; a body of unknown or great length is not read."""
+    url = f"{gateway.ops_url}/admin/v1/keys"
+    big, admin = b"x" * 100_000, {"authorization": f"Bearer {ADMIN_KEY}"}
+    strange = httpx2.post(url, content=big, headers={"authorization": "Bearer nobody"}, timeout=20, trust_env=False)
+    assert strange.status_code == 401
+    assert httpx2.post(url, content=big, headers=admin, timeout=20, trust_env=False).status_code == 413
+    chunks = httpx2.post(url, content=iter([b"{}"]), headers=admin, timeout=20, trust_env=False)
+    assert (chunks.status_code, "content-length" in chunks.text) == (400, True)
+
+
 def test_viewers_may_look_and_strangers_may_not(gateway: Gateway) -> None:
     """Every change needs an admin's key."""
     assert gateway.ops("/admin/v1/tenants", key=VIEWER_KEY).status_code == 200

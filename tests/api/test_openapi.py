@@ -25,8 +25,9 @@ CALLERS = {
 }
 OPERATORS = {
     "/metrics",
-    *(f"/admin/v1/{path}" for path in ("config", "config/reload", "tenants", "keys", "audit", "usage")),
+    *(f"/admin/v1/{path}" for path in ("config", "config/reload", "tenants", "keys", "audit", "usage", "budgets")),
     *(f"/admin/v1/keys/{{key_id}}{action}" for action in ("", "/rotate")),
+    "/admin/v1/tenants/{name}",
     *(f"/admin/v1/rollouts{path}" for path in ("", "/{model}", "/{model}/shadow-report")),
     *(f"/admin/v1/rollouts/{{model}}/{act}" for act in ("start", "pause", "resume", "advance", "promote", "abort")),
     "/admin/v1/rollouts/{model}/set-weight",
@@ -71,7 +72,7 @@ def test_every_path_is_served_as_documented(page: dict[str, Any], tight: Gateway
     for path, methods in page["paths"].items():
         target = path.replace("{name}", "echo")
         if path in OPERATORS:
-            tried = ("get", "post", "delete")
+            tried = ("get", "post", "put", "delete")
             statuses = {method: tight.ops(target, method=method.upper()).status_code for method in tried}
         else:
             statuses = {"get": tight.get(target).status_code, "post": tight.post(target, b"{}").status_code}

@@ -1,7 +1,7 @@
 """Budgets hold under every interleaving: hypothesis and seeded walks, against memory and against a real server.
 
-`pytest -m slow tests/budgets/test_semantics.py` runs the full count: 100 000 walks against each store. A walk
-that fails names its seed; `wander(World(server, seed), STEPS)` repeats it.
+`make prove WHAT=interleavings` runs the full count: 100 000 walks against each store. A walk that fails names its
+seed; `redis_walks(server, range(seed, seed + 1))` repeats it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from app.stores.redis import SCRIPT
-from tests.support import budget_memory
-from tests.support.budget_memory import MemoryWorld
+from tests.proofs.interleavings import STEPS, memory_walks, redis_walks
 from tests.support.budget_truth import BOUNDS, POLICIES
-from tests.support.budget_world import CHORES, FATES, PAUSES, Client, Server, World, wander
+from tests.support.budget_world import CHORES, FATES, PAUSES, Client, Server, World
 from tests.support.redis import Redis
 
-STEPS = 50
-FULL = 100_000
 MUTANTS = {
     "forgets one scope": (
         "need > rests[i] + 0.000001 and not forced",
@@ -118,32 +115,6 @@ class Machine(RuleBasedStateMachine):
             self.world.check_settled()
 
 
-def walk(server: Server, seeds: range, *, fence: bool = True) -> int:
-    """So many interleavings against the server; how many claims they were granted in all."""
-    granted = 0
-    for seed in seeds:
-        world = World(server, seed, fence=fence)
-        try:
-            wander(world, STEPS)
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
-        granted += world.granted
-    return granted
-
-
-def walk_memory(seeds: range) -> int:
-    """The same against memory."""
-    granted = 0
-    for seed in seeds:
-        world = MemoryWorld(seed)
-        try:
-            budget_memory.wander(world, STEPS)
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
-        granted += world.granted
-    return granted
-
-
 def test_hypothesis_finds_no_overshoot(server: Server) -> None:
     """No sequence of rules that hypothesis tries exceeds a budget or strands more than is stated."""
     quiet = (HealthCheck.too_slow, HealthCheck.filter_too_much)
@@ -154,26 +125,20 @@ def test_hypothesis_finds_no_overshoot(server: Server) -> None:
 
 def test_walks_against_a_real_server(server: Server) -> None:
     """Random walks with crashes, lost and late commands and lost state: overshoot 0, stranded within its bound."""
-    assert walk(server, range(400)) > 1000
+    assert redis_walks(server, range(400)).granted > 1000
 
 
 def test_walks_against_memory() -> None:
     """The same for memory, where a process that dies begins again from the ledger."""
-    assert walk_memory(range(200)) > 1000
+    assert memory_walks(range(200)).granted > 1000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
-def test_every_walk_against_a_real_server(server: Server) -> None:
-    """100 000 interleavings against the real server."""
-    assert walk(server, range(FULL)) > FULL
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(7200)
-def test_every_walk_against_memory() -> None:
-    """100 000 interleavings against memory."""
-    assert walk_memory(range(FULL)) > FULL
+@pytest.mark.timeout(600)
+def test_more_walks(server: Server) -> None:
+    """Ten thousand against each; `make prove` runs a hundred thousand."""
+    redis_walks(server, range(400, 10_400))
+    memory_walks(range(200, 10_200))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -184,7 +149,7 @@ def test_a_broken_script_is_caught(redis: Redis, mutant: str) -> None:
     broken = Server(str(redis.socket), SCRIPT.replace(right, wrong))
     try:
         with pytest.raises(AssertionError, match="seed"):
-            walk(broken, range(2000))
+            redis_walks(broken, range(2000))
     finally:
         broken.close()
 
@@ -193,4 +158,4 @@ def test_a_broken_script_is_caught(redis: Redis, mutant: str) -> None:
 def test_a_missing_fence_is_caught(server: Server) -> None:
     """Without the rule that a reservation must be sent soon, a rebuild can miss what is sent after it."""
     with pytest.raises(AssertionError, match="seed"):
-        walk(server, range(20_000), fence=False)
+        redis_walks(server, range(20_000), fence=False)

@@ -23,13 +23,13 @@ def test_budgets_of_every_kind() -> None:
     written = [
         {"window": "minute", "tokens": 0},
         {"window": "total", "usd": 0.000001},
-        {"window": "month", "tokens": 10**15, "usd": 10**9},
+        {"window": "month", "tokens": 10**15, "usd": 9_000_000},
     ]
     found = loaded({"budgets": written}).budgets
     assert [(budget.window, budget.tokens, budget.usd) for budget in found] == [
         ("minute", 0, None),
         ("total", None, Decimal("0.000001")),
-        ("month", 10**15, 10**9),
+        ("month", 10**15, 9_000_000),
     ]
 
 
@@ -46,6 +46,7 @@ def test_budgets_of_every_kind() -> None:
         ("budgets", [{"window": "day", "tokens": 10**15 + 1}], "must be at most 1000000000000000"),
         ("budgets", [{"window": "day", "tokens": 1.5}], "must be a whole number"),
         ("budgets", [{"window": "day", "usd": -0.5}], "must be from 0 to 1000000000 US dollars"),
+        ("budgets", [{"window": "day", "usd": 9_000_001}], "must be at most 9000000"),
         ("budgets", {"window": "day", "usd": 1}, "must be a list"),
         ("tenants[0].name", "", "is not a usable name"),
         ("tenants[0].keys[0].models", [], "must not be empty"),

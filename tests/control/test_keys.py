@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from app.config import Key, KeySecret, Tenant
+from app.config.tenancy import Budget
 from app.control.keys import StoredKeys
 from app.stores.directory import Directory
 from app.stores.migrate import upgrade
@@ -58,3 +59,15 @@ def test_where_both_name_the_same_the_file_wins(tmp_path: Path) -> None:
     assert [one.name for one in extended.tenants] == ["team", "new"]
     assert [key.name for key in extended.tenants[0].keys] == ["ci", "more"]
     assert extended.tenants[0].keys[0].secret == config.tenants[0].keys[0].secret
+
+
+def test_several_workers_without_a_shared_store_leave_out_what_is_limited(tmp_path: Path) -> None:
+    """Each would count for itself: better not let it in, and say so."""
+    stored = StoredKeys(Directory(engine(f"sqlite+aiosqlite:///{tmp_path}/x.db")), lambda: None)
+    limited = Tenant(name="limited", budgets=(Budget(window="day", tokens=5),))
+    stored._tenants = (limited, Tenant(name="free"))
+    alone = loaded()
+    several = alone.model_copy(update={"server": alone.server.model_copy(update={"workers": 2})})
+    shared = several.model_copy(update={"stores": alone.stores.model_copy(update={"limits": "redis://127.0.0.1/0"})})
+    names = [[one.name for one in stored.extend(config).tenants] for config in (alone, several, shared)]
+    assert names == [["team", "limited", "free"], ["team", "free"], ["team", "limited", "free"]]

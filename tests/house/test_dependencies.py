@@ -100,7 +100,7 @@ def test_what_the_gateway_imports_is_what_it_declares() -> None:
 
 def test_what_the_rest_imports_is_declared() -> None:
     """Tests, load tests and scripts may use the dev group too."""
-    assert imported("tests", "loadtests", "scripts") <= GATEWAY | DEV | SAFETY
+    assert imported("tests", "loadtests", "scripts") <= GATEWAY | DEV | EXTRAS
 
 
 def test_what_the_dev_group_declares_is_used() -> None:

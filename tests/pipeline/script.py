@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 
@@ -21,10 +22,12 @@ from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.record import Recorder
+from app.pipeline.reserve import Reserver
 from app.pipeline.retries import RetryBudgets
 from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
 from app.safety.guards import Guards
+from app.stores.memory import MemoryStore
 from app.table import Deployment, Shadow, Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
@@ -158,9 +161,15 @@ class Path:
     """
 
     def __init__(
-        self, *script: Reply | UpstreamFailure, cut_at: int | None = None, held: int = 0, patient: bool = True
+        self,
+        *script: Reply | UpstreamFailure,
+        cut_at: int | None = None,
+        held: int = 0,
+        patient: bool = True,
+        changes: dict[str, Any] | None = None,
     ) -> None:
-        self.state = state({"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5})
+        usual = {"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5}
+        self.state = state({**usual, **(changes or {})})
         self.telemetry, self.log = Counted(), Lines()
         self.admission = Admission(self.state)
         self.admission.in_flight = self.held = held
@@ -168,16 +177,27 @@ class Path:
         retries = RetryBudgets(self.telemetry)
         while not patient and all([retries.spend("one"), retries.spend("two")]):
             pass
+        self.limits = MemoryStore()
         self.journal = Journal()
         self.ledger = Ledger(self.journal)
         attempts = Attempts(self.telemetry, loop.time)
         caller = Caller(self, DIALECTS, Endpoints(loop.time), retries, attempts, self.ledger)
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
-        observer, mirror = Observer(Unheard()), Mirror(Unsent())
+        observer, mirror, reserver = Observer(Unheard()), Mirror(Unsent()), Reserver(self.limits)
         fitter = Fitter(NoCounter(), self.telemetry)
         self.services = Services(
-            self.state, self.admission, fitter, caller, self.ledger, recorder, observer, mirror, tracer, Guards()
+            self.state,
+            self.admission,
+            fitter,
+            reserver,
+            caller,
+            self.ledger,
+            recorder,
+            observer,
+            mirror,
+            tracer,
+            Guards(),
         )
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []

@@ -119,3 +119,29 @@ async def test_a_database_that_is_away_is_told_as_such(tmp_path: Path) -> None:
         await Directory(database).version()
     await database.dispose()
     await until(lambda: threading.active_count() <= threads)  # the driver's thread has a last word for this loop
+
+
+async def test_settings_are_replaced(database: AsyncEngine) -> None:
+    """Of a tenant, and of a key, whose secret stays; before and after stand in the audit."""
+    directory = Directory(database)
+    await directory.create_tenant("ops", "new", {"clamp_floor": 9})
+    made = await directory.create_key("ops", "new", "k", {"models": ["chat"]})
+    await directory.change_tenant("ann", "new", {"budgets": [{"window": "day", "tokens": 7}]})
+    changed = await directory.change_key("ann", made.id, {"budgets": [{"window": "day", "tokens": 5}]})
+    assert "models" not in changed
+    [tenant] = await directory.tenants()
+    assert (tenant.clamp_floor, tenant.budgets[0].tokens) == (64, 7)
+    [key] = tenant.keys
+    assert (key.models, key.budgets[0].tokens) == (None, 5)
+    assert key.secret.digest == hashlib.sha256(made.secret.encode()).digest()
+    key_change, tenant_change = await directory.audit(2)
+    assert (tenant_change["before"]["clamp_floor"], "clamp_floor" in tenant_change["after"]) == (9, False)
+    assert (key_change["before"]["models"], key_change["what"]) == (["chat"], "change key")
+    for wrong in (
+        directory.change_tenant("ann", "nobody", {}),
+        directory.change_tenant("ann", "new", {"nonsense": 1}),
+        directory.change_key("ann", "key_nobody", {}),
+        directory.change_key("ann", made.id, {"models": []}),
+    ):
+        with pytest.raises(Refused):
+            await wrong

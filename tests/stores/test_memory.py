@@ -23,7 +23,7 @@ from app.metering import (
     Unit,
     Window,
 )
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.memory import MemoryStore
 
 TENANT = Scope(ScopeKind.TENANT, "t")

@@ -12,12 +12,12 @@ from random import Random
 import pytest
 
 from app.metering import Allowances, Budget, Charge, Claim, Scope, ScopeKind, Unit, Window
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.delivery import Delivery
 from app.stores.line import Address, Line
 from app.stores.memory import MemoryStore
 from app.stores.migrate import upgrade
-from app.stores.rebuild import Books, Rebuilder, restore
+from app.stores.rebuild import Rebuilder, Spending, restore
 from app.stores.redis import SCRIPT, RedisStore
 from app.stores.spool import Spool
 from app.stores.sql import Ledger, engine
@@ -39,7 +39,7 @@ class Host:
         self.ledger = Ledger(self.database)
         self.spool = Spool(folder / "spool", "w1")
         self.delivery = Delivery(folder / "spool", self.ledger)
-        self.books = Books(self.delivery, self.ledger, lambda: [BUDGET])
+        self.spending = Spending(self.delivery, self.ledger, lambda: [BUDGET])
         self.billed = 0
 
     async def open(self, name: str, bound: int) -> None:
@@ -74,7 +74,7 @@ async def test_a_memory_store_begins_with_what_was_spent(host: Host) -> None:
     await host.open("b", 700)
     host.spool.end()
     store = MemoryStore()
-    await restore(store, host.books)
+    await restore(store, host.spending)
     [level] = await store.levels(SCOPE)
     assert (level.used, level.reserved) == (800, 0)
 
@@ -86,7 +86,7 @@ async def test_redis_is_rebuilt_again_and_again_under_load(host: Host) -> None:
         group = TaskGroup("test")
         line = Line(Address.parse(redis.url), SCRIPT, 0.2, lambda: None)
         store = RedisStore(line, name="w1", workers=1, slice_seconds=0.5)
-        rebuilder = Rebuilder(line, store, host.delivery, host.books, lambda _: SCOPE, wait=0.5)
+        rebuilder = Rebuilder(line, store, host.delivery, host.spending, lambda _: SCOPE, wait=0.5)
         for name, work in (("line", line.keep()), ("limits", store.work()), ("rebuild", rebuilder.keep())):
             group.spawn(name, work)
         count = 0

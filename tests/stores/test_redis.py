@@ -12,6 +12,8 @@ from random import Random
 import pytest
 
 from app.metering import (
+    LARGEST,
+    MOST,
     NOTHING,
     Allowances,
     Budget,
@@ -27,7 +29,7 @@ from app.metering import (
     Verdict,
     Window,
 )
-from app.pipeline.reserve import StoreUnavailable
+from app.pipeline.reservation import StoreUnavailable
 from app.stores.line import Address, Line
 from app.stores.redis import SCRIPT, RedisStore, Unsettled
 from app.tasks import TaskGroup
@@ -402,3 +404,19 @@ async def test_all_keys_carry_the_hash_tag(redis: Redis) -> None:
         keys = redis.command("KEYS", "*").split(b"\r\n")[2::2]
         assert len(keys) >= 5
         assert all(key.startswith(b"{sluicegate}:") for key in keys)
+
+
+async def test_absurd_usage_is_kept_within_what_is_counted(redis: Redis) -> None:
+    """However often an upstream claims it: the counter stays a number that the script can count with."""
+    several = Allowances(
+        (Budget(TENANT, Window.TOTAL, Unit.TOKENS, 1000), Budget(TENANT, Window.DAY, Unit.MONEY, 10**9))
+    )
+    one = Worker(redis, "absurd")
+    async with running(one):
+        for name in "abc":
+            reply = await one.store.reserve(Claim(name, several, Charge(1 if name == "a" else 0, 0), sent=True))
+            assert reply.refused is None
+            one.store.settle(name, MOST)
+            await one.settled()
+        assert [found for found, _ in await used(one, several)] == [LARGEST, LARGEST]
+        assert (await take(one, "d", several, 1)).refused is not None

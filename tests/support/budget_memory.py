@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.metering import Allowances, Charge, Claim, Level, Policy, Verdict
-from app.pipeline.reserve import Bound
+from app.pipeline.reservation import Bound
 from app.stores.memory import MemoryStore
 from tests.support.budget_truth import BOUNDS, POLICIES, PRICE, Killed, Request, Task, Truth, allowances
 

@@ -27,7 +27,7 @@ from app.metering import (
     Unit,
     Window,
 )
-from app.pipeline.reserve import Bound, Reservation, Store
+from app.pipeline.reservation import Bound, Reservation, Store
 from app.prices import Prices
 
 START = 4_102_444_800.0 + 86_400 - 130  # two minutes before a midnight in 2100: after any real expiry, and windows roll
@@ -171,14 +171,14 @@ class Truth:
         how, share = self.random.random(), self.random.random()
         spent = Charge(int(bound.tokens * share), int(bound.nano_usd * share))
         if how < 0.5:
-            held.exact(spent)
             request.now = spent
         elif how < 0.6:
-            held.exact(bound.plus(Charge(3, 50)))
             request.over = request.over.plus(Charge(3, 50))
         elif how < 0.8:
-            held.at_least(spent.plus(Charge(16, 16_000)))
             request.now = spent.plus(Charge(16, 16_000)).within(bound)
+        else:
+            return  # nobody knows: it stays at its bound
+        held.spent(request.billable.plus(request.over))
 
 
 def of(budget: Budget, amount: Charge) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.metering import NOTHING, Allowances, Policy
-from app.pipeline.reserve import Bound, StoreUnavailable
+from app.pipeline.reservation import Bound, StoreUnavailable
 from app.stores.redis import SCRIPT, RedisStore, Unsettled
 from app.stores.resp import Unanswered, _parse, encode
 from tests.support.budget_truth import (

@@ -20,6 +20,7 @@ assert _WHEEL is not None
 assert _WHEEL.origin is not None
 BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
 _READY_S = 30
+_DURABLE = ("recovery_init_sync_method=syncfs",)  # or a restart syncs a thousand files one by one
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -53,7 +54,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        settings = [] if self._durable else [part for one in _FAST for part in ("-c", one)]
+        settings = [part for one in (_DURABLE if self._durable else _FAST) for part in ("-c", one)]
         place = ["-D", str(self._data), "-k", str(self._folder), "-h", "127.0.0.1", "-p", str(self.port)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -1,0 +1,177 @@
+"""Budgets and limits of one process: the store that requests reserve in, what fills it, and what tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from secrets import token_hex
+from socket import gethostname
+
+from app.books import Books
+from app.config import Secret
+from app.config.service import Stores
+from app.entry import Entry
+from app.exchange import JsonObject
+from app.metering import FOREVER, Allowances, Budget, Level, Unit
+from app.pipeline.reservation import StoreUnavailable
+from app.stores.delivery import SinkUnavailable
+from app.stores.line import Address, Line
+from app.stores.memory import MemoryStore
+from app.stores.rebuild import Rebuilder, Spending, restore
+from app.stores.redis import SCRIPT, RedisStore
+from app.stores.resp import Unanswered
+from app.stores.usage import usd
+from app.table import State
+from app.tasks import TaskGroup
+from app.telemetry import BUDGET_LIMIT, BUDGET_RESERVED, BUDGET_USED, DROPPED, LIMITS_REBUILT, LIMITS_UP, Telemetry
+
+FILLED_WITHIN_S = 10.0
+"""Seconds that a process which begins waits for what was spent before; later, budgets are closed until it is known."""
+OPENED_WITHIN_S = 15.0
+"""The same where Redis knows nothing of it: a rebuild waits ten seconds for requests of before."""
+CONNECTED_WITHIN_S = 1.0
+"""Seconds that it waits for a Redis that does not answer."""
+LAST_WORD_S = 1.0
+"""Seconds that a process which ends gives its last settlements; what is left ends by its lease."""
+_LOOK_S = 2.0
+_RETRY_S = 0.25
+_log = logging.getLogger("sluicegate")
+
+
+class Limits:
+    """Made in a running loop. `workers` share the store where it is Redis."""
+
+    def __init__(self, stores: Stores, workers: int, books: Books, state: State, telemetry: Telemetry) -> None:
+        where = stores.limits.reveal() if isinstance(stores.limits, Secret) else stores.limits
+        self._state = state
+        self._telemetry = telemetry
+        self._books = books
+        self._spending = Spending(books.delivery, books.rows, self._budgets)
+        self._dropped = self._rebuilt = 0
+        self.store: MemoryStore | RedisStore
+        if where == "memory":
+            self.store = self._memory = MemoryStore()
+            self._memory.ready = not state.table.scopes.every.budgets
+            self._line: Line | None = None
+        else:
+            self._line = Line(Address.parse(where), SCRIPT, stores.limits_timeout, lambda: None)
+            name = f"{gethostname()}.{os.getpid()}.{token_hex(4)}"
+            self.store = self._redis = RedisStore(self._line, name=name, workers=workers)
+            self._rebuilder = Rebuilder(self._line, self._redis, books.delivery, self._spending, self._scope)
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing can be taken from budgets; None while it can."""
+        if self._line is None:
+            return None if self._memory.ready else "what was spent before is not known yet"
+        if self._line.up:
+            return None
+        if self._line.stalled:
+            return "does not answer in time"
+        return "closed until its state is rebuilt" if self._line.connected else "not reachable"
+
+    @property
+    def serves_nobody(self) -> bool:
+        """Whether every request needs the store, and it does not answer."""
+        return self.reason is not None and self._state.table.scopes.always
+
+    async def start(self, tasks: TaskGroup) -> None:
+        """Keep the store from now on; ends with the tasks. Returns once what was spent is known, or not in time."""
+        if self._line is not None:
+            tasks.spawn("limits-line", self._line.keep())
+            tasks.spawn("limits-store", self._redis.work())
+            tasks.spawn("limits-rebuild", self._rebuilder.keep())
+            await self._opened(self._line)
+        elif not self._memory.ready:
+            filled = tasks.spawn("limits-fill", self._fill())
+            await asyncio.wait([filled], timeout=FILLED_WITHIN_S)
+        tasks.spawn("limits-levels", self._tell())
+
+    async def aclose(self) -> None:
+        """Give back what this process holds. Before the tasks are ended."""
+        if self._line is not None:
+            try:
+                async with asyncio.timeout(LAST_WORD_S):
+                    await self._redis.give_back()
+            except (Unanswered, TimeoutError) as error:
+                _log.warning("the limit store did not hear the last settlements", extra={"reason": str(error)})
+
+    async def documents(self) -> list[JsonObject]:
+        """How full every configured budget is, for operators. Raises `StoreUnavailable`."""
+        levels = await self.store.levels(self._state.table.scopes.every)
+        return [_document(level, time.time()) for level in levels]
+
+    async def _opened(self, line: Line) -> None:
+        """Wait until Redis admits: it has to be rebuilt first where it knows nothing. Not for one that is away."""
+        begun = time.monotonic()
+        while not line.up and not self._state.table.scopes.nothing:
+            waited = time.monotonic() - begun
+            if waited > OPENED_WITHIN_S or (waited > CONNECTED_WITHIN_S and not line.connected):
+                return
+            await asyncio.sleep(0.02)
+
+    def _budgets(self) -> Iterable[Budget]:
+        return self._state.table.scopes.every.budgets
+
+    def _scope(self, entry: Entry) -> Allowances:
+        return self._state.table.scopes.of(entry.tenant, entry.key, entry.model).reserve
+
+    async def _fill(self) -> None:
+        while True:
+            try:
+                if self._books.reason is None and self._books.delivery.claim():
+                    await restore(self._memory, self._spending)
+                    return
+            except (SinkUnavailable, OSError) as error:
+                _log.warning("what was spent before cannot be read yet", extra={"reason": str(error)})
+            await asyncio.sleep(_RETRY_S if self._books.reason else 0.01)
+
+    async def _tell(self) -> None:
+        """Keep the gauges; those of budgets in the process that delivers the ledger, or they would be added up."""
+        while True:
+            self._telemetry.gauge(LIMITS_UP).set(self.reason is None)
+            if self._line is not None:
+                self._telemetry.counter(DROPPED, "settlements").inc(self._redis.dropped - self._dropped)
+                self._telemetry.counter(LIMITS_REBUILT).inc(self._rebuilder.rebuilt - self._rebuilt)
+                self._dropped, self._rebuilt = self._redis.dropped, self._rebuilder.rebuilt
+            if self._books.delivery.delivers:
+                with suppress(StoreUnavailable):  # told by LIMITS_UP
+                    self._show(await self.store.levels(self._state.table.scopes.shown))
+            await asyncio.sleep(_LOOK_S)
+
+    def _show(self, levels: list[Level]) -> None:
+        for level in levels:
+            labels = scope_name(level.budget), level.budget.window, level.budget.unit
+            for metric, amount in (
+                (BUDGET_LIMIT, level.budget.limit),
+                (BUDGET_USED, level.used),
+                (BUDGET_RESERVED, level.reserved),
+            ):
+                shown = amount / 1e9 if level.budget.unit is Unit.MONEY else amount
+                self._telemetry.gauge(metric, *labels).set(shown)
+
+
+def scope_name(budget: Budget) -> str:
+    """`everything`, `model:chat`, `tenant:search-team`, `key:search-team/ci`."""
+    scope = budget.scope
+    return f"{scope.kind}:{scope.name.replace(' ', '/')}" if scope.name else str(scope.kind)
+
+
+def _document(level: Level, now: float) -> JsonObject:
+    """A level; money in US dollars as exact decimal text, tokens as integers."""
+    budget = level.budget
+    start, end = budget.window.span(now)
+    amounts = {
+        "limit": budget.limit,
+        "used": level.used,
+        "reserved": level.reserved,
+        "left": max(0, budget.limit - level.used - level.reserved),
+        "overage": level.overage,
+    }
+    shown = {name: usd(n) if budget.unit is Unit.MONEY else n for name, n in amounts.items()}
+    where: JsonObject = {"scope": scope_name(budget), "window": budget.window, "unit": budget.unit}
+    return {**where, **shown, "window_start": start, "window_end": end if end < FOREVER else None}
