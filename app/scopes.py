@@ -57,9 +57,10 @@ class Scopes:
         self._guarded = {one.name for one in settings.models if one.guard is not None}
         self._terms: dict[tuple[str, str, str], Terms] = {}
         self._admit = {one.name: Allowances((), tuple(_rates(one))) for one in settings.tenants}
-        self.every = Allowances(tuple(self._budgets()))
+        copies = [budget for one in settings.models for budget in shadow_budgets(one)]
+        self.every = Allowances((*self._budgets(), *copies))
         """Every budget that is configured."""
-        self.nothing = not self.every and not any(map(_has_limits, settings.tenants))
+        self.nothing = len(self.every) == len(copies) and not any(map(_has_limits, settings.tenants))
         """Whether nothing limits any request."""
         self.shown = Allowances(self.every.budgets[:SHOWN])
         """Those that stand in metrics."""
