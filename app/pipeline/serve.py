@@ -21,6 +21,7 @@ from app.pipeline.guard import Guards, check
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
+from app.pipeline.plan import Plan
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.reserve import Reserver
@@ -93,9 +94,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
             progress.mark(ADMIT)
             # Before the guard and the reservation: both are about what will be sent.
             if not at_once(call, plan, progress):
-                call, plan = await services.fitter.fit(
-                    call, plan, table.models[call.model], progress, Inner(services, progress, table)
-                )
+                call, plan = await _fit(call, plan, progress, services, table)
             # Before the guard, which costs something: a place within the tenant's limits on requests.
             async with services.reserver.admit(progress, table):
                 guard = table.models[call.model].guard
@@ -146,6 +145,12 @@ def close(progress: Progress, services: Services) -> None:
     services.recorder.record(progress)
     services.observer.end(progress)
     services.mirror.end(progress)
+
+
+async def _fit(call: Call, plan: Plan, progress: Progress, services: Services, table: Table) -> tuple[Call, Plan]:
+    """Make a call fit that does not fit at once, or refuse it."""
+    inner = Inner(services, progress, table)
+    return await services.fitter.fit(call, plan, table.models[call.model], progress, inner)
 
 
 class Inner:
