@@ -256,6 +256,8 @@ def _headers(progress: Progress) -> Headers:
     ]
     if progress.deployment is not None and progress.arm is not None:
         headers += _served_by(progress.deployment.name, progress.arm)
+    if progress.fitted is not None:
+        headers.append((b"x-sluicegate-fit", progress.fitted.encode()))
     if progress.rates or progress.clamped:
         headers += _limits(progress)
     return headers
