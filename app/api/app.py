@@ -55,7 +55,9 @@ def ops_app(version: str, callers: GatewayApp) -> FastAPI:
             if self.openapi_schema is None:
                 own, theirs = describe(super().openapi()), callers.openapi()
                 paths = {**theirs["paths"], **own["paths"]}
-                self.openapi_schema = {**own, "paths": dict(sorted(paths.items()))}
+                schemas = {**theirs["components"]["schemas"], **own["components"]["schemas"]}
+                components = {**own["components"], "schemas": dict(sorted(schemas.items()))}
+                self.openapi_schema = {**own, "paths": dict(sorted(paths.items())), "components": components}
             return self.openapi_schema
 
     app = OpsApp(title="Sluicegate", version=version, openapi_url="/openapi.json", docs_url="/docs", redoc_url=None)

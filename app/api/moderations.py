@@ -92,8 +92,8 @@ def moderations(state: State, admission: Admission, moderator: Moderator, counts
         table = state.table
         principal = authenticate(table, read_headers(request.scope["headers"])[0])
         document = _document(await _body(request, table.bounds.max_body_bytes))
-        guard = _guard(table, document.get("model"))
         texts = _texts(document.get("input"))
+        guard = _guard(table, document.get("model"))
         report = Report(guard.name)
         with admission:
             try:
