@@ -11,8 +11,8 @@ def output_cap(call: Call, deployment: Deployment) -> int:
     """The most output tokens of one choice. Embeddings make none."""
     if call.operation is Operation.EMBEDDINGS:
         return 0
-    cap = deployment.max_output_tokens if call.max_output_tokens is None else call.max_output_tokens
-    return min(cap, deployment.context_window)
+    cap, asked = deployment.max_output_tokens, call.max_output_tokens  # no more is asked for (`outgoing`)
+    return min(cap if asked is None or asked > cap else asked, deployment.context_window)
 
 
 def output_bound(call: Call, deployment: Deployment) -> int:

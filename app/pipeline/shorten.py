@@ -93,9 +93,9 @@ async def summarise(call: Call, fits: Fits, overflow: Overflow, ask: Ask) -> Sho
         return await truncate(call, fits)
     gone = found[1]
     messages = call.body["messages"]
-    text = pieces.transcript(messages[place] for place in gone)
+    parts = _parts(pieces.transcript(messages[place] for place in gone), overflow, ask)
     try:
-        summary, spent = await _summary(text, overflow, ask)
+        summary, spent = await _summary(parts, overflow, ask)
     except GatewayError as error:
         if error.outcome not in _MAY_GO_ON:
             raise
@@ -108,13 +108,18 @@ async def summarise(call: Call, fits: Fits, overflow: Overflow, ask: Ask) -> Sho
     return None if more is None else Shortened(more[0], told, "summarise")
 
 
-async def _summary(text: str, overflow: Overflow, ask: Ask) -> tuple[str, Spent]:
-    """A summary of a text: of each piece, given that of the pieces before it."""
-    model = overflow.summarise_with or ""
-    room = ask.window(model) - 2 * overflow.summary_tokens - _MARGIN
+def _parts(text: str, overflow: Overflow, ask: Ask) -> list[str]:
+    """A text in pieces that the summariser can read. Raises `GatewayError` where they are too many."""
+    room = ask.window(overflow.summarise_with or "") - 2 * overflow.summary_tokens - _MARGIN
     parts = list(pieces.cut(text, max(room, _MARGIN)))
     if len(parts) > overflow.max_pieces:
         raise too_many(len(parts), overflow.max_pieces)
+    return parts
+
+
+async def _summary(parts: Sequence[str], overflow: Overflow, ask: Ask) -> tuple[str, Spent]:
+    """A summary of a text: of each piece, given that of the pieces before it."""
+    model = overflow.summarise_with or ""
     summary, spent = "", Spent()
     for part in parts:
         before = f"{pieces.SUMMARY_SO_FAR}\n{summary}\n\n" if summary else ""

@@ -168,7 +168,13 @@ class Path:
         patient: bool = True,
         changes: dict[str, Any] | None = None,
     ) -> None:
-        usual = {"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5}
+        usual = {
+            "deployments[0].health": None,
+            "deployments[0].template_tokens": 0,
+            "deployments[1].template_tokens": 0,
+            "models[0].fallbacks": ["two"],
+            "server.max_in_flight": 5,
+        }
         self.state = state({**usual, **(changes or {})})
         self.telemetry, self.log = Counted(), Lines()
         self.admission = Admission(self.state)
