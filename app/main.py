@@ -24,6 +24,7 @@ from app.api.app import GatewayApp, ops_app
 from app.api.catalogue import catalogue, probes
 from app.api.feedback import feedback
 from app.api.hot import Hot
+from app.api.moderations import moderations
 from app.api.ops import Operators, config_admin, metrics
 from app.api.rollouts import rollout_admin
 from app.api.server import Bounds, Protocol
@@ -171,7 +172,7 @@ class Process:
         watched = config.telemetry
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
-        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        self._recorder = recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._shadows = self._make_shadows(attempts, config.server.workers)
         self._services = Services(
             self._state, self._admission, caller, self._books.ledger, recorder, self._steering.observer,
@@ -293,6 +294,7 @@ class Process:
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
+        callers.include_router(moderations(self._state, self._admission, self._guards, self._recorder))
         callers.include_router(own_usage(self._state, self._books.rows))
         callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))

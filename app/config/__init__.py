@@ -10,7 +10,7 @@ from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
 from app.config.extras import uses_models
 from app.config.fields import restart_only
-from app.config.guarding import CompletionStage, Exemption, Guard, Stage
+from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
 from app.config.models import Model, Rollout
 from app.config.problems import ConfigError, Problem, as_json, describe
@@ -39,6 +39,7 @@ __all__ = [
     "Safety",
     "Secret",
     "Stage",
+    "Stream",
     "Tenant",
     "as_json",
     "describe",

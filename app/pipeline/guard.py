@@ -6,6 +6,8 @@ behind `Policy` (`app/safety`). A model without a guard costs nothing: none of t
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from time import time
 from typing import Any, Protocol
 
@@ -14,8 +16,12 @@ import orjson
 from app.config import Guard as Settings
 from app.errors import CONTENT_FILTER, GatewayError
 from app.exchange import Batch, Call, Event, JsonObject
-from app.pipeline.progress import GUARD, Progress
+from app.pipeline.progress import GUARD, RELAY, Progress
 from app.pipeline.report import Report
+from app.tasks import TaskGroup
+
+Start = Callable[[Coroutine[Any, Any, None]], object]
+"""Begins work that goes on beside the request."""
 
 
 class Prompt(Protocol):
@@ -39,6 +45,30 @@ class Watch(Protocol):
         """What may go to the caller now that this has come; None is the answer's end. `now` is the clock's reading."""
 
 
+class SlowWatch(Protocol):
+    """Looks at one answer while it comes, and has others look at it who take their time."""
+
+    cut: bool
+    """Whether the answer has to end: what `ready` returned last was its end."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that no more should be read."""
+
+    async def feed(self, batch: Batch | None, now: float, start: Start) -> None:
+        """Take in what has come; None is the answer's end. `start` begins work that goes on beside."""
+
+    def tick(self, now: float, start: Start) -> float | None:
+        """Time has passed; returns when it should be told so again."""
+
+    def ready(self, now: float) -> Batch:
+        """What may go to the caller now."""
+
+
 class Policy(Protocol):
     """A guard as it holds for one tenant."""
 
@@ -51,6 +81,9 @@ class Policy(Protocol):
 
     def watch(self, prompt: Any, report: Report) -> Watch | None:
         """Somebody to watch the answer to a prompt of `prompt`'s; None where nobody needs to."""
+
+    def slow_watch(self, prompt: Any, report: Report) -> SlowWatch | None:
+        """The same where detectors take their time; None where `watch` will do."""
 
 
 class Guards(Protocol):
@@ -77,7 +110,8 @@ async def check(policy: Policy, call: Call, progress: Progress) -> Checked:
     prompt = await policy.prompt(call, report)
     progress.call = prompt.call
     progress.mark(GUARD)
-    progress.end()
+    if report.refused:
+        progress.end()
     if report.refused and prompt.safe_text is None:
         param = next((name for name in ("prompt", "input") if name in call.body), "messages")
         error = GatewayError(CONTENT_FILTER, "The prompt was blocked by the content policy of this model.", param=param)
@@ -102,6 +136,12 @@ class Checked:
 
     async def through(self, answer: Source) -> Source:
         """The answer as the caller may see it."""
+        slow = self._policy.slow_watch(self._prompt, self._report)
+        if slow is not None:
+            raced = Raced(answer, slow, self._progress)
+            self._report.beside = raced.close
+            await raced.begin()
+            return raced
         watch = self._policy.watch(self._prompt, self._report)
         if watch is None:
             return answer
@@ -163,3 +203,93 @@ class Guarded:
         seen = await self._watch.feed(batch or None, progress.resumed)
         self._ended = not batch or self._watch.cut
         return seen
+
+
+class Raced:
+    """As `Guarded`, before detectors that take their time: reading goes on while they look, and so does the clock."""
+
+    __slots__ = (
+        "_answer",
+        "_arrived",
+        "_ended",
+        "_failure",
+        "_loop",
+        "_progress",
+        "_reading",
+        "_running",
+        "_tasks",
+        "_watch",
+        "first",
+    )
+
+    def __init__(self, answer: Source, watch: SlowWatch, progress: Progress) -> None:
+        self._answer = answer
+        self._watch = watch
+        self._progress = progress
+        self._loop = asyncio.get_running_loop()
+        self._tasks = TaskGroup("guard")
+        self._running: set[asyncio.Task[None]] = set()
+        self._reading: asyncio.Task[None] | None = None
+        self._arrived: list[Batch] = []
+        self._failure: GatewayError | None = None
+        self._ended = False
+        self.first: Batch = []
+
+    async def begin(self) -> None:
+        """Wait for the first events that may be seen."""
+        self._arrived.append(self._answer.first)
+        self.first = await self.more()
+
+    async def more(self, outlet: Any = None) -> Batch:  # noqa: ARG002 - as above
+        """The next events that may be seen; empty at the end. Raises `GatewayError` when the stream breaks."""
+        watch, progress = self._watch, self._progress
+        while not watch.cut:
+            await self._take_in()
+            out = watch.ready(self._loop.time())
+            if out:
+                return out
+            if self._failure is not None:
+                raise self._failure
+            if self._ended and watch.idle:
+                break
+            if not self._ended and self._reading is None and not watch.full:
+                self._reading = self._start(self._read())
+            due = watch.tick(self._loop.time(), self._start)
+            timeout = None if due is None else max(0.0, due - self._loop.time())
+            progress.mark(RELAY)
+            done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            progress.resume()
+            self._running -= done
+            for task in done:
+                task.result()
+        self.close()
+        return []
+
+    def close(self) -> None:
+        """End what goes on beside, without waiting for it."""
+        for task in self._running:
+            task.cancel()
+        self._running.clear()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._tasks.spawn("look", work)
+        self._running.add(task)
+        return task
+
+    async def _read(self) -> None:
+        try:
+            batch = await self._answer.more()
+            self._arrived.append(batch)  # only now: the list may be another one by then
+        except GatewayError as error:
+            self._failure = error
+
+    async def _take_in(self) -> None:
+        if self._reading is not None and self._reading.done():
+            self._reading = None
+        arrived, self._arrived = self._arrived, []
+        for batch in arrived:
+            self._progress.see(batch)
+            for event in batch:
+                event.tokens, event.usage = 0, None
+            self._ended = not batch
+            await self._watch.feed(batch or None, self._loop.time(), self._start)

@@ -148,8 +148,10 @@ class Progress:
         if now - self.resumed > FULL_SOCKET:
             self.resumed = now
 
-    def see(self, batch: Batch) -> None:
-        """Take in what an upstream has sent."""
+    def see(self, batch: Batch, *, again: bool = False) -> None:
+        """Take in what an upstream has sent; what a guard has let through was seen before."""
+        if again:
+            return
         if self.transcript is not None:
             self.transcript.add(batch)
         self.seen = (self.seen[1], batch)

@@ -108,7 +108,7 @@ class Recorder:
         else:
             self._count_called(tenant, progress)
         if progress.report is not None:
-            self._count_guarded(progress.report)
+            self.count_guarded(progress.report)
         total = 0.0
         for stage, own in zip(self._stages, progress.own, strict=True):
             if own:
@@ -155,7 +155,8 @@ class Recorder:
             self._refused[tenant, outcome] = counter
         counter.inc()
 
-    def _count_guarded(self, report: Report) -> None:
+    def count_guarded(self, report: Report) -> None:
+        """What a guard found in one request."""
         for hit, count in report.hits.items():
             self._telemetry.counter(GUARD_HITS, hit.stage, hit.category, hit.action).inc(count)
         for (detector, reason), count in report.failures.items():

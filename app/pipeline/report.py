@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -18,10 +19,12 @@ class Hit(NamedTuple):
 class Report:
     """The findings of one guarded request."""
 
-    __slots__ = ("cut", "failures", "guard", "held", "hits", "refused")
+    __slots__ = ("beside", "cut", "failures", "guard", "held", "hits", "refused")
 
     def __init__(self, guard: str) -> None:
         self.guard = guard
+        self.beside: Callable[[], None] | None = None
+        """Ends what goes on beside the request."""
         self.hits: dict[Hit, int] = {}
         """What was found, and how often."""
         self.failures: dict[tuple[str, str], int] = {}
@@ -32,6 +35,11 @@ class Report:
         """Whether the completion was stopped."""
         self.held = 0.0
         """Seconds: the longest that text of the answer was held back."""
+
+    def close(self) -> None:
+        """The request has ended."""
+        if self.beside is not None:
+            self.beside()
 
     def add(self, hit: Hit) -> None:
         """Something was found."""

@@ -96,8 +96,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 source = answer if checked is None else await checked.through(answer)
                 batch = source.first
                 while batch:
-                    if source is answer:
-                        progress.see(batch)
+                    progress.see(batch, again=source is not answer)
                     yield batch
                     # What nobody here needs to look at goes from socket to socket, and is no event.
                     batch = await source.more(outlet)
@@ -128,6 +127,8 @@ def close(progress: Progress, services: Services) -> None:
 def charge(progress: Progress) -> None:
     """What a request that has ended is charged, whatever became of it."""
     call, deployment = progress.call, progress.deployment
+    if progress.report is not None:
+        progress.report.close()
     if call is None or deployment is None:
         return
     if progress.reached:

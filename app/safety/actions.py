@@ -50,7 +50,9 @@ class Actions:
         return self._actions.get(category, BLOCK)
 
 
-def results(severities: Mapping[str, int], filtered: Iterable[str], looked_for: Iterable[str]) -> JsonObject:
+def results(
+    severities: Mapping[str, int], filtered: Iterable[str], looked_for: Iterable[str], *, unsure: bool = False
+) -> JsonObject:
     """`content_filter_results` as Azure OpenAI gives it: a level for harms, a flag for everything else."""
     blocked = frozenset(filtered)
     shown: JsonObject = {}
@@ -62,4 +64,6 @@ def results(severities: Mapping[str, int], filtered: Iterable[str], looked_for: 
         else:
             result["detected"] = severity > 0
         shown[_AZURE.get(category, category)] = result
+    if unsure:
+        shown["error"] = {"code": "content_filter_error", "message": "A detector gave no verdict."}
     return shown

@@ -12,15 +12,14 @@ from typing import Any, Final
 
 import orjson
 
-from app.exchange import Batch, Call, Event, JsonObject
+from app.exchange import Batch, Call, Event, JsonObject, Operation
 from app.pipeline.report import Hit, Report
 from app.safety.actions import BLOCK, results
 from app.safety.stage import Stage
+from app.safety.texts import PLAIN, Path
 from app.safety.vault import Restorer, Vault
 from app.safety.window import Window
 
-_PLAIN: Final = frozenset(("role", "type", "id", "index", "object", "finish_reason", "stop_reason", "data", "format"))
-"""Names inside a piece of an answer whose values are no text that is read."""
 _NAMES: Final = frozenset(("name",))
 """Names whose values come whole and must stay so."""
 _REVEALING: Final = ("logprobs", "token_ids", "prompt_logprobs", "prompt_token_ids")
@@ -29,8 +28,6 @@ _BASE: Final = ("id", "object", "created", "model", "system_fingerprint")
 _FILTERED: Final = "content_filter"
 MOST_TEXTS: Final = 4096
 """Texts of one answer that are told apart; an answer with more is stopped."""
-
-_Path = tuple[int | str, ...]
 
 
 class _Text:
@@ -68,7 +65,7 @@ class Answers:
         self._report = report
         self._vault = vault
         self._prompt_results = prompt_results
-        self._texts: dict[_Path, _Text] = {}
+        self._texts: dict[Path, _Text] = {}
         self._severities: dict[int, dict[str, int]] = {}
         self._ended: set[int] = set()
         self._base: JsonObject = {}
@@ -91,6 +88,21 @@ class Answers:
                     break
         self._clock(now, released=bool(out))
         return out
+
+    def note(self, index: int, category: str, severity: int) -> None:
+        """Somebody else has found something in a choice."""
+        severities = self._severities.setdefault(index, {})
+        severities[category] = max(severity, severities.get(category, 0))
+
+    def filter(self, choice: JsonObject) -> None:
+        """End one choice of a plain answer by the filter."""
+        self._filter(choice)
+
+    def stop_at(self, index: int) -> Batch:
+        """The end of a stream because of what somebody else has found in this choice."""
+        empty: JsonObject = {"text": ""} if self._call.operation is Operation.COMPLETION else {"delta": {}}
+        self._ended.clear()
+        return self._stop(Event(b"", {**self._base}), [{"index": index, **empty}])
 
     def _clock(self, now: float, *, released: bool) -> None:
         """Keep the longest time that anything waited."""
@@ -173,7 +185,7 @@ class Answers:
         for name in ("delta", "message", "text"):
             value = choice.get(name)
             if value is not None:
-                path: _Path = (index, "text") if name == "text" else (index,)
+                path: Path = (index, "text") if name == "text" else (index,)
                 altered = self._inside(choice, name, value, path, final=final) or altered
         if self._stopped:
             return True
@@ -186,10 +198,10 @@ class Answers:
             altered = True
         return altered
 
-    def _inside(self, holder: Any, place: int | str, value: Any, path: _Path, *, final: bool) -> bool:
+    def _inside(self, holder: Any, place: int | str, value: Any, path: Path, *, final: bool) -> bool:
         """Look at every text in a value; whether any was altered. What stands behind one that stops is taken out."""
         if type(value) is str:
-            if place in _PLAIN:
+            if place in PLAIN:
                 return False
             holder[place] = shown = self._show(path, value, final=final or place in _NAMES)
             return shown != value or self._stopped
@@ -209,7 +221,7 @@ class Answers:
                     break
         return altered
 
-    def _show(self, path: _Path, piece: str, *, final: bool) -> str:
+    def _show(self, path: Path, piece: str, *, final: bool) -> str:
         """What may be seen of one text."""
         text = self._texts.get(path)
         if text is None:
@@ -224,7 +236,7 @@ class Answers:
             self._stopped = True
         return shown
 
-    def _begin(self, path: _Path) -> _Text:
+    def _begin(self, path: Path) -> _Text:
         escaped = path[-1] == "arguments"
         stage, scanner = self._stage, self._scanner
         window = None
@@ -238,9 +250,8 @@ class Answers:
         stage = self._stage
         if stage is None:
             raise AssertionError("a window belongs to a stage")
-        severities = self._severities.setdefault(int(index), {})
         for match in window.hits:
-            severities[match.category] = max(match.severity, severities.get(match.category, 0))
+            self.note(int(index), match.category, match.severity)
             action = stage.actions.of(match.category, match.severity)
             if action is not None:
                 self._report.add(Hit("completion", match.category, match.severity, action, match.detector))
@@ -315,7 +326,7 @@ class Answers:
         return results(self._severities.get(index, {}), blocked, looked_for)
 
 
-def _append(choice: JsonObject, path: _Path, text: str) -> None:
+def _append(choice: JsonObject, path: Path, text: str) -> None:
     """Add text to what a path leads to inside a choice, making the way there where it is missing."""
     node: Any = choice
     names = path[1:]

@@ -10,13 +10,16 @@ from app.exchange import Call, JsonObject, Operation
 from app.pipeline.report import Hit, Report
 from app.safety.actions import BLOCK, REDACT, Actions, results
 from app.safety.answers import Answers
+from app.safety.cleared import Cleared
+from app.safety.detector import Inspection, Passage
+from app.safety.ensemble import Ensemble
 from app.safety.located import Located, apply, locate
-from app.safety.prompts import TokenIds, slots
+from app.safety.prompts import Slot, TokenIds, slots
 from app.safety.stage import Stage
-from app.safety.terms import Match
 from app.safety.vault import Vault
 from app.safety.window import counted
 
+_TAKEN: Final = "[REDACTED]"
 LARGE: Final = 256 * 1024
 """Characters of a prompt that is looked at in a thread: requests beside it go on meanwhile."""
 
@@ -30,14 +33,15 @@ class Findings:
         self.severities: dict[str, int] = {}
         self.blocked: set[str] = set()
 
-    def add(self, actions: Actions, match: Match, report: Report) -> None:
-        """Take in a match, and tell the report what is done about it."""
-        action = actions.of(match.category, match.severity)
-        self.severities[match.category] = max(match.severity, self.severities.get(match.category, 0))
+    def add(self, actions: Actions, category: str, severity: int, detector: str, report: Report) -> str | None:
+        """Take in a finding; returns what is done about it, and tells the report."""
+        self.severities[category] = max(severity, self.severities.get(category, 0))
+        action = actions.of(category, severity)
         if action is not None:
-            report.add(Hit(actions.stage, match.category, match.severity, action, match.detector))
+            report.add(Hit(actions.stage, category, severity, action, detector))
             if action == BLOCK:
-                self.blocked.add(match.category)
+                self.blocked.add(category)
+        return action
 
 
 class CheckedPrompt:
@@ -63,6 +67,14 @@ class GuardPolicy:
         self._completion = completion
         self._restore = restore
 
+    @property
+    def judge(self) -> Stage:
+        """The stage that judges texts for whoever asks."""
+        stage = self._prompt or self._completion
+        if stage is None:
+            raise AssertionError("a guard looks at something")
+        return stage
+
     async def prompt(self, call: Call, report: Report) -> CheckedPrompt:
         """Look at everything that a model will read. Redacts in place: the request's body is nobody else's.
 
@@ -85,18 +97,41 @@ class GuardPolicy:
                 located = locate(stage.scanner, found)
         findings = Findings()
         for match in counted([one.match for one in located]):
-            findings.add(stage.actions, match, report)
+            findings.add(stage.actions, match.category, match.severity, match.detector, report)
         redactions = [one for one in located if stage.actions.of_hits.get(one.match.category) == REDACT]
-        if findings.blocked:
+        unsure, taken = False, set[int]()
+        if stage.ensemble is not None and not findings.blocked and found:
+            unsure, taken = await self._ask(stage, stage.ensemble, found, findings, report)
+        if findings.blocked or unsure:
             report.refused = True
             checked.safe_text = stage.safe_text
-        elif redactions:
+        elif redactions or taken:
             checked.vault = Vault("".join([slot.text for slot in found]))
             grown = apply(redactions, found, checked.vault)
-            checked.call = call._replace(size=call.size + max(0, grown))
-        if findings.blocked or stage.actions.annotates:
-            checked.results = results(findings.severities, findings.blocked, stage.looks_for)
+            for place in taken:
+                found[place].put(_TAKEN)
+            checked.call = call._replace(size=call.size + max(0, grown) + len(_TAKEN) * len(taken))
+        if report.refused or stage.actions.annotates:
+            checked.results = results(findings.severities, findings.blocked, stage.looks_for, unsure=unsure)
         return checked
+
+    async def _ask(
+        self, stage: Stage, ensemble: Ensemble, found: list[Slot], findings: Findings, report: Report
+    ) -> tuple[bool, set[int]]:
+        """Ask the ensemble about a prompt: whether a verdict is missing that has to be there, and what to take out.
+
+        A passage that is to be redacted is taken out whole: nobody says where in it the harm is.
+        """
+        taken: set[int] = set()
+        texts = tuple(Passage(slot.text, slot.role) for slot in found)
+        verdict = await ensemble.check(Inspection("prompt", texts))
+        for detector, reason in verdict.failed:
+            report.fail(detector, reason)
+        for detector, finding in verdict.told:
+            action = findings.add(stage.actions, finding.category, finding.severity, detector, report)
+            if action == REDACT:
+                taken.update(range(len(found)) if finding.passage is None else (finding.passage,))
+        return ensemble.unsafe(verdict), taken
 
     def watch(self, prompt: CheckedPrompt, report: Report) -> Answers | None:
         """Somebody to watch the answer; None where there is nothing to do about it."""
@@ -105,3 +140,11 @@ class GuardPolicy:
         if prompt.call.operation is Operation.EMBEDDINGS or (stage is None and vault is None and not prompt.results):
             return None
         return Answers(prompt.call, stage, report, vault, prompt.results)
+
+    def slow_watch(self, prompt: CheckedPrompt, report: Report) -> Cleared | None:
+        """The same with an ensemble that has to be waited for; None where there is none."""
+        stage = self._completion
+        if stage is None or stage.ensemble is None:
+            return None
+        answers = self.watch(prompt, report)
+        return None if answers is None else Cleared(answers, stage, stage.ensemble, prompt.call, report)

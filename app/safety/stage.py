@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app import config
 from app.safety.actions import CATEGORIES, Actions
+from app.safety.detector import Detector
+from app.safety.ensemble import Ensemble
 from app.safety.spans import Scanner
 from app.safety.terms import Lexicon
 
+SPANS = ("rules", "pii")
+"""The detectors that need no waiting."""
+_BLOCKING = ("block", "cut")
+
 
 class Stage:
-    """One stage of a guard."""
+    """One stage of a guard.
 
-    __slots__ = ("actions", "looks_for", "passing", "safe_text", "scanner")
+    `hold_chars` and `hold_ms` (here in seconds) say how long a streamed answer waits for the ensemble; `passing` that
+    it does not.
+    """
 
-    def __init__(self, settings: config.Stage, actions: Actions, lexicon: Lexicon | None) -> None:
+    __slots__ = ("actions", "ensemble", "hold_chars", "hold_seconds", "looks_for", "passing", "safe_text", "scanner")
+
+    def __init__(
+        self, settings: config.Stage, actions: Actions, lexicon: Lexicon | None, members: Mapping[str, Detector]
+    ) -> None:
         detectors = settings.detectors
-        self.passing = isinstance(settings, config.CompletionStage) and settings.stream.mode == "async"
         self.actions = actions
         self.safe_text = settings.safe_text
+        rules = lexicon if "rules" in detectors else None
+        self.scanner = Scanner(rules, pii="pii" in detectors) if rules is not None or "pii" in detectors else None
+        self.ensemble = _ensemble(settings, members)
+        found = self.ensemble.categories if self.ensemble is not None else frozenset()
         self.looks_for = tuple(
             name
             for name in CATEGORIES
-            if (name == "blocklist" and lexicon and "rules" in detectors) or (name == "pii" and "pii" in detectors)
+            if name in found or (name == "blocklist" and rules is not None) or (name == "pii" and "pii" in detectors)
         )
-        rules = lexicon if "rules" in detectors else None
-        self.scanner = Scanner(rules, pii="pii" in detectors) if rules is not None or "pii" in detectors else None
+        stream = settings.stream if isinstance(settings, config.CompletionStage) else config.Stream()
+        self.passing = stream.mode == "async"
+        self.hold_chars = stream.hold_chars
+        self.hold_seconds = stream.hold_ms / 1000
+
+
+def _ensemble(settings: config.Stage, members: Mapping[str, Detector]) -> Ensemble | None:
+    waited_for = [members[name] for name in settings.detectors if name not in SPANS]
+    if not waited_for:
+        return None
+    on_timeout = getattr(settings, "on_timeout", "block")
+    blocks = {reason for reason, meant in (("error", settings.on_error), ("timeout", on_timeout)) if meant in _BLOCKING}
+    return Ensemble(waited_for, settings.deadline_ms / 1000, frozenset(blocks))

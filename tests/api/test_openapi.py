@@ -13,7 +13,16 @@ from app.errors import CODES
 from app.exchange import Operation
 from tests.support.gateway import Gateway
 
-CALLERS = {"/livez", "/readyz", "/v1/models", "/v1/models/{name}", "/v1/usage", "/v1/feedback", *OPERATIONS}
+CALLERS = {
+    "/livez",
+    "/readyz",
+    "/v1/models",
+    "/v1/models/{name}",
+    "/v1/usage",
+    "/v1/feedback",
+    "/v1/moderations",
+    *OPERATIONS,
+}
 OPERATORS = {
     "/metrics",
     *(f"/admin/v1/{path}" for path in ("config", "config/reload", "tenants", "keys", "audit", "usage")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,10 @@ import openai
 import orjson
 import pytest
 
+from app.errors import UPSTREAM_ERROR, GatewayError
+from app.exchange import Batch, Event, Operation
+from app.pipeline.guard import Raced, Start
+from app.pipeline.progress import Progress
 from tests.support.gateway import Gateway, config, deployment
 from tests.support.upstream import Upstream
 
@@ -206,3 +212,124 @@ def test_completions_are_guarded_too(gateway: Gateway) -> None:
     assert (blocked.status_code, blocked.json()["error"]["param"]) == (400, "prompt")
     ids = gateway.post("/v1/completions", orjson.dumps({"model": "both", "prompt": [1, 2, 3]}))
     assert (ids.status_code, ids.json()["error"]["code"]) == (400, "invalid_request")
+
+
+class Upstreamed:
+    """An answer in batches, each after a wait; it may break."""
+
+    def __init__(self, *batches: tuple[float, Batch], breaks: bool = False) -> None:
+        self._batches = list(batches)
+        self._breaks = breaks
+        self.first = self._batches.pop(0)[1]
+
+    async def more(self, outlet: Any = None) -> Batch:
+        """The next one."""
+        if not self._batches:
+            if self._breaks:
+                raise GatewayError(UPSTREAM_ERROR, "broke")
+            return []
+        wait, batch = self._batches.pop(0)
+        await asyncio.sleep(wait)
+        return batch
+
+
+class Slow:
+    """A watch that holds each batch for a while."""
+
+    def __init__(self, wait: float = 0.0, hold: float = 60.0) -> None:
+        self.cut = False
+        self.full = False
+        self.waiting: list[tuple[list[bool], Batch]] = []
+        self.closed: list[float] = []
+        self._wait, self._hold = wait, hold
+        self._due: float | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self.waiting
+
+    async def feed(self, batch: Batch | None, now: float, start: Start) -> None:
+        """Hold it until the work beside is done."""
+        self._due = now + self._hold
+        if batch:
+            clear: list[bool] = []
+            self.waiting.append((clear, batch))
+            start(self._look(clear))
+
+    async def _look(self, clear: list[bool]) -> None:
+        await asyncio.sleep(self._wait)
+        clear.append(True)
+
+    def tick(self, now: float, start: Start) -> float | None:
+        """When it wants to be told."""
+        if self._due is not None and now >= self._due:
+            self.closed.append(now)
+            self._due = None
+        return self._due
+
+    def ready(self, now: float) -> Batch:
+        """What was looked at."""
+        out: Batch = []
+        while self.waiting and self.waiting[0][0]:
+            out += self.waiting.pop(0)[1]
+        self.cut = any(event.doc.get("bad") for event in out)
+        return out
+
+
+def events(*words: str, **fields: Any) -> Batch:
+    """A batch."""
+    return [Event(word.encode(), {"word": word, **fields}, tokens=1) for word in words]
+
+
+async def raced(source: Upstreamed, watch: Slow) -> tuple[list[str], Progress]:
+    """What leaves of an answer before a slow watch."""
+    progress = Progress("req_1", Operation.CHAT)
+    answer = Raced(source, watch, progress)
+    await answer.begin()
+    seen: list[str] = []
+    batch = answer.first
+    while batch:
+        seen += [event.doc["word"] for event in batch]
+        batch = await answer.more()
+    return seen, progress
+
+
+async def test_reading_goes_on_while_detectors_look() -> None:
+    """Everything leaves in order and is counted once; five waits of a fifth of a second pass together."""
+    began = time.monotonic()
+    source = Upstreamed(*[(0.01, events(str(number))) for number in range(5)])
+    seen, progress = await raced(source, Slow(wait=0.2))
+    assert seen == list("01234")
+    assert progress.counted == 5
+    assert time.monotonic() - began < 0.9
+
+
+async def test_the_clock_goes_on_while_the_upstream_is_silent() -> None:
+    """A watch is told when its time is up, though nothing comes."""
+    watch = Slow(hold=0.05)
+    assert (await raced(Upstreamed((0, events("a")), (0.4, events("b"))), watch))[0] == ["a", "b"]
+    assert watch.closed
+
+
+async def test_an_upstream_that_breaks_is_an_error() -> None:
+    """After what was cleared by then."""
+    with pytest.raises(GatewayError, match="broke"):
+        await raced(Upstreamed((0, events("a")), breaks=True), Slow())
+
+
+async def test_a_cut_ends_the_answer_and_whatever_goes_on_beside() -> None:
+    """Nothing is left running."""
+    source = Upstreamed((0, events("a", bad=True)), (60, events("b")))
+    assert (await raced(source, Slow()))[0] == ["a"]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("guard")] == []
+
+
+async def test_a_crash_beside_is_not_swallowed() -> None:
+    """A bug is a bug."""
+    watch = Slow()
+    watch._wait = "no number"  # type: ignore[assignment]  # the bug
+    with pytest.raises(TypeError):
+        await raced(Upstreamed((0, events("a"))), watch)

@@ -1,0 +1,88 @@
+"""`POST /v1/moderations` before the running gateway, with the real SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import orjson
+import pytest
+
+from tests.support.gateway import Gateway, config, deployment
+from tests.support.upstream import Upstream
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream_process: Upstream) -> Iterator[Gateway]:
+    """One gateway with two guards."""
+    stage = {"detectors": ["rules", "pii"]}
+    guards = [
+        {"name": "default", "blocklist": ["internal codename"], "prompt": stage},
+        {"name": "lax", "prompt": {"detectors": ["pii"], "block_at": {"pii": 6}}},
+    ]
+    document = config(
+        [deployment("echo", upstream_process.url, "echo")], [{"name": "echo", "stable": "echo"}], guards=guards
+    )
+    with Gateway(document) as running:
+        yield running
+
+
+def ask(gateway: Gateway, **body: Any) -> Any:
+    """One request."""
+    return gateway.post("/v1/moderations", orjson.dumps(body))
+
+
+def test_the_sdk_gets_a_result_for_each_text(gateway: Gateway, upstream: Upstream) -> None:
+    """Under OpenAI's own model name too; no upstream is asked."""
+    with gateway.sdk() as client:
+        for model in ({}, {"model": "omni-moderation-latest"}):
+            answer = client.moderations.create(input=["hello", "the internal codename"], **model)
+            assert [result.flagged for result in answer.results] == [False, True]
+            assert answer.model == "default"
+            assert not answer.results[1].categories.violence
+            assert answer.results[1].to_dict()["severity"]["blocklist"] == 6  # type: ignore[index]  # a field of ours
+        one = client.moderations.create(
+            input=[{"type": "text", "text": "the internal"}, {"type": "text", "text": "codename"}]
+        )
+        assert [result.flagged for result in one.results] == [True]
+    assert upstream.requests() == []
+    assert gateway.value("sluicegate_guard_hits_total", category="blocklist", action="log") >= 2
+
+
+def test_the_model_names_the_guard(gateway: Gateway) -> None:
+    """Another one finds other things."""
+    assert not ask(gateway, input="the internal codename", model="lax").json()["results"][0]["flagged"]
+    assert ask(gateway, input="bob@example.com", model="lax").json()["results"][0]["flagged"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({}, 400, "input"),
+        ({"input": []}, 400, "input"),
+        ({"input": ["x"] * 1001}, 400, "input"),
+        ({"input": ["x", 1]}, 400, "input"),
+        ({"input": [{"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}]}, 400, "input"),
+        ({"input": "x", "model": 5}, 400, "model"),
+        ({"input": "x", "model": "nobody"}, 404, "model"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(gateway: Gateway, body: dict[str, Any], status: int, param: str) -> None:
+    """In OpenAI's shape, naming the field."""
+    response = ask(gateway, **body)
+    assert (response.status_code, response.json()["error"]["param"]) == (status, param)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]"])
+def test_what_is_no_request_is_refused(gateway: Gateway, body: bytes) -> None:
+    """Not JSON, or no object."""
+    assert gateway.post("/v1/moderations", body).status_code == 400
+
+
+def test_a_stranger_is_refused(gateway: Gateway) -> None:
+    """As everywhere; a body that is too large, too."""
+    assert gateway.post("/v1/moderations", b"{", key="wrong").status_code == 401
+    assert gateway.post("/v1/moderations", b"x" * 10_485_761).status_code == 413
+    with gateway.sdk(key="wrong") as client, pytest.raises(openai.AuthenticationError):
+        client.moderations.create(input="x")
