@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm demo-vllm bench soak load peers eval-safety lock clean
+.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm test-clients demo-vllm bench soak load peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
@@ -51,6 +51,9 @@ test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB 
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
 
+test-clients: setup ## LangChain, LlamaIndex, Semantic Kernel, guidance and Prompt flow through the gateway, into .clients (ARGS=langchain)
+	@.venv/bin/python -m scripts.clients.run $(ARGS)
+
 demo-vllm: setup ## the gateway before a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
 	@sh scripts/vllm/demo.sh $(ARGS)
@@ -78,4 +81,5 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    -c requirements.lock pyproject.toml -o requirements-safety.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .load .deploy .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .uv .vllm .peers .load .deploy .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	    dist

@@ -105,6 +105,12 @@ def _rescued(progress: Progress) -> bool:
     return plan is not None and progress.deployment is not None and progress.deployment is not plan.choices[0][1]
 
 
+def _hit(progress: Progress) -> bool:
+    """Whether a guard found something in the completion, whatever came of it."""
+    report = progress.report
+    return report is not None and any(hit.stage == "completion" for hit in report.hits)
+
+
 def _result(progress: Progress, *, error: bool, left: bool = False) -> Result:
     call, said = progress.call, progress.transcript
     if call is None:
@@ -119,7 +125,7 @@ def _result(progress: Progress, *, error: bool, left: bool = False) -> Result:
         first_token_s=first,
         total_s=elapsed,
         left=left,
-        harm=progress.outcome is Outcome.CUT_GUARD,
+        harm=progress.outcome is Outcome.CUT_GUARD or _hit(progress),
         refused=said is not None and refused(said),
         truncated=said is not None and truncated(said),
         cost_usd=progress.cost / 1e9,

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import orjson
 import pytest
+from openai.types import ModerationTextInputParam
 
 from tests.support.gateway import Gateway, config, deployment
 from tests.support.upstream import Upstream
@@ -36,15 +37,17 @@ def ask(gateway: Gateway, **body: Any) -> Any:
 def test_the_sdk_gets_a_result_for_each_text(gateway: Gateway, upstream: Upstream) -> None:
     """Under OpenAI's own model name too; no upstream is asked."""
     with gateway.sdk() as client:
-        for model in ({}, {"model": "omni-moderation-latest"}):
-            answer = client.moderations.create(input=["hello", "the internal codename"], **model)
+        for model in ("default", "omni-moderation-latest"):
+            answer = client.moderations.create(input=["hello", "the internal codename"], model=model)
             assert [result.flagged for result in answer.results] == [False, True]
             assert answer.model == "default"
             assert not answer.results[1].categories.violence
             assert answer.results[1].to_dict()["severity"]["blocklist"] == 6  # type: ignore[index]  # a field of ours
-        one = client.moderations.create(
-            input=[{"type": "text", "text": "the internal"}, {"type": "text", "text": "codename"}]
-        )
+        parts: list[ModerationTextInputParam] = [
+            {"type": "text", "text": "the internal"},
+            {"type": "text", "text": "codename"},
+        ]
+        one = client.moderations.create(input=parts)
         assert [result.flagged for result in one.results] == [True]
     assert upstream.requests() == []
     assert gateway.value("sluicegate_guard_hits_total", category="blocklist", action="log") >= 2

@@ -44,7 +44,7 @@ TOOLS = {
 """Packages of the dev group that are run, not imported."""
 
 
-ELSEWHERE = {("scripts", "vllm"), ("scripts", "deploy"), ("loadtests", "locust")}
+ELSEWHERE = {("scripts", "clients"), ("scripts", "vllm"), ("scripts", "deploy"), ("loadtests", "locust")}
 """Run in environments of their own."""
 
 

@@ -12,6 +12,7 @@ from app.exchange import Event, Operation, Result
 from app.pipeline.observe import NOTHING, Observer, judged, so_far
 from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
+from app.pipeline.report import Hit, Report
 from app.table import Live, Table, Watch, with_rollouts
 from tests.pipeline.parts import call, table
 
@@ -189,3 +190,12 @@ def test_what_the_answer_says() -> None:
     progress = request(plan)
     Observer(quiet).begin(progress, plan)
     assert progress.transcript is None
+
+
+@pytest.mark.parametrize(("stage", "harm"), [("completion", True), ("prompt", False)])
+def test_a_guards_hit_in_the_completion_is_harm(stage: str, harm: bool) -> None:  # noqa: FBT001 - a test's parameter
+    """Whatever its action; one in the prompt is the caller's."""
+    progress = request(planned(rolling()))
+    progress.outcome, progress.status, progress.report = Outcome.OK, 200, Report("default")
+    progress.report.add(Hit(stage, "violence", 4, "annotate", "rules"))
+    assert judged(progress).harm is harm

@@ -174,7 +174,10 @@ async def test_of_a_plain_answer_each_choice_stands_for_itself() -> None:
 async def test_documents_and_the_question_go_along() -> None:
     """For whoever holds an answer against them."""
     reader = Reader()
-    fields = {"documents": [{"title": "T", "text": "body"}, "odd"], "messages": [{"role": "user", "content": "why?"}]}
+    fields: dict[str, Any] = {
+        "documents": [{"title": "T", "text": "body"}, "odd"],
+        "messages": [{"role": "user", "content": "why?"}],
+    }
     answer = Answer(reader, **fields)
     await answer.feed(chunk("So. "))
     await answer.settle()

@@ -1,0 +1,35 @@
+"""Prompt flow through the gateway: a prompty file with an OpenAI connection; run by `__main__`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from promptflow.core import OpenAIModelConfiguration, Prompty  # type: ignore[import-not-found]  # in an environment of its own
+
+URL, KEY = os.environ["GATEWAY_URL"], os.environ["GATEWAY_KEY"]
+PROMPTY = """---
+name: echo
+model:
+  api: chat
+  parameters:
+    max_tokens: 50
+inputs:
+  question:
+    type: string
+---
+system:
+Be brief.
+
+user:
+{{question}}
+"""
+
+with tempfile.TemporaryDirectory() as folder:
+    file = Path(folder) / "echo.prompty"
+    file.write_text(PROMPTY, encoding="utf-8")
+    for one in ("vllm", "anthropic", "gemini"):
+        where = OpenAIModelConfiguration(base_url=f"{URL}/v1", api_key=KEY, model=f"{one}-echo")
+        assert Prompty.load(source=file, model={"configuration": where})(question="one two") == "one two"
+print("Prompty over vllm, anthropic, gemini: system and user, inputs, parameters")

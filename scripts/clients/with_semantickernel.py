@@ -1,0 +1,56 @@
+"""Semantic Kernel through the gateway: chat with a function that it calls by itself; run by `__main__`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from openai import AsyncOpenAI
+from semantic_kernel import Kernel  # type: ignore[import-not-found]  # in an environment of its own
+from semantic_kernel.connectors.ai import FunctionChoiceBehavior  # type: ignore[import-not-found]  # as above
+from semantic_kernel.connectors.ai.open_ai import (  # type: ignore[import-not-found]  # as above
+    OpenAIChatCompletion,
+    OpenAIChatPromptExecutionSettings,
+)
+from semantic_kernel.contents import ChatHistory  # type: ignore[import-not-found]  # as above
+from semantic_kernel.functions import kernel_function  # type: ignore[import-not-found]  # as above
+
+URL, KEY = os.environ["GATEWAY_URL"], os.environ["GATEWAY_KEY"]
+CALLED: list[str] = []
+
+
+class Weather:
+    """A plugin."""
+
+    @kernel_function(name="get", description="Weather of a city")  # type: ignore[untyped-decorator]  # as above
+    def get(self, city: str) -> str:
+        """Tell it."""
+        CALLED.append(city)
+        return f"18 °C in {city}"
+
+
+async def talk(provider: str) -> None:
+    """A turn, a stream, and a call of the plugin whose result goes back."""
+    client = AsyncOpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0)
+    settings = OpenAIChatPromptExecutionSettings()
+    echo = OpenAIChatCompletion(ai_model_id=f"{provider}-echo", async_client=client)
+    history = ChatHistory(system_message="s")
+    history.add_user_message("one two")
+    assert str(await echo.get_chat_message_content(history, settings)) == "one two"
+    pieces = [str(piece) async for piece in echo.get_streaming_chat_message_content(history, settings)]
+    assert "".join(pieces) == "one two"
+    kernel = Kernel()
+    kernel.add_plugin(Weather(), plugin_name="weather")
+    caller = OpenAIChatCompletion(ai_model_id=f"{provider}-tool-call-2", async_client=client)
+    settings = OpenAIChatPromptExecutionSettings(function_choice_behavior=FunctionChoiceBehavior.Auto())
+    before = len(CALLED)
+    assert str(await caller.get_chat_message_content(history, settings, kernel=kernel))
+    assert CALLED[before:] == ["Paris", "Paris"]
+    await client.close()
+
+
+for one in ("vllm", "anthropic", "gemini"):
+    asyncio.run(talk(one))
+print(
+    "OpenAIChatCompletion over vllm, anthropic, gemini: messages, streams, functions called in parallel by the kernel"
+)
