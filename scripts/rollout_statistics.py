@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from app.control.fixed_rule import FixedRule
 from app.control.policy import Bad, Gate, Policy, Step
 from app.control.rehearse import Rehearsal, rehearse
 from app.control.simulate import Trial, simulate
 from app.control.traffic import Crowd, Rates
+from scripts.rollout_arrays import Array, endings
 
 Document = dict[str, float | None]
 Row = Sequence[str]
@@ -57,6 +61,10 @@ class Kept:
         """The same for a whole rollout."""
         return self._once(f"{name} x{plan.runs}", lambda: rehearse(plan).document())
 
+    def arrays(self, name: str, work: Callable[[], Array]) -> Document:
+        """The same for many runs side by side."""
+        return self._once(f"{name} x{self.runs}", lambda: {"rollback_rate": float(np.isfinite(work()).mean())})
+
     def _once(self, name: str, work: Callable[[], Mapping[str, object]]) -> Document:
         if name not in self._kept:
             document = work()
@@ -86,36 +94,35 @@ def alike_all_gates(kept: Kept) -> Iterable[Row]:
     """Both arms alike with nine gates on, each with events of its own at the same rate."""
     yield "bad in both arms, at each gate", "weight", "any of nine gates"
     for rate in RATES:
-        for weight in (1.0, 10.0, 50.0):
-            trial = Trial(rate, rate, weight, gates=ALL, runs=kept.runs)
-            yield (
-                percent(rate),
-                percent(weight / 100),
-                percent(kept.trial(f"all {rate} {weight}", trial)["rollback_rate"]),
-            )
+        for weight in WEIGHTS:
+            row = kept.arrays(f"all {rate} {weight}", partial(endings, rate, weight, ALL, runs=kept.runs))
+            yield percent(rate), percent(weight / 100), percent(row["rollback_rate"])
 
 
 def users(kept: Kept) -> Iterable[Row]:
-    """Both arms alike, sticky users, late results, moving weights."""
-    yield "traffic", "weight", "one observation per user", "every request counted"
-    for weight in (1.0, 10.0, 50.0):
-        row = kept.trial(f"users {weight}", ZIPF(weight=weight, runs=kept.runs))
-        wrong = ZIPF(weight=weight, runs=min(kept.runs, 300), crowd=Crowd(per_request=True))
-        contrast = kept.trial(f"users per request {weight}", wrong)
-        yield "Zipf users", percent(weight / 100), percent(row["rollback_rate"]), percent(contrast["rollback_rate"])
-    for way, weight, end in (("falling", 50.0, 1.0), ("rising", 1.0, 50.0)):
-        row = kept.trial(f"users {way}", ZIPF(weight=weight, weight_end=end, late_s=30.0, runs=kept.runs))
-        yield (
-            f"Zipf users, results up to 30 s late, {way} weight",
-            f"{weight:g} → {end:g} %",
-            percent(row["rollback_rate"]),
-            "",
-        )
+    """Both arms alike, sticky users, late results, moving weights; the fixed rule on the same traffic."""
+    yield "traffic", "weight", "evidence", "fixed rule", "every request counted by itself"
+    moving: tuple[tuple[str, float, float], ...] = (("falling", 50.0, 1.0), ("rising", 1.0, 50.0))
+    cases: list[tuple[str, str, str, Trial]] = [
+        ("Zipf users", percent(weight / 100), f"users {weight}", ZIPF(weight=weight)) for weight in (1.0, 10.0, 50.0)
+    ]
+    for way, weight, end in moving:
+        trial = ZIPF(weight=weight, weight_end=end, late_s=30.0)
+        traffic = f"Zipf users, results up to 30 s late, {way} weight"
+        cases.append((traffic, f"{weight:g} → {end:g} %", f"users {way}", trial))
     for rate, rps in ((0.01, 10.0), (0.2, 100.0)):
-        trial = Trial(rate, rate, 50.0, weight_end=1.0, late_s=30.0, rps=rps, runs=kept.runs)
-        row = kept.trial(f"late falling {rate} {rps}", trial)
+        trial = Trial(rate, rate, 50.0, weight_end=1.0, late_s=30.0, rps=rps)
         traffic = f"{percent(rate)} bad, results up to 30 s late, falling weight, {rps:g} requests/s"
-        yield traffic, "50 → 1 %", percent(row["rollback_rate"]), ""
+        cases.append((traffic, "50 → 1 %", f"late falling {rate} {rps}", trial))
+    few = min(kept.runs, 300)
+    for traffic, weights, name, trial in cases:
+        row = kept.trial(name, replace(trial, runs=kept.runs))
+        fixed = kept.trial(f"{name} fixed", replace(trial, runs=few, fixed=FixedRule))
+        wrong = None
+        if trial.crowd is not None and trial.weight_end is None:
+            counted = replace(trial, runs=few, crowd=Crowd(per_request=True))
+            wrong = kept.trial(f"{name} per request", counted)["rollback_rate"]
+        yield traffic, weights, percent(row["rollback_rate"]), percent(fixed["rollback_rate"]), percent(wrong)
 
 
 def margins(kept: Kept) -> Iterable[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
-from app.config.extras import uses_models
+from app.config.extras import compares_meaning, uses_models
 from app.config.fields import restart_only
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
@@ -42,6 +42,7 @@ __all__ = [
     "Stream",
     "Tenant",
     "as_json",
+    "compares_meaning",
     "describe",
     "is_loopback",
     "load",

@@ -108,6 +108,17 @@ def test_a_worse_candidate_is_found_among_sticky_users() -> None:
     assert simulate(trial).rollbacks >= 9
 
 
+@pytest.mark.parametrize("candidate", [0.02, 1.0])
+def test_one_user_decides_nothing(candidate: float) -> None:
+    """All traffic is his: one observation, which is no evidence for or against anybody."""
+    assert simulate(replace(USERS, candidate_rate=candidate, weight=50.0, crowd=Crowd(users=1), runs=20)).rollbacks == 0
+
+
+def test_a_user_with_most_of_the_traffic_rolls_nothing_back() -> None:
+    """Four fifths of it: still one observation among the others."""
+    assert simulate(replace(USERS, weight=50.0, crowd=Crowd(zipf=3.0), runs=40)).rollbacks <= 4
+
+
 def by_completion(seed: int) -> bool:
     """False alarm when results are taken as they come: bad ones up to 30 s late, weight falling, 100 requests/s."""
     random, analysis = Random(seed), Analysis([ERROR], 0.05, intervals=False)
