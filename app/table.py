@@ -391,11 +391,11 @@ def endpoint_of(url: str, proxy: str | None = None, *, http2: bool = False) -> E
 
 
 def _price(price: config.Price) -> Prices:
-    fixed = {"image": int(price.image * _PICO_USD), "request": int(price.request * _PICO_USD)}
-    long = price.long_prompt
+    image, request, long = int(price.image * _PICO_USD), int(price.request * _PICO_USD), price.long_prompt
+    made = Prices(**_rates(price), image=image, request=request)
     if long is None:
-        return Prices(**_rates(price), **fixed)
-    return Prices(**_rates(price), **fixed, long=Prices(**_rates(long), **fixed), long_above=long.above)
+        return made
+    return replace(made, long=Prices(**_rates(long), image=image, request=request), long_above=long.above)
 
 
 def _rates(price: config.Price | config.LongPrompt) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from app.columns import columns
 
 def test_columns_are_as_wide_as_their_longest_cell() -> None:
     """Heads count too; values of any kind; nothing trails."""
-    rows = [{"a": "x", "b": 1, "more": "unseen"}, {"a": "longer", "b": None}]
+    rows: list[dict[str, object]] = [{"a": "x", "b": 1, "more": "unseen"}, {"a": "longer", "b": None}]
     assert columns(("a", "b"), rows) == "a       b\nx       1\nlonger  None"
 
 

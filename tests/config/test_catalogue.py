@@ -79,7 +79,7 @@ def test_what_is_written_wins() -> None:
 def test_another_name_for_the_catalogue() -> None:
     """Azure's deployments and served models are called what their owners like."""
     azure = known("prod-eu-1", {"deployments[1].catalog": {"model": "gpt-4.1"}}, provider="azure_openai")
-    assert (azure.model, azure.price.output, azure.context_window) == ("prod-eu-1", 8, 1_047_576)
+    assert (azure.model, azure.price.output, azure.context_window) == ("prod-eu-1", Decimal(8), 1_047_576)
 
 
 def test_an_embedding_has_no_output() -> None:
