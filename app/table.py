@@ -139,7 +139,7 @@ class Model:
 
     `choices` are these as a plan. `split` is None where there is no candidate; `rolled` tells that a rollout is
     configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role. `guard` is None
-    where nobody looks at prompts and completions.
+    where nobody looks at prompts and completions. `drop_params` are fields of requests that no deployment gets.
     """
 
     name: str
@@ -151,6 +151,7 @@ class Model:
     shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
     guard: config.Guard | None = None
+    drop_params: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +283,7 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment], guards: Map
         shadow=_shadow(one, deployments),
         pins=MappingProxyType(pins),
         guard=guards[one.guard] if one.guard is not None else None,
+        drop_params=frozenset(one.drop_params),
     )
 
 
