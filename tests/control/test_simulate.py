@@ -51,6 +51,13 @@ def test_same_seed_same_endings() -> None:
     assert simulate(trial) != simulate(replace(trial, seed=2))
 
 
+def test_parts_make_the_whole() -> None:
+    """Runs are numbered, so that several processes may share them."""
+    whole = Trial(0.01, 0.1, runs=6, max_requests=400)
+    parts = [replace(whole, first_run=first, runs=2) for first in (0, 2, 4)]
+    assert tuple(ending for part in parts for ending in simulate(part).endings) == simulate(whole).endings
+
+
 def test_the_document_has_the_contract_s_keys() -> None:
     """Runs that were not rolled back are infinitely late: a median among them is null."""
     endings = [Ending(100, 10, rolled_back=True), Ending(300, 30, rolled_back=True), Ending(500, 50, rolled_back=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ class Letters:
         """A row for each text."""
         self.read += len(texts)
         rows = np.array([(text.count("a"), text.count("b")) for text in texts], np.float32)
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+        return cast("Array", rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))
 
 
 @pytest.mark.parametrize(
