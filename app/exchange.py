@@ -52,6 +52,23 @@ class Method(StrEnum):
     BOUND = "bound"  # nothing is known: settled at the full reservation
 
 
+class CountMethod(StrEnum):
+    """How the tokens of a prompt were counted before it was sent."""
+
+    EXACT = "exact"  # by the upstream itself, or by its vocabulary where nothing is added to the text
+    TOKENIZER = "tokenizer"  # the text by its vocabulary, the chat template at its stated bound: never too low
+    BOUND = "bound"  # from bytes: never too low
+
+
+class Count(NamedTuple):
+    """Tokens of a call's prompts: at most `tokens` in all. The longest has at most `longest`, at least `least`."""
+
+    tokens: int
+    longest: int
+    least: int
+    method: CountMethod
+
+
 class Usage(NamedTuple):
     """Tokens of one request. Cached input is a part of input; reasoning is a part of output: neither is added twice."""
 
@@ -179,7 +196,9 @@ class Call(NamedTuple):
     many answers are made in all, to so many `prompts` (or inputs); `size` is a bound in bytes of what is read: the
     body's length, more where the upstream reads a part of it several times, 0 where reading costs nothing; `images` is
     how many it holds or points to. `foreign` tells that `body` was translated from another shape and may hold hints
-    that OpenAI's API does not know.
+    that OpenAI's API does not know. `plain` tells that the body is ASCII through and through, so that no
+    normalisation makes it longer. `media` counts the parts of messages that are neither image nor text. With `soft_cap`
+    the cap on the answer may be lowered to what fits: the caller gave none, or the model's policy says so.
     """
 
     operation: Operation
@@ -193,6 +212,9 @@ class Call(NamedTuple):
     prompts: int = 1
     images: int = 0
     foreign: bool = False
+    plain: bool = False
+    media: int = 0
+    soft_cap: bool = True
 
 
 @dataclass(slots=True)

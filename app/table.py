@@ -52,6 +52,8 @@ class Deployment:
     nothing to ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
     `drop_params` are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent,
     None where it keeps the caller's; `api_version` is Azure's.
+    `tokenizer` is what counts its prompts: `upstream`, `bound`, or a vocabulary. `image_tokens` is the most that an
+    image has, None where nobody said; `template_tokens` the most that a chat template adds of its own.
     """
 
     name: str
@@ -69,6 +71,9 @@ class Deployment:
     metrics: str | None
     parameters: str | None
     license: str | None
+    tokenizer: str
+    image_tokens: int | None
+    template_tokens: int
     drop_params: frozenset[str] = frozenset()
     api_version: str | None = None
     output_cap: str | None = None
@@ -135,9 +140,20 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
+class Overflow:
+    """What happens to a request that does not fit, and what that may take."""
+
+    policy: config.TokenLimit
+    summarise_with: str | None
+    summary_tokens: int
+    max_pieces: int
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A public name, the deployment that serves it, and those to try when it fails, in order.
 
+    `overflow` is what happens to a request that does not fit the context window.
     `choices` are these as a plan. `split` is None where there is no candidate; `rolled` tells that a rollout is
     configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role. `guard` is None
     where nobody looks at prompts and completions.
@@ -151,6 +167,7 @@ class Model:
     rolled: bool
     shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
+    overflow: Overflow
     guard: config.Guard | None = None
 
 
@@ -282,6 +299,7 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment], guards: Map
         rolled=one.rollout is not None,
         shadow=_shadow(one, deployments),
         pins=MappingProxyType(pins),
+        overflow=Overflow(one.token_limit, one.summarise_with, one.summary_tokens, one.max_chunks),
         guard=guards[one.guard] if one.guard is not None else None,
     )
 
@@ -368,6 +386,9 @@ def _deployment(one: config.Deployment) -> Deployment:
         metrics=one.metrics,
         parameters=one.catalog.parameters,
         license=one.catalog.license,
+        tokenizer=one.tokenizer,
+        image_tokens=one.image_tokens,
+        template_tokens=one.template_tokens,
         drop_params=frozenset(one.drop_params),
         api_version=one.api_version,
         output_cap=one.output_cap or _output_cap(one),

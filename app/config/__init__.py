@@ -12,7 +12,7 @@ from app.config.extras import uses_models
 from app.config.fields import restart_only
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
-from app.config.models import Model, Rollout
+from app.config.models import Model, Rollout, TokenLimit
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
 from app.config.schema import Config
@@ -41,6 +41,7 @@ __all__ = [
     "Stage",
     "Stream",
     "Tenant",
+    "TokenLimit",
     "as_json",
     "describe",
     "is_loopback",

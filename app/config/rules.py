@@ -42,6 +42,8 @@ def deployment(loc: Loc, one: Deployment) -> Iterator[Finding]:
     if one.max_output_tokens > one.context_window:
         text = f"is more than `context_window` ({one.context_window})"
         yield (*loc, "max_output_tokens"), text, "An answer has to fit into the window."
+    if one.tokenizer == "upstream" and one.provider != "vllm":
+        yield (*loc, "tokenizer"), f"asks `{one.provider}`, which counts no tokens", "Only `vllm` does."
     for name, value in one.headers.items():
         if isinstance(value, str) and _CREDENTIAL.search(name):
             yield (*loc, "headers", name), "is a credential in plain text", "Write `env:NAME` or `file:/path`."
@@ -69,6 +71,7 @@ def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
         yield from _known((*loc, "fallbacks", index), name, "deployment", names["deployments"])
     yield from _known((*loc, "guard"), one.guard, "guard", names["guards"])
     yield from _repeated((*loc, "fallbacks"), one.fallbacks)
+    yield from _summaries(loc, one, names)
     yield from _arms(loc, one)
     yield from budgets((*loc, "budgets"), one.budgets)
     if one.rollout is not None:
@@ -178,6 +181,15 @@ def _arms(loc: Loc, one: Model) -> Iterator[Finding]:
         yield (*loc, "fallbacks"), "holds the stable deployment", "A fallback has to be another deployment."
     if one.shadow is not None and one.shadow.to == one.stable:
         yield (*loc, "shadow", "to"), "is the stable deployment itself", "A shadow has to be another deployment."
+
+
+def _summaries(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
+    yield from _known((*loc, "summarise_with"), one.summarise_with, "model", names["models"])
+    if one.token_limit == "summarise" and one.summarise_with is None:  # noqa: S105 - no password
+        yield loc, "summarises, and names no model that does it", "Write `summarise_with:`, the name of a model."
+    if one.token_limit != "summarise" and one.summarise_with is not None:  # noqa: S105 - no password
+        text = "does nothing without `token_limit: summarise`"
+        yield (*loc, "summarise_with"), text, "Write both, or remove it."
 
 
 def _rollout(loc: Loc, one: Rollout) -> Iterator[Finding]:

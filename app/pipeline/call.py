@@ -20,6 +20,7 @@ from app.pipeline.attempts import Attempt, Attempts
 from app.pipeline.bound import capped
 from app.pipeline.endpoints import Endpoints, EndpointState
 from app.pipeline.ledger import Ledger
+from app.pipeline.outgoing import outgoing
 from app.pipeline.plan import Plan
 from app.pipeline.progress import CALL, RELAY, Progress
 from app.pipeline.retries import RetryBudgets
@@ -240,6 +241,8 @@ class Caller:
     ) -> Answer:
         """Attempts at one deployment, retries included."""
         dialect = self._dialects[deployment.provider]
+        if progress.prompt is not None:
+            call = outgoing(call, deployment, progress.prompt)
         if progress.held is not None:
             call = capped(call, deployment)  # or the upstream might make more than was reserved
         request = dialect.encode(call, deployment, progress.request_id)

@@ -58,11 +58,11 @@ async def test_a_request_is_charged_what_it_used() -> None:
 
 
 async def test_what_nothing_limits_goes_through_untouched() -> None:
-    """No cap that the caller did not give; settled all the same."""
+    """But for the deployment's cap, which every answer has; settled all the same."""
     path = Path(Reply(WHOLE))
     _, _, line = await path.ask()
     assert line["cost_usd"] > 0
-    assert "max_tokens" not in orjson.loads(path.sent[0].body)
+    assert orjson.loads(path.sent[0].body)["max_tokens"] == 1024
 
 
 async def test_a_bound_that_does_not_fit_is_not_sent() -> None:
