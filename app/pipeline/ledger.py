@@ -12,7 +12,7 @@ from typing import Protocol
 
 from app.entry import LONG, METHODS, MOST, OUTCOMES, SHORT, shared
 from app.errors import OVERLOADED, GatewayError, Outcome
-from app.exchange import Arm, Call, Method, Usage
+from app.exchange import Arm, Call, CountMethod, Method, Usage
 from app.metering import NOTHING, Charge
 from app.pipeline.bound import output_bound, prompt_bound
 from app.pipeline.progress import Progress
@@ -49,7 +49,7 @@ class Ledger:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._shared: dict[tuple[str, ...], tuple[Deployment, bytes]] = {}
+        self._shared: dict[tuple[str | None, ...], tuple[Deployment, bytes]] = {}
 
     def open(self, call: Call, arm: Arm, deployment: Deployment, progress: Progress) -> Awaitable[None] | None:
         """Before an attempt: what it may use, and what those before it may have cost. Await what comes back.
@@ -94,7 +94,11 @@ class Ledger:
         principal = progress.principal
         if principal is None:
             raise AssertionError("nobody is served before they are known")
-        key = (principal.tenant, principal.key, call.model, deployment.name, arm, call.operation, progress.purpose)
+        method = CountMethod.BOUND if progress.prompt is None else progress.prompt.method
+        key = (
+            principal.tenant, principal.key, call.model, deployment.name, arm, call.operation, progress.purpose,
+            method, progress.template,
+        )  # fmt: skip
         kept = self._shared.get(key)
         if kept is not None and kept[0] is deployment:
             return kept[1]

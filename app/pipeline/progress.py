@@ -88,6 +88,7 @@ class Progress:
         "shared",
         "shut_down",
         "status",
+        "template",
         "trace",
         "transcript",
         "usage",
@@ -101,6 +102,8 @@ class Progress:
         """What it is for: a caller's `request`, or what a stage asks on the way of one."""
         self.prompt: Count | None = None
         """The prompt's tokens: not too few for any deployment that may be called."""
+        self.template: str | None = None
+        """Name and version of the prompt template that was put before what the caller wrote."""
         self.fitted: str | None = None
         """What was done to make the request fit, as a header tells it."""
         self.deployment: Deployment | None = None

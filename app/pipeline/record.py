@@ -242,6 +242,8 @@ def _line(progress: Progress, own: float) -> JsonObject:
 def _fit(progress: Progress, prompt: Count) -> JsonObject:
     """What the access line tells of the prompt's size, and of what the request is for."""
     line: JsonObject = {"prompt_bound": prompt.tokens, "count": prompt.method}
+    if progress.template is not None:
+        line["template"] = progress.template
     if progress.fitted is not None:
         line["fit"] = progress.fitted
     if progress.purpose != "request":

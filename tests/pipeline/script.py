@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from app.errors import GatewayError, UpstreamFailure
-from app.exchange import Batch, Call, Count, Endpoint, JsonObject, Operation, Outbound, Result, Timeouts
+from app.exchange import Batch, Call, Count, CountMethod, Endpoint, JsonObject, Operation, Outbound, Result, Timeouts
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
@@ -96,15 +96,18 @@ class Reply:
 
 
 class NoCounter:
-    """Knows no more than the bound."""
+    """Knows no more than the bound; with `exact`, that a prompt has so many tokens."""
+
+    def __init__(self, exact: int | None = None) -> None:
+        self.exact = exact
 
     async def bound(self, call: Call, deployment: Deployment) -> Count:
         """The bound from bytes."""
         return bound(call, deployment)
 
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
-        """Nothing better."""
-        return known
+        """Nothing better, or what it was told."""
+        return known if self.exact is None else Count(self.exact, self.exact, self.exact, CountMethod.EXACT)
 
 
 class Outlet:
@@ -158,6 +161,7 @@ class Path:
     """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
 
     `held` places are taken by other requests; without `patient` there is no budget for retries.
+    `exact` is what prompts count that might not fit.
     """
 
     def __init__(
@@ -167,6 +171,7 @@ class Path:
         held: int = 0,
         patient: bool = True,
         changes: dict[str, Any] | None = None,
+        exact: int | None = None,
     ) -> None:
         usual = {
             "deployments[0].health": None,
@@ -191,7 +196,7 @@ class Path:
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
         observer, mirror, reserver = Observer(Unheard()), Mirror(Unsent()), Reserver(self.limits)
-        fitter = Fitter(NoCounter(), self.telemetry)
+        fitter = Fitter(NoCounter(exact), self.telemetry)
         self.services = Services(
             self.state,
             self.admission,
