@@ -5,6 +5,7 @@ What is made anew for every request is a named tuple: a frozen dataclass takes t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -67,6 +68,35 @@ class Count(NamedTuple):
     longest: int
     least: int
     method: CountMethod
+
+
+class Scaffold(NamedTuple):
+    """What a model is told before the caller's own system prompt. `label` names the templates and their versions."""
+
+    label: str
+    text: str
+
+
+class PromptFormat(NamedTuple):
+    """How a conversation is written as one text: what stands before and after what each role says.
+
+    `stops` end an answer. `marks` are further texts that a tokenizer reads as more than text, beside all of the form
+    `<|name|>`: nobody may say them. `in_user`: system prompts stand inside the user's next message, and neighbouring
+    messages of one role are one. `trims`: space around what is said does not count.
+    """
+
+    system: tuple[str, str]
+    user: tuple[str, str]
+    assistant: tuple[str, str]
+    stops: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+    in_user: bool = False
+    trims: bool = False
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that it puts around one message, at most."""
+        return sum(len(part) for role in (self.system, self.user, self.assistant) for part in role)
 
 
 class Usage(NamedTuple):
@@ -198,7 +228,8 @@ class Call(NamedTuple):
     how many it holds or points to. `foreign` tells that `body` was translated from another shape and may hold hints
     that OpenAI's API does not know. `plain` tells that the body is ASCII through and through, so that no
     normalisation makes it longer. `media` counts the parts of messages that are neither image nor text. With `soft_cap`
-    the cap on the answer may be lowered to what fits: the caller gave none, or the model's policy says so.
+    the cap on the answer may be lowered to what fits: the caller gave none, or the model's policy says so. `scaffolds`
+    is what each deployment is told before the caller's own messages, by its name; None where none is told anything.
     """
 
     operation: Operation
@@ -215,6 +246,7 @@ class Call(NamedTuple):
     plain: bool = False
     media: int = 0
     soft_cap: bool = True
+    scaffolds: Mapping[str, Scaffold] | None = None
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
 from app.config.extras import uses_models
 from app.config.fields import restart_only
+from app.config.formats import FORMATS
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
 from app.config.models import Model, Rollout, TokenLimit
@@ -18,10 +19,13 @@ from app.config.redact import redacted, version
 from app.config.schema import Config
 from app.config.secret import KeySecret, Secret
 from app.config.service import Admin, Safety
+from app.config.templates import SECTIONS, Template, named
 from app.config.tenancy import Key, Tenant
 from app.config.terms import SEPARATORS
 
 __all__ = [
+    "FORMATS",
+    "SECTIONS",
     "SEPARATORS",
     "Admin",
     "CompletionStage",
@@ -40,12 +44,14 @@ __all__ = [
     "Secret",
     "Stage",
     "Stream",
+    "Template",
     "Tenant",
     "TokenLimit",
     "as_json",
     "describe",
     "is_loopback",
     "load",
+    "named",
     "parse_rollout",
     "read",
     "read_rollout",

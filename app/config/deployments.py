@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
 from app.config.addresses import HttpUrl, ProxyUrl
+from app.config.formats import FormatName
 from app.config.problems import wrong
 from app.config.secret import Secret, is_reference
+from app.config.templates import TemplateRef
 from app.config.types import Label, Name, Settings, Text, Timeout, Tokens, Usd
 from app.config.vocabularies import Tokenizer
 
@@ -149,6 +151,10 @@ class Deployment(Settings):
     template_tokens: Annotated[int, Field(ge=0, le=10**6)] = 16
     """Most tokens that its chat template adds to a conversation by itself, such as a system prompt of its own.
     Left out: 16 for `openai` and `azure_openai`, else 512."""
+    template: TemplateRef | None = None
+    """The prompt template for what this deployment serves, in the place of the model's: so a rollout can try one."""
+    prompt_format: FormatName | None = None
+    """How conversations are written for an upstream that only has `/completions`; left out: it has chats of its own."""
     image_tokens: Tokens | None = None
     """Most tokens of one image. Left out: an image may fill the context window."""
     timeouts: Timeouts = Timeouts()

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from app.config.templates import TemplateRef
 from app.config.tenancy import Budget
 from app.config.types import Amount, Duration, Fraction, Name, Percent, Settings, Timeout, Tokens, Usd
 
@@ -136,6 +137,8 @@ class Model(Settings):
     """A copy of the traffic to another deployment."""
     fallbacks: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
     """Deployments to try, in order, when the one before failed before its first byte."""
+    template: TemplateRef | None = None
+    """The prompt template that stands before the caller's own system prompt."""
     guard: Name | None = None
     """The guard that looks at prompts and completions."""
     token_limit: TokenLimit = "reject"  # noqa: S105 - no password

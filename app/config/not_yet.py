@@ -14,7 +14,6 @@ from app.config.raw import Document
 
 CONTENT = "the redactor of traced content"
 MEMBERS = "detectors that are models or services"
-TEMPLATES = "prompt templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,6 @@ NOT_YET = (
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
-    Unbuilt("guards[].safety_prompt", TEMPLATES),
     Unbuilt("safety.profile", MEMBERS, ("full",)),
     Unbuilt("safety.queue", MEMBERS, (256,)),
     Unbuilt("safety.threads", MEMBERS, (1,)),

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from app.exchange import Call, Count, CountMethod, JsonObject, Operation
+from app.exchange import Call, Count, CountMethod, JsonObject, Operation, Scaffold
 from app.table import Deployment
 
 LARGE: Final = 65_536
@@ -23,6 +23,8 @@ MESSAGE_TOKENS: Final = 16
 """What a chat template may put around one message: markers, the role, line breaks."""
 TOOLS_TOKENS: Final = 1024
 """What a chat template, or a provider, may say about tools in general once there are any."""
+_SCAFFOLD_FRAME: Final = 64
+"""Bytes around a scaffold: those of a message, and the line break before what the caller says."""
 _IMAGES: Final = frozenset({"image_url", "input_image", "image"})
 _TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 _PAIRED: Final = frozenset({Operation.RERANK, Operation.SCORE})
@@ -56,7 +58,24 @@ def most_bytes(call: Call, deployment: Deployment) -> int | None:
     body = call.body
     if "tools" in body or "functions" in body:
         size += tools_bound(body)
+    if (scaffold := scaffold_of(call, deployment)) is not None:
+        size += scaffold_bytes(scaffold)
+    if (style := deployment.prompt_format) is not None:
+        size += style.most_bytes * (len(body["messages"]) + 2)
     return size + deployment.template_tokens
+
+
+def scaffold_of(call: Call, deployment: Deployment) -> Scaffold | None:
+    """What a deployment is told before the messages of this call; None where nothing is."""
+    if call.scaffolds is None or "messages" not in call.body:
+        return None
+    return call.scaffolds.get(deployment.name)
+
+
+@lru_cache(maxsize=256)
+def scaffold_bytes(scaffold: Scaffold) -> int:
+    """The bound of a scaffold, which may be a message of its own."""
+    return len(scaffold.text.encode()) + growth(scaffold.text) + _SCAFFOLD_FRAME
 
 
 def tools_bound(body: JsonObject) -> int:

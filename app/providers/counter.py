@@ -14,9 +14,11 @@ import orjson
 from app.errors import GatewayError, UpstreamFailure
 from app.exchange import Call, Count, CountMethod, Endpoint, JsonObject, Operation, Outbound, Provider, Timeouts
 from app.pipeline.call import Transport
-from app.pipeline.counting import MESSAGE_TOKENS, TOOLS_TOKENS, bound, growth, texts
+from app.pipeline.counting import MESSAGE_TOKENS, TOOLS_TOKENS, bound, growth, scaffold_of, texts
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.outgoing import told_first
 from app.providers.openai import OpenAI
+from app.providers.rendering import rendered
 from app.providers.vocabulary import CountText, Vocabularies
 from app.table import Deployment
 
@@ -88,7 +90,10 @@ class PromptCounter:
         state = self._endpoints.choose(deployment, set(), last_resort=False)
         if state is None or self._silent.get(state.endpoint, 0.0) > self._loop.time():
             return known
-        asked = questions(call)
+        try:
+            asked = questions(call, deployment)
+        except GatewayError:
+            return known  # it cannot be written for this upstream, and will be refused for that
         if len(asked) > _MOST_PROMPTS:
             return known
         try:
@@ -128,21 +133,36 @@ def _size(prompt: Any, counts: CountText) -> int:
     return counts(prompt) if type(prompt) is str else len(prompt)
 
 
-def questions(call: Call) -> list[JsonObject | int]:
-    """What vLLM's `/tokenize` is asked, without the model's name, for each prompt; for token numbers, how many."""
+def questions(call: Call, deployment: Deployment) -> list[JsonObject | int]:
+    """What vLLM's `/tokenize` is asked, without the model's name, for each prompt; for token numbers, how many.
+
+    Raises `GatewayError` where the conversation cannot be written in the deployment's `prompt_format`.
+    """
     if call.operation is not Operation.CHAT:
         return [{"prompt": prompt} if type(prompt) is str else len(prompt) for prompt in prompts(call)]
-    body = call.body
+    if deployment.prompt_format is not None:
+        return [{"prompt": rendered(_as_sent(call, deployment), deployment.prompt_format)}]
+    body = _as_sent(call, deployment).body
     return [{"messages": body["messages"], **{name: body[name] for name in _PASSED if body.get(name) is not None}}]
+
+
+def _as_sent(call: Call, deployment: Deployment) -> Call:
+    """The call behind its scaffold."""
+    scaffold = scaffold_of(call, deployment)
+    if scaffold is None:
+        return call
+    return call._replace(body={**call.body, "messages": told_first(call.body["messages"], scaffold)})
 
 
 def conversation(call: Call, deployment: Deployment, counts: CountText) -> Count:
     """A chat: every text by the vocabulary; markers, tools and images by their bounds."""
     openai = deployment.provider in (Provider.OPENAI, Provider.AZURE_OPENAI)
     per_message = _OPENAI_MESSAGE if openai else MESSAGE_TOKENS
+    if deployment.prompt_format is not None:
+        per_message = deployment.prompt_format.most_bytes
     total = deployment.template_tokens + call.images * (deployment.image_tokens or 0)
     least = 0
-    for message in call.body["messages"]:
+    for message in _as_sent(call, deployment).body["messages"]:
         total += per_message
         for text in contents(message.get("content")):
             size = counts(text)

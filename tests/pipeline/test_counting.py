@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.exchange import Call, CountMethod, Operation
+from app.config import FORMATS
+from app.exchange import Call, CountMethod, Operation, Scaffold
 from app.pipeline.counting import LARGE, bound, growth, texts, tools_bound
+from app.pipeline.outgoing import told_first
+from app.providers.rendering import rendered
 from tests.pipeline.parts import call, deployment
 from tests.support.vocabularies import counters
 
@@ -22,6 +26,8 @@ AWKWARD = ["ﷺ", "½", "ำ", "㌀", "क़", "é", "ễ", "한", "ﬁ", "𝅗
 TEXTS = st.text(max_size=60) | st.lists(st.sampled_from([*AWKWARD, *MARKS, "a", " "]), max_size=40).map("".join)
 ROLES = st.sampled_from(["system", "user", "assistant", "tool", "developer"])
 MESSAGES = st.lists(st.fixed_dictionaries({"role": ROLES, "content": TEXTS}), min_size=1, max_size=5)
+SPEAKERS = st.sampled_from(["system", "user", "assistant", "developer"])
+SAID = st.lists(st.fixed_dictionaries({"role": SPEAKERS, "content": TEXTS}), min_size=1, max_size=5)
 SCHEMAS = st.recursive(
     st.fixed_dictionaries({"type": st.sampled_from(["string", "integer"]), "description": TEXTS}),
     lambda inner: st.fixed_dictionaries(
@@ -84,6 +90,21 @@ def test_no_tokenizer_exceeds_the_bound_of_a_plain_prompt(name: str, text: str) 
     """Completions and embeddings: the text alone, special tokens around it included."""
     for operation, field in ((Operation.COMPLETION, "prompt"), (Operation.EMBEDDINGS, "input")):
         assert counters()[name](text) + 2 <= bound(call(operation, **{field: text}), VLLM).tokens
+
+
+@pytest.mark.parametrize("name", ["bytes over NFKC", "bpe over NFC"])  # the first makes as many as there can be
+@pytest.mark.parametrize("style", sorted(FORMATS))
+@given(messages=SAID, first=TEXTS.filter(str.strip))
+@example(messages=[{"role": "user", "content": ""}] * 5, first="ﷺ")
+def test_no_scaffold_and_no_format_exceeds_the_bound(
+    name: str, style: str, messages: list[dict[str, Any]], first: str
+) -> None:
+    """What is sent to an upstream that only completes texts, the operator's template in front."""
+    one = replace(VLLM, prompt_format=FORMATS[style], template_tokens=0)
+    scaffold = Scaffold("a@1", first)
+    asked = call(messages=messages)._replace(scaffolds={one.name: scaffold})
+    sent = asked._replace(body={"messages": told_first(asked.body["messages"], scaffold)})
+    assert counters()[name](rendered(sent, FORMATS[style])) <= bound(asked, one).tokens
 
 
 @given(TEXTS)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.exchange import Count, CountMethod, Operation
-from app.pipeline.outgoing import outgoing
-from tests.pipeline.parts import call, deployment
+from app.exchange import Count, CountMethod, Operation, Scaffold
+from app.pipeline.counting import scaffold_of
+from app.pipeline.outgoing import outgoing, scaffolded, told_first
+from tests.pipeline.parts import call, deployment, table
 
 VLLM = deployment(context_window=1000, max_output_tokens=400)
 OPENAI = deployment("two", context_window=1000, max_output_tokens=400)
@@ -71,3 +72,35 @@ def test_the_callers_body_is_left_as_it_is() -> None:
     asked = call(max_tokens=900)
     outgoing(asked, VLLM, count(1))
     assert asked.body["max_tokens"] == 900
+
+
+SCAFFOLD = Scaffold("helpful@3", "Be brief.")
+
+
+def test_a_scaffold_stands_first() -> None:
+    """In the caller's own system prompt, or in one of its own; the caller's messages stay as they are."""
+    user = {"role": "user", "content": "hi"}
+    asked = call(messages=[user])
+    got = outgoing(asked, VLLM, count(1), SCAFFOLD)
+    assert got.body["messages"] == [{"role": "system", "content": "Be brief."}, user]
+    assert got.body["max_tokens"] == 400
+    assert asked.body["messages"] == [user]
+    own = {"role": "developer", "content": "Own.", "name": "x"}
+    assert told_first([own, user], SCAFFOLD) == [{**own, "content": "Be brief.\n\nOwn."}, user]
+    assert told_first([{"role": "system", "content": None}], SCAFFOLD)[0]["content"] == "Be brief."
+
+
+def test_who_is_told_what() -> None:
+    """Chats, and the counting of chats; nothing where the model has no template."""
+    templates = [{"name": "a", "tone": "A."}, {"name": "b", "tone": "B."}]
+    told = table({"templates": templates, "models[0].template": "a", "deployments[1].template": "b"})
+    asked = scaffolded(call(), told)
+    found = [scaffold_of(asked, told.deployments[name]) for name in ("one", "two")]
+    assert found == [Scaffold("a@1", "A."), Scaffold("b@1", "B.")]
+    assert scaffold_of(scaffolded(call(Operation.COMPLETION), told), VLLM) is None
+    counted = call(Operation.TOKENIZE)._replace(body={"model": "chat", "messages": [{"role": "user", "content": "x"}]})
+    assert scaffold_of(scaffolded(counted, told), told.deployments["one"]) is not None
+    plain = call()
+    assert scaffolded(plain, table()) is plain
+    unknown = call(model="nobody")
+    assert scaffolded(unknown, told) is unknown

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from app.exchange import Call, Count, CountMethod, Operation, Provider
 from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.outgoing import scaffolded
 from app.providers import counter as module
 from app.providers.counter import PromptCounter, conversation
 from app.providers.transport import HttpTransport
@@ -67,6 +68,22 @@ async def test_what_the_upstream_is_asked(counter: PromptCounter, upstream: Upst
     assert ["authorization", "Bearer sk-openai-0123456789"] in seen["headers"]
     (body,) = upstream.bodies()
     assert body == {"model": "echo", "messages": TALK, "tools": tools, "chat_template_kwargs": kwargs}
+
+
+async def test_what_is_counted_is_what_is_sent(counter: PromptCounter, upstream: Upstream) -> None:
+    """Behind its template; written out for an upstream that only completes texts."""
+    templates = [{"name": "a", "tone": "be kind"}]
+    told = table({"templates": templates, "models[0].template": "a"})
+    asked = scaffolded(call(messages=TALK), told)
+    assert (await counted(counter, asked, at(upstream))).tokens > 15
+    assert upstream.bodies()[-1]["messages"][0]["content"] == "be kind\n\nbe brief"
+    await counted(counter, asked, at(upstream, prompt_format="chatml"))
+    assert upstream.bodies()[-1]["prompt"].startswith("<|im_start|>system\nbe kind\n\nbe brief<|im_end|>\n")
+    tool = call(messages=[{"role": "tool", "content": "x", "tool_call_id": "1"}])
+    assert (await counted(counter, tool, at(upstream, prompt_format="chatml"))).method is CountMethod.BOUND
+    words = await counted(counter, asked, deployment("two", tokenizer="o200k"))
+    plain = await counted(counter, call(messages=TALK), deployment("two", tokenizer="o200k"))
+    assert words.tokens > plain.tokens
 
 
 async def test_several_prompts_are_counted_each(counter: PromptCounter, upstream: Upstream) -> None:
