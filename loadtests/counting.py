@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from app.config import FORMATS, load
-from app.exchange import Arm, Call, Operation
+from app.exchange import Arm, Call, JsonObject, Operation
 from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.fit import at_once
@@ -47,9 +47,8 @@ VOCABULARIES = ("gpt2", "cl100k", "o200k")
 
 def table() -> Table:
     """A gateway with one deployment for each vocabulary, and models with and without a template."""
-    price = {"input": 1, "output": 1}
-    usual = {"provider": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m", "price": price}
-    usual |= {"context_window": 1_000_000, "max_output_tokens": 512}
+    usual: JsonObject = {"provider": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    usual |= {"context_window": 1_000_000, "max_output_tokens": 512, "price": {"input": 1, "output": 1}}
     deployments = [{**usual, "name": name, "tokenizer": name} for name in (*VOCABULARIES, "bound")]
     models = [{"name": "plain", "stable": "bound"}, {"name": "told", "stable": "bound", "template": "words"}]
     templates = [{"name": "words", "tone": TEMPLATE}]

@@ -57,9 +57,9 @@ def gateway(upstream_process: Upstream) -> Iterator[Gateway]:
         yield running
 
 
-async def rows(gateway: Gateway, request_id: str) -> list[tuple[str, ...]]:
+async def rows(gateway: Gateway, request_id: str) -> list[tuple[str | None, ...]]:
     """Template and count method of a request's row in the ledger, once it is there."""
-    found: list[tuple[str, ...]] = []
+    found: list[tuple[str | None, ...]] = []
 
     def there() -> bool:
         with closing(sqlite3.connect(gateway.config_file.parent / "ledger.db")) as database:

@@ -90,7 +90,7 @@ def test_what_has_no_place_in_a_completion(fields: dict[str, Any], param: str) -
 
 def test_what_asks_for_nothing_is_left_out() -> None:
     """And what the operator says may be dropped is."""
-    fields = {"tools": [], "parallel_tool_calls": True, "logprobs": False, "documents": [{"text": "x"}]}
+    fields: JsonObject = {"tools": [], "parallel_tool_calls": True, "logprobs": False, "documents": [{"text": "x"}]}
     assert set(sent(**fields)[1]) == {"model", "prompt", "stop", "skip_special_tokens"}
     dropping = deployment(prompt_format="chatml", drop_params=["tools"])
     outbound = DIALECT.encode(call(tools=[{"type": "function"}]), dropping, "req_1")
