@@ -98,7 +98,7 @@ def test_access_lines_have_exactly_the_declared_fields(tight: Gateway) -> None:
     """Every field that is declared stands in some line, and no line has another.
 
     Those of guards stand in lines of guarded requests: `tests/pipeline/test_record.py`; `fit` and `purpose` in lines
-    of requests that are made to fit: `tests/journeys/test_long_conversations.py`; `template`: `test_templates.py` there.
+    of requests that are made to fit: `tests/journeys/test_long_conversations.py`; `template`: `test_templates.py`.
     """
     for model, stream in (("echo", True), ("echo", False), ("bad-json", False), ("nobody", False)):
         tight.line(tight.chat(model, stream=stream))
