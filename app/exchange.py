@@ -248,6 +248,10 @@ class Call(NamedTuple):
     soft_cap: bool = True
     scaffolds: Mapping[str, Scaffold] | None = None
 
+    def without(self, names: frozenset[str]) -> Call:
+        """The same request without these fields."""
+        return self._replace(body={name: value for name, value in self.body.items() if name not in names})
+
 
 @dataclass(slots=True)
 class Event:

@@ -24,7 +24,7 @@ from app.exchange import Arm, Call, JsonObject, Operation
 from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.fit import at_once
-from app.pipeline.outgoing import outgoing, scaffolded
+from app.pipeline.outgoing import outgoing, shaped
 from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
 from app.pipeline.validate import validate
@@ -79,7 +79,7 @@ def path_costs(rounds: int) -> dict[str, float]:
     one = found.deployments["bound"]
     plan = Plan(((Arm.STABLE, one),))
     english, german, told = (validate(Operation.CHAT, chat(text)) for text in (ENGLISH, GERMAN, ENGLISH))
-    told = scaffolded(told._replace(model="told"), found)
+    told = shaped(told._replace(model="told"), found)
     progress = Progress("req_1", Operation.CHAT)
     size = bound(english, one)
     scaffold = told.scaffolds[one.name] if told.scaffolds is not None else None
@@ -90,8 +90,8 @@ def path_costs(rounds: int) -> dict[str, float]:
         "fit: the bound, English": best(lambda: at_once(english, plan, progress), rounds),
         "fit: the bound, German": best(lambda: at_once(german, plan, progress), rounds),
         "fit: the bound, with a template": best(lambda: at_once(told, plan, progress), rounds),
-        "no template": best(lambda: scaffolded(english, found), rounds),
-        "a template": best(lambda: scaffolded(told, found), rounds),
+        "no template": best(lambda: shaped(english, found), rounds),
+        "a template": best(lambda: shaped(told, found), rounds),
         "the cap on the answer": best(lambda: outgoing(english, one, size), rounds),
         "the cap, and a template in front": best(lambda: outgoing(told, one, size, scaffold), rounds),
         "a conversation written out (ChatML)": best(lambda: rendered(english, style), rounds),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from app.config.deployments import ParamName
 from app.config.templates import TemplateRef
 from app.config.tenancy import Budget
 from app.config.types import Amount, Duration, Fraction, Name, Percent, Settings, Timeout, Tokens, Usd
@@ -151,5 +152,7 @@ class Model(Settings):
     max_chunks: Annotated[int, Field(ge=2, le=256)] = 32
     """Most pieces into which a text is cut where `token_limit` is `chunk`, or from which a summary is made; a text that
     would need more is refused."""
+    drop_params: Annotated[tuple[ParamName, ...], Field(max_length=64)] = ()
+    """Fields of requests that are left out, whichever deployment serves; a deployment may list more."""
     budgets: tuple[Budget, ...] = ()
     """What all callers together may use of it."""

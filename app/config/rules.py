@@ -80,6 +80,7 @@ def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
     yield from _template((*loc, "template"), one.template, names)
     yield from _repeated((*loc, "fallbacks"), one.fallbacks)
     yield from _summaries(loc, one, names)
+    yield from _repeated((*loc, "drop_params"), one.drop_params)
     yield from _arms(loc, one)
     yield from budgets((*loc, "budgets"), one.budgets)
     if one.rollout is not None:

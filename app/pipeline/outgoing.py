@@ -7,10 +7,14 @@ from app.pipeline.turns import PINNED, prefixed
 from app.table import Deployment, Table
 
 
-def scaffolded(call: Call, table: Table) -> Call:
-    """The call with what its model is told first; where that stands is worked out when it is sent."""
+def shaped(call: Call, table: Table) -> Call:
+    """The call without the fields that its model drops, and with what that is told first, which is put in when sent."""
     model = table.models.get(call.model)
-    return call if model is None or model.scaffolds is None else Call(*call[:-1], model.scaffolds)
+    if model is None:
+        return call
+    if model.drop_params:
+        call = call.without(model.drop_params)
+    return call if model.scaffolds is None else Call(*call[:-1], model.scaffolds)
 
 
 def told_first(messages: list[JsonObject], scaffold: Scaffold) -> list[JsonObject]:

@@ -21,7 +21,7 @@ from app.pipeline.guard import Guards, check
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
-from app.pipeline.outgoing import scaffolded
+from app.pipeline.outgoing import shaped
 from app.pipeline.plan import Plan
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
@@ -87,7 +87,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
         finally:
             progress.resume()
         # Before admission: only a sound request takes a place.
-        progress.call = call = scaffolded(arrival.understand(progress.operation, raw), table)
+        progress.call = call = shaped(arrival.understand(progress.operation, raw), table)
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
         with services.admission if within is None else _SAME_PLACE:

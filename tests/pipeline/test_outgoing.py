@@ -9,7 +9,7 @@ import pytest
 
 from app.exchange import Count, CountMethod, Operation, Scaffold
 from app.pipeline.counting import scaffold_of
-from app.pipeline.outgoing import outgoing, scaffolded, told_first
+from app.pipeline.outgoing import outgoing, shaped, told_first
 from tests.pipeline.parts import call, deployment, table
 
 VLLM = deployment(context_window=1000, max_output_tokens=400)
@@ -94,13 +94,13 @@ def test_who_is_told_what() -> None:
     """Chats, and the counting of chats; nothing where the model has no template."""
     templates = [{"name": "a", "tone": "A."}, {"name": "b", "tone": "B."}]
     told = table({"templates": templates, "models[0].template": "a", "deployments[1].template": "b"})
-    asked = scaffolded(call(), told)
+    asked = shaped(call(), told)
     found = [scaffold_of(asked, told.deployments[name]) for name in ("one", "two")]
     assert found == [Scaffold("a@1", "A."), Scaffold("b@1", "B.")]
-    assert scaffold_of(scaffolded(call(Operation.COMPLETION), told), VLLM) is None
+    assert scaffold_of(shaped(call(Operation.COMPLETION), told), VLLM) is None
     counted = call(Operation.TOKENIZE)._replace(body={"model": "chat", "messages": [{"role": "user", "content": "x"}]})
-    assert scaffold_of(scaffolded(counted, told), told.deployments["one"]) is not None
+    assert scaffold_of(shaped(counted, told), told.deployments["one"]) is not None
     plain = call()
-    assert scaffolded(plain, table()) is plain
+    assert shaped(plain, table()) is plain
     unknown = call(model="nobody")
-    assert scaffolded(unknown, told) is unknown
+    assert shaped(unknown, told) is unknown

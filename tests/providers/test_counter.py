@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from app.exchange import Call, Count, CountMethod, Operation, Provider
 from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
-from app.pipeline.outgoing import scaffolded
+from app.pipeline.outgoing import shaped
 from app.providers import counter as module
 from app.providers.counter import PromptCounter, conversation
 from app.providers.transport import HttpTransport
@@ -74,7 +74,7 @@ async def test_what_is_counted_is_what_is_sent(counter: PromptCounter, upstream:
     """Behind its template; written out for an upstream that only completes texts."""
     templates = [{"name": "a", "tone": "be kind"}]
     told = table({"templates": templates, "models[0].template": "a"})
-    asked = scaffolded(call(messages=TALK), told)
+    asked = shaped(call(messages=TALK), told)
     assert (await counted(counter, asked, at(upstream))).tokens > 15
     assert upstream.bodies()[-1]["messages"][0]["content"] == "be kind\n\nbe brief"
     await counted(counter, asked, at(upstream, prompt_format="chatml"))
