@@ -1,4 +1,4 @@
-"""The fifth migration, there and back."""
+"""The sixth migration, there and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_it_can_be_undone(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/x.db")
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
-    for direction, to, there in ((command.upgrade, "0005", True), (command.downgrade, "0004", False)):
+    for direction, to, there in ((command.upgrade, "0006", True), (command.downgrade, "0005", False)):
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             direction(config, to)
