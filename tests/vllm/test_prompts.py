@@ -71,7 +71,7 @@ def test_logprobs_are_a_chats(sdk: OpenAI) -> None:
     """The same tokens with the same likelihoods as the model's own chats tell."""
     fields = {**ASKED, "logprobs": True, "top_logprobs": 2, "max_tokens": 4}
     chat, raw = (sdk.chat.completions.create(model=name, **fields) for name in ("chat", "raw"))
-    told = [[one.token for one in answer.choices[0].logprobs.content or ()] for answer in (chat, raw)]  # type: ignore[union-attr]
+    told = [[one.token for one in answer.choices[0].logprobs.content or ()] for answer in (chat, raw)]
     assert told[0] == told[1]
     assert len(told[1]) == 4
 
