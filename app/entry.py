@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
 import orjson
 
-from app.exchange import Method, Usage
+from app.exchange import JsonObject, Method, Usage
 from app.metering import NOTHING, Charge
 from app.prices import Prices, charge
 
@@ -74,7 +76,7 @@ class Entry(NamedTuple):
 
     @property
     def prices(self) -> Prices:
-        """The prices that were in force."""
+        """The prices that were in force; where long prompts have their own, those of this prompt."""
         return Prices(
             self.price_input,
             self.price_output,
@@ -115,12 +117,20 @@ METHODS = ("nothing_sent", "exact", "at_least", "bound")
 
 _NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
 _PRICES = ("input", "output", "cached_input", "cache_write", "reasoning", "image", "request")
+_LONG = "long_prompt"
 
 
 def shared(names: Sequence[str], prices: Prices) -> bytes:
     """What many requests share: tenant, key, model, deployment, arm, operation, purpose (`names`, so), and prices."""
-    document = dict(zip(_NAMES, names, strict=True))
-    return orjson.dumps(document | {f"price_{name}": getattr(prices, name) for name in _PRICES})
+    document: JsonObject = dict(zip(_NAMES, names, strict=True))
+    document |= _columns(prices)
+    if prices.long is not None:
+        document[_LONG] = {"above": prices.long_above, **_columns(prices.long)}
+    return orjson.dumps(document)
+
+
+def _columns(prices: Prices) -> JsonObject:
+    return {f"price_{name}": getattr(prices, name) for name in _PRICES}
 
 
 def decode(name: str, numbers: bytes, common: bytes) -> Entry:
@@ -129,7 +139,7 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
         form = _FORMS[numbers[0]]
         _, outcome, method, at, seconds, first, attempts, made, out, bound_in, bound_out, *rare = form.unpack(numbers)
         cached, written, thought, images, tokens, nano = rare or _NONE_RARE
-        who, prices, told = _read_shared(common)
+        who, prices = _read_shared(common)
         usage = Usage(made, out, cached, written, thought, _KINDS[method])
         spent, over = _money(usage, images, (bound_in, bound_out), prices)
         row = (
@@ -137,7 +147,7 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
             min(spent.tokens + tokens, MOST), min(spent.nano_usd + nano, MOST), tokens, nano,
             min(over.tokens, MOST), min(over.nano_usd, MOST),
             made, out, cached, written, thought, images,
-            *told, attempts, first if first >= 0 else None, seconds, None,
+            *_told(prices.at(made)), attempts, first if first >= 0 else None, seconds, None,
         )  # fmt: skip
         return tuple.__new__(Entry, row)  # a third of what naming the fields takes
     except (struct.error, TypeError, KeyError, IndexError) as error:
@@ -151,11 +161,20 @@ _NOTHING_SENT, _BOUND = Method.NOTHING_SENT, Method.BOUND
 
 
 @lru_cache(maxsize=1024)
-def _read_shared(common: bytes) -> tuple[tuple[str, ...], Prices, tuple[int | None, ...]]:
-    """Names, prices, and the prices as they stand in an entry."""
+def _read_shared(common: bytes) -> tuple[tuple[str, ...], Prices]:
+    """Names and prices as `shared` wrote them."""
     document = orjson.loads(common)
-    told = tuple(document[f"price_{kind}"] for kind in _PRICES)
-    return tuple(document[name] for name in _NAMES), Prices(*told), told
+    prices, long = _prices(document), document.get(_LONG)
+    if long is not None:
+        prices = replace(prices, long=_prices(long), long_above=long["above"])
+    return tuple(document[name] for name in _NAMES), prices
+
+
+def _prices(columns: JsonObject) -> Prices:
+    return Prices(*[columns[f"price_{kind}"] for kind in _PRICES])
+
+
+_told = attrgetter(*_PRICES)  # prices as they stand in an entry
 
 
 def _money(usage: Usage, images: int, bound: tuple[int, int], prices: Prices) -> tuple[Charge, Charge]:
