@@ -10,12 +10,11 @@ import asyncio
 import sqlite3
 from typing import Any
 
-from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, PostgresError, InterfaceError, OSError, TimeoutError)
+UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
 """What asking raises where there is no answer."""
 _PATIENCE_S = 5.0
 
@@ -33,9 +32,13 @@ class Glance:
         """The answer. Raises one of UNAVAILABLE."""
         if self._database.dialect.name == "sqlite":
             return await asyncio.to_thread(self._read_file)
+        asyncpg = self._database.dialect.loaded_dbapi.asyncpg  # loaded only where it is used
         async with self._database.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
-            return int(await driver.fetchval(self._question, timeout=_PATIENCE_S))
+            try:
+                return int(await driver.fetchval(self._question, timeout=_PATIENCE_S))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise ConnectionError(str(error)) from error
 
     def _read_file(self) -> int:
         try:
