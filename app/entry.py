@@ -62,6 +62,7 @@ class Entry(NamedTuple):
     first_token_seconds: float | None = None
     seconds: float | None = None
     template: str | None = None
+    count_method: str | None = None
 
     @property
     def usage(self) -> Usage:
@@ -115,13 +116,13 @@ OUTCOMES = (
 METHODS = ("nothing_sent", "exact", "at_least", "bound")
 """Both grow at their ends only: spools outlive the version that wrote them."""
 
-_NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
+_NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose", "count_method", "template")
 _PRICES = ("input", "output", "cached_input", "cache_write", "reasoning", "image", "request")
 _LONG = "long_prompt"
 
 
-def shared(names: Sequence[str], prices: Prices) -> bytes:
-    """What many requests share: tenant, key, model, deployment, arm, operation, purpose (`names`, so), and prices."""
+def shared(names: Sequence[str | None], prices: Prices) -> bytes:
+    """What many requests share: `names` in the order of `_NAMES`, the last two None where unknown, and prices."""
     document: JsonObject = dict(zip(_NAMES, names, strict=True))
     document |= _columns(prices)
     if prices.long is not None:
@@ -139,7 +140,7 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
         form = _FORMS[numbers[0]]
         _, outcome, method, at, seconds, first, attempts, made, out, bound_in, bound_out, *rare = form.unpack(numbers)
         cached, written, thought, images, tokens, nano = rare or _NONE_RARE
-        who, prices = _read_shared(common)
+        who, (count_method, template), prices = _read_shared(common)
         usage = Usage(made, out, cached, written, thought, _KINDS[method])
         spent, over = _money(usage, images, (bound_in, bound_out), prices)
         row = (
@@ -147,7 +148,7 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
             min(spent.tokens + tokens, MOST), min(spent.nano_usd + nano, MOST), tokens, nano,
             min(over.tokens, MOST), min(over.nano_usd, MOST),
             made, out, cached, written, thought, images,
-            *_told(prices.at(made)), attempts, first if first >= 0 else None, seconds, None,
+            *_told(prices.at(made)), attempts, first if first >= 0 else None, seconds, template, count_method,
         )  # fmt: skip
         return tuple.__new__(Entry, row)  # a third of what naming the fields takes
     except (struct.error, TypeError, KeyError, IndexError) as error:
@@ -161,13 +162,13 @@ _NOTHING_SENT, _BOUND = Method.NOTHING_SENT, Method.BOUND
 
 
 @lru_cache(maxsize=1024)
-def _read_shared(common: bytes) -> tuple[tuple[str, ...], Prices]:
-    """Names and prices as `shared` wrote them."""
+def _read_shared(common: bytes) -> tuple[tuple[str, ...], tuple[str | None, ...], Prices]:
+    """Names, those that may be unknown, and prices as `shared` wrote them; an older one wrote fewer."""
     document = orjson.loads(common)
     prices, long = _prices(document), document.get(_LONG)
     if long is not None:
         prices = replace(prices, long=_prices(long), long_above=long["above"])
-    return tuple(document[name] for name in _NAMES), prices
+    return tuple(document[name] for name in _NAMES[:7]), tuple(map(document.get, _NAMES[7:])), prices
 
 
 def _prices(columns: JsonObject) -> Prices:
