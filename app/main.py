@@ -145,7 +145,7 @@ class Process:
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
-        self._guards = Guards(config.guards)
+        self._guards = Guards(config.guards, self._fleet.members)
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)

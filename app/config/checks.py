@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from app.config import rules
+from app.config import extras, rules
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment
 from app.config.guarding import Guard
@@ -16,7 +16,7 @@ from app.config.models import Model
 from app.config.problems import Loc, show
 from app.config.rules import Finding, Names
 from app.config.secret import KeySecret, Secret
-from app.config.service import Admin, Server, Stores
+from app.config.service import Admin, Safety, Server, Stores
 from app.config.tenancy import Budget, Tenant
 
 
@@ -30,6 +30,7 @@ class Draft:
     server: Server | None
     stores: Stores | None
     admin: Admin | None
+    safety: Safety | None
     budgets: tuple[Budget, ...] | None
     deployments: Mapping[int, Deployment]
     models: Mapping[int, Model]
@@ -59,6 +60,8 @@ def _whole(draft: Draft) -> Iterator[Finding]:
     yield from _secrets(draft)
     if draft.admin is not None:
         yield from _admin(draft.admin)
+    if draft.safety is not None:
+        yield from extras.models(draft.guards, draft.safety)
     if draft.server is not None:
         yield from _listeners(draft.server)
         yield from _strangers(draft.server, draft)

@@ -168,6 +168,7 @@ def _draft(sections: Mapping[str, Any], parts: Mapping[str, Any]) -> Draft:
         server=part("server"),
         stores=part("stores"),
         admin=part("admin"),
+        safety=part("safety"),
         budgets=part("budgets"),
         deployments=parts.get("deployments", {}),
         models=parts.get("models", {}),

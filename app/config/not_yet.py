@@ -14,7 +14,8 @@ from app.config.raw import Document
 
 CONTENT = "the redactor of traced content"
 FITTING = "fitting requests to a model's context window"
-MEMBERS = "detectors that are models or services"
+MEMBERS = "detectors that are services"
+LOCAL = ("rules", "pii", "classifier", "jailbreak", "grounded")
 TEMPLATES = "prompt templates"
 
 
@@ -33,12 +34,9 @@ class Unbuilt:
 NOT_YET = (
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
-    Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
-    Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
+    Unbuilt("guards[].prompt.detectors", MEMBERS, LOCAL),
+    Unbuilt("guards[].completion.detectors", MEMBERS, LOCAL),
     Unbuilt("guards[].safety_prompt", TEMPLATES),
-    Unbuilt("safety.profile", MEMBERS, ("full",)),
-    Unbuilt("safety.queue", MEMBERS, (256,)),
-    Unbuilt("safety.threads", MEMBERS, (1,)),
 )
 
 _NOTHING: tuple[object, ...] = (None, (), {})
