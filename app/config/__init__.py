@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment, Price
+from app.config.detectors import AzureContentSafety, GuardModel, OpenAIModeration
 from app.config.extras import uses_models
 from app.config.fields import restart_only
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
@@ -24,15 +25,18 @@ from app.config.terms import SEPARATORS
 __all__ = [
     "SEPARATORS",
     "Admin",
+    "AzureContentSafety",
     "CompletionStage",
     "Config",
     "ConfigError",
     "Deployment",
     "Exemption",
     "Guard",
+    "GuardModel",
     "Key",
     "KeySecret",
     "Model",
+    "OpenAIModeration",
     "Price",
     "Problem",
     "Rollout",

@@ -62,6 +62,8 @@ def _whole(draft: Draft) -> Iterator[Finding]:
         yield from _admin(draft.admin)
     if draft.safety is not None:
         yield from extras.models(draft.guards, draft.safety)
+        yield from extras.services(draft.guards, draft.safety)
+        yield from extras.judge(draft.safety, draft.models, [name for name in draft.names["models"] if name])
     if draft.server is not None:
         yield from _listeners(draft.server)
         yield from _strangers(draft.server, draft)

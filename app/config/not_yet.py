@@ -14,8 +14,6 @@ from app.config.raw import Document
 
 CONTENT = "the redactor of traced content"
 FITTING = "fitting requests to a model's context window"
-MEMBERS = "detectors that are services"
-LOCAL = ("rules", "pii", "classifier", "jailbreak", "grounded")
 TEMPLATES = "prompt templates"
 
 
@@ -34,8 +32,6 @@ class Unbuilt:
 NOT_YET = (
     Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
-    Unbuilt("guards[].prompt.detectors", MEMBERS, LOCAL),
-    Unbuilt("guards[].completion.detectors", MEMBERS, LOCAL),
     Unbuilt("guards[].safety_prompt", TEMPLATES),
 )
 

@@ -81,7 +81,6 @@ def test_a_gateway_asks_the_models(upstream: Upstream) -> None:
     )
     with Gateway(settings) as gateway:
         attack = gateway.chat("echo", text=PROMPT.passages[0].text)
-        assert attack.status_code == 400, (attack.text, gateway.messages.read_text()[-1500:])
         assert (attack.status_code, attack.json()["error"]["code"]) == (400, "content_filter")
         assert upstream.requests() == []
         assert gateway.chat("echo", text="Which river flows through Paris?").status_code == 200
