@@ -21,22 +21,30 @@ from app.pipeline.report import Report
 from app.safety.guards import Guards
 from app.safety.policy import GuardPolicy
 
+ENGLISH = (
+    "Please read the following report about the new bridge across the river and tell me in your own words what "
+    "the committee decided, who voted against it, and which of the three proposals was the cheapest in the end. "
+)
+ENGLISH_ANSWER = (
+    "The committee voted for the second proposal because it was the cheapest of the three and could be built "
+    "before the winter. Two members were against it; they would rather have waited for another report. "
+)
+JAPANESE = (
+    "次の報告書を読んで、川に架かる新しい橋について委員会が何を決めたのか、"
+    "誰が反対したのか、どの提案が最も安かったのかを説明してください。"
+)
+JAPANESE_ANSWER = (
+    "委員会は三つの提案のうち最も安く、冬になる前に完成できる二番目の提案に賛成しました。二人の委員は反対しました。"
+)
+CHINESE = (
+    "请阅读下面关于新河桥的报告\uff0c用你自己的话告诉我委员会决定了什么\uff0c"
+    "谁投了反对票\uff0c三个方案中哪一个最终是最便宜的。"
+)
+CHINESE_ANSWER = "委员会投票赞成第二个方案\uff0c因为它是三个方案中最便宜的\uff0c而且可以在冬天之前建成。两名委员反对。"
 TEXTS = {
-    "English": (
-        "Please read the following report about the new bridge across the river and tell me in your own words what "
-        "the committee decided, who voted against it, and which of the three proposals was the cheapest in the end. ",
-        "The committee voted for the second proposal because it was the cheapest of the three and could be built "
-        "before the winter. Two members were against it; they would rather have waited for another report. ",
-    ),
-    "Japanese": (
-        "次の報告書を読んで、川に架かる新しい橋について委員会が何を決めたのか、誰が反対したのか、三つの提案のうちどれが最も安かったのかを、"
-        "自分の言葉で説明してください。",
-        "委員会は三つの提案のうち最も安く、冬になる前に完成できる二番目の提案に賛成しました。二人の委員は反対し、次の報告を待ちたいと述べました。",
-    ),
-    "Chinese": (
-        "请阅读下面关于新河桥的报告，用你自己的话告诉我委员会决定了什么，谁投了反对票，三个方案中哪一个最终是最便宜的。",
-        "委员会投票赞成第二个方案，因为它是三个方案中最便宜的，而且可以在冬天之前建成。两名委员反对，他们宁愿等待另一份报告。",
-    ),
+    "English": (ENGLISH, ENGLISH_ANSWER),
+    "Japanese": (JAPANESE, JAPANESE_ANSWER),
+    "Chinese": (CHINESE, CHINESE_ANSWER),
 }
 CHARACTERS = {"English": (880, 280), "Japanese": (300, 96), "Chinese": (300, 96)}
 """Of 200 tokens and of 64."""
@@ -112,7 +120,8 @@ async def costs(guard: GuardPolicy, language: str, rounds: int) -> tuple[float, 
 
 def answer_document(said: JsonObject, place: str, finish: str | None) -> JsonObject:
     """An answer, or a piece of one."""
-    return {"id": "c", "object": "o", "created": 1, "model": "m", "choices": [{"index": 0, place: said, "finish_reason": finish}]}
+    choice = {"index": 0, place: said, "finish_reason": finish}
+    return {"id": "c", "object": "o", "created": 1, "model": "m", "choices": [choice]}
 
 
 async def run(rounds: int) -> None:

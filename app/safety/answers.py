@@ -137,7 +137,9 @@ class Answers:
     def _says_nothing(self, choices: list[JsonObject]) -> bool:
         """Whether a plain answer of the usual form may leave as it is; False says nothing."""
         stage, scanner = self._stage, self._scanner
-        if stage is None or scanner is None or stage.actions.annotates or self._prompt_results or self._vault is not None:
+        if stage is None or scanner is None or self._prompt_results or self._vault is not None:
+            return False
+        if stage.actions.annotates:
             return False
         for choice in choices:
             if any(choice.get(name) is not None for name in _REVEALING):

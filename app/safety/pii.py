@@ -69,14 +69,15 @@ _HINTS: Final = Sieve(
     )
 )
 _NUMBER, _AT, _KEY, _ACCOUNT, _FISCAL, _INSURED = range(6)
-_DUMB: Final = bytes(code for code in range(128) if chr(code) not in "0123456789@_-AJ")
+_SHORT: Final = 48
+_TELLING: Final = frozenset("0123456789@-_AJ")
+"""One of these stands in whatever is found: `AKIA`, `ASIA`, `AIza` and `eyJ` begin keys that may have nothing else."""
+_DUMB: Final = bytes(code for code in range(128) if chr(code) not in _TELLING)
 _NO_DIGITS: Final = b"@_-AJ"
 _FEWEST_TELLING: Final = 2
 """Digits that everything has which is found by its digits."""
 _WORDS: Final = ("@", "_", "sk-", "glpat-", "xox", "-----BEGIN ", "AKIA", "ASIA", "AIza", "eyJ")
 """One of these stands in whatever is found without digits."""
-_SHORT: Final = 48
-_TELLING: Final = frozenset("0123456789@-_")
 _UNCLEAR: Final = frozenset("0123456789@+(")
 _TELLING_OR_UNCLEAR: Final = _TELLING | _UNCLEAR
 _TAIL: Final = Pattern(
