@@ -7,7 +7,9 @@ what would be right. The sections stand one room each: `service`, `deployments`,
 from __future__ import annotations
 
 from app.config.addresses import is_loopback
-from app.config.deployments import Deployment, Price
+from app.config.catalogue import Facts
+from app.config.catalogue import entries as catalogue
+from app.config.deployments import Catalog, Deployment, LongPrompt, Price
 from app.config.detectors import AzureContentSafety, GuardModel, OpenAIModeration
 from app.config.extras import uses_models
 from app.config.fields import restart_only
@@ -26,15 +28,18 @@ __all__ = [
     "SEPARATORS",
     "Admin",
     "AzureContentSafety",
+    "Catalog",
     "CompletionStage",
     "Config",
     "ConfigError",
     "Deployment",
     "Exemption",
+    "Facts",
     "Guard",
     "GuardModel",
     "Key",
     "KeySecret",
+    "LongPrompt",
     "Model",
     "OpenAIModeration",
     "Price",
@@ -46,6 +51,7 @@ __all__ = [
     "Stream",
     "Tenant",
     "as_json",
+    "catalogue",
     "describe",
     "is_loopback",
     "load",
