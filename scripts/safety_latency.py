@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -153,16 +153,16 @@ def told(found: dict[str, Times], count: int) -> None:
         print(f"{count:>7}  {name:7}{''.join(f'{one:9.1f}' for one in row)}{added}", flush=True)
 
 
-def run(options: Any, say: Callable[[Awaitable[Any]], Any]) -> None:
+def run(options: Any) -> None:
     """Both parts."""
     with Upstream() as upstream, Gateway(document(upstream.url, options.profile)) as gateway:
         print("ms: time to first text and between pieces, p50 and p99, then what the guard adds to each")
         print("streams  guard   " + "".join(f"{name:>9}" for name in ("first50", "first99", "next50", "next99") * 2))
         for count in options.streams:
-            told(say(streams(gateway.url, count, options.seconds)), count)
+            told(asyncio.run(streams(gateway.url, count, options.seconds)), count)
         rises = []
         for _ in range(options.pairs):
-            alone, loaded, made = say(beside(gateway.url, options.seconds))
+            alone, loaded, made = asyncio.run(beside(gateway.url, options.seconds))
             rises.append(at(loaded, 0.99) - at(alone, 0.99))
             print(
                 f"unguarded requests: p50 {at(alone, 0.5):.1f} → {at(loaded, 0.5):.1f}, p99 {at(alone, 0.99):.1f} → "
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64])
-    run(parser.parse_args(), asyncio.run)
+    run(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -146,8 +146,9 @@ def azure(path: str, version: str, body: Json) -> Json:
             raise Refusal("domain or task")
         if (body["task"] == "QnA") != ("qna" in body) or not body["groundingSources"]:
             raise Refusal("qna or groundingSources")
-        found = "ungrounded" in text_of(body, 1, 7_500)
-        return {"ungroundedDetected": found, "ungroundedPercentage": 1.0 if found else 0.0, "ungroundedDetails": []}
+        ungrounded = "ungrounded" in text_of(body, 1, 7_500)
+        share = 1.0 if ungrounded else 0.0
+        return {"ungroundedDetected": ungrounded, "ungroundedPercentage": share, "ungroundedDetails": []}
     raise Refusal("no such operation")
 
 
