@@ -58,7 +58,7 @@ from app.rollouts import Steering
 from app.safety.guards import Guards
 from app.safety.models.fleet import Fleet
 from app.safety.remote.members import members
-from app.shadows import LocalPurse, Shadows
+from app.shadows import Comparing, LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
@@ -293,9 +293,11 @@ class Process:
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         # Workers share their budgets, or there is one of them.
         purse = self._limits.store if workers > 1 else LocalPurse(self._books.rows)
+        texts = self._launch.config.telemetry.capture_content
+        comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, texts=texts)
         return Shadows(
-            self._state, self._admission, caller, self._books.ledger, purse, self._comparisons,
-            self._telemetry, (self._launch.worker, workers),
+            self._state, self._admission, caller, self._books.ledger, purse, comparing, self._telemetry,
+            (self._launch.worker, workers),
         )  # fmt: skip
 
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:

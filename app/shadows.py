@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Protocol
 
+from app.config import Guard
 from app.errors import GatewayError, Outcome
 from app.exchange import Arm, Call, Principal
 from app.metering import Charge, Claim, Verdict
@@ -17,6 +19,7 @@ from app.pipeline.bound import output_bound, prompt_bound
 from app.pipeline.call import Caller
 from app.pipeline.ledger import Ledger
 from app.pipeline.looks import format_ok, refused, same_tools, similarity
+from app.pipeline.observe import harmed
 from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
 from app.pipeline.reservation import StoreUnavailable
@@ -33,6 +36,7 @@ from app.telemetry import (
     SHADOW_COST,
     SHADOW_FLIPS,
     SHADOW_IN_FLIGHT,
+    SHADOW_MEANING,
     SHADOW_SECONDS,
     SHADOW_SIMILARITY,
     Telemetry,
@@ -80,6 +84,27 @@ class LocalPurse:
         self._store.settle(claim_id, charge)
 
 
+class Judge(Protocol):
+    """Says whether a guard would find harm in an answer: the guards."""
+
+    async def harmful(self, settings: Guard, tenant: str, call: Call, texts: Sequence[str]) -> bool | None:
+        """None where the guard looks at no answers, or cannot tell."""
+
+
+Likeness = Callable[[str, str], Awaitable[float | None]]
+"""How alike two texts are in what they mean, -1 to 1; None where nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """Who looks at the answers, and where the rows go. `texts` tells that these are kept too."""
+
+    rows: Comparisons
+    judge: Judge
+    likeness: Likeness
+    texts: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _Side:
     """One of two answers."""
@@ -100,7 +125,7 @@ class Shadows:
         caller: Caller,
         ledger: Ledger,
         purse: Purse,
-        rows: Comparisons,
+        comparing: Comparing,
         telemetry: Telemetry,
         share: tuple[int, int],
     ) -> None:
@@ -109,7 +134,7 @@ class Shadows:
         self._caller = caller
         self._ledger = ledger
         self._purse = purse
-        self._rows = rows
+        self._comparing = comparing
         self._telemetry = telemetry
         self._worker, self._workers = share
         self._taken: dict[str, int] = {}
@@ -204,15 +229,34 @@ class Shadows:
             self._telemetry.counter(SHADOW_COST, shadow.model, shadow.deployment.name).inc(progress.cost / 1e9)
         other = _Side(progress, progress.outcome, time.perf_counter() - began, said)
         row = await asyncio.to_thread(compare, shadow.model, primary, other)
+        await self._look(shadow, row, primary, other)
         self._tell(shadow, row)
-        self._rows.add(row)
+        self._comparing.rows.add(row)
+
+    async def _look(self, shadow: Shadow, row: dict[str, object], primary: _Side, other: _Side) -> None:
+        """Add what takes others to tell: harm, and likeness in meaning."""
+        call, principal = primary.progress.call, primary.progress.principal
+        model = self._state.table.models.get(shadow.model)
+        guard = model.guard if model is not None else None
+        if guard is not None and call is not None and principal is not None:
+            said = [other.said.text, *(tool.arguments for tool in other.said.tools)]
+            harm = await self._comparing.judge.harmful(guard, principal.tenant, call, said)
+            if harm is not None and other.outcome is Outcome.OK:
+                row["shadow_harm"] = harm
+            if harm is not None and primary.outcome in (Outcome.OK, Outcome.CUT_GUARD):
+                row["primary_harm"] = harmed(primary.progress)
+        if shadow.embedding_similarity and row["similarity"] is not None:
+            row["meaning"] = await self._comparing.likeness(primary.said.text, other.said.text)
+        if self._comparing.texts:
+            row["primary_text"], row["shadow_text"] = primary.said.text, other.said.text
 
     def _tell(self, shadow: Shadow, row: dict[str, object]) -> None:
         labels = shadow.model, shadow.deployment.name
         for side in ("primary", "shadow"):
             self._telemetry.histogram(SHADOW_SECONDS, *labels, side).observe(float(str(row[f"{side}_seconds"])))
-        if row["similarity"] is not None:
-            self._telemetry.histogram(SHADOW_SIMILARITY, *labels).observe(float(str(row["similarity"])))
+        for metric, name in ((SHADOW_SIMILARITY, "similarity"), (SHADOW_MEANING, "meaning")):
+            if row[name] is not None:
+                self._telemetry.histogram(metric, *labels).observe(float(str(row[name])))
         pairs = {"status": "outcome", "refusal": "refused", "harm": "harm", "format": "format_ok"}
         flips = [
             what
@@ -248,6 +292,9 @@ def compare(model: str, primary: _Side, shadow: _Side) -> dict[str, object]:
         "shadow_deployment": other.name,
         "same_tools": same_tools(primary.said.tools, shadow.said.tools) if both else None,
         "similarity": similarity(*texts) if both and any(texts) else None,
+        "meaning": None,
+        "primary_text": None,
+        "shadow_text": None,
     }
     for name, side in (("primary", primary), ("shadow", shadow)):
         usage, first = side.progress.usage, side.progress.first_at

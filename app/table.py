@@ -123,7 +123,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A deployment that gets copies of a model's requests: `sample` is their share, `allowances` what they may cost."""
+    """A deployment that gets copies of a model's requests: `sample` is their share, `allowances` what they may cost.
+
+    `embedding_similarity` tells that answers are compared in meaning too.
+    """
 
     model: str
     deployment: Deployment
@@ -131,6 +134,7 @@ class Shadow:
     max_concurrent: int
     operations: frozenset[Operation]
     allowances: Allowances
+    embedding_similarity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +302,7 @@ def _shadow(one: config.Model, deployments: Mapping[str, Deployment]) -> Shadow 
         max_concurrent=one.shadow.max_concurrent,
         operations=_SPOKEN.get(to.provider, _EVERY_OPERATION),
         allowances=Allowances(shadow_budgets(one)),
+        embedding_similarity=one.shadow.embedding_similarity,
     )
 
 

@@ -11,7 +11,7 @@ from app.config.catalogue import Facts
 from app.config.catalogue import entries as catalogue
 from app.config.deployments import Catalog, Deployment, LongPrompt, Price
 from app.config.detectors import AzureContentSafety, GuardModel, OpenAIModeration
-from app.config.extras import uses_models
+from app.config.extras import compares_meaning, uses_models
 from app.config.fields import restart_only
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
@@ -52,6 +52,7 @@ __all__ = [
     "Tenant",
     "as_json",
     "catalogue",
+    "compares_meaning",
     "describe",
     "is_loopback",
     "load",

@@ -69,6 +69,8 @@ def _whole(draft: Draft) -> Iterator[Finding]:
         yield from _strangers(draft.server, draft)
         if draft.stores is not None and draft.server.workers > 1:
             yield from _workers(draft.stores, draft)
+    if draft.safety is not None:
+        yield from extras.shadows(draft.models, draft.safety)
 
 
 def _secrets(draft: Draft) -> Iterator[Finding]:

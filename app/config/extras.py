@@ -34,6 +34,25 @@ def uses_models(guards: Iterable[Guard]) -> bool:
     return any(name in MODELS for stage in stages for name in stage.detectors)
 
 
+def compares_meaning(models: Iterable[Model]) -> bool:
+    """Whether the answers of some shadow are compared by what they mean."""
+    return any(model.shadow is not None and model.shadow.embedding_similarity for model in models)
+
+
+def shadows(models: Mapping[int, Model], safety: Safety) -> Iterator[tuple[Loc, str, str]]:
+    """A shadow whose answers are compared by what they mean, where no encoder is installed."""
+    absent = missing(safety.profile)
+    for index, model in models.items():
+        if not compares_meaning([model]):
+            continue
+        loc = ("models", index, "shadow", "embedding_similarity")
+        if absent:
+            hint = "Run `make setup-safety`, or install `sluicegate[safety]`."
+            yield loc, f"it needs what is not installed: {', '.join(absent)}", hint
+        elif safety.profile == "tiny":
+            yield loc, "the profile `tiny` has no encoder", "Write `safety: {profile: full}`."
+
+
 def models(guards: Mapping[int, Guard], safety: Safety) -> Iterator[tuple[Loc, str, str]]:
     """A guard that names a model, where what runs it is not installed."""
     absent = missing(safety.profile)

@@ -113,6 +113,8 @@ class Shadow(Settings):
     """Copies under way at a time; one more is dropped."""
     budget: Budget
     """What copies may cost."""
+    embedding_similarity: bool = False
+    """Whether both texts' meanings are compared too, by a sentence encoder; needs the `safety` extra."""
 
 
 class Model(Settings):

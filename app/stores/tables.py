@@ -224,6 +224,9 @@ SHADOWS = Table(
     Column("shadow_format_ok", Boolean),
     Column("same_tools", Boolean),
     Column("similarity", Float(53)),
+    Column("meaning", Float(53)),
+    Column("primary_text", Text),
+    Column("shadow_text", Text),
     Index("shadow_comparisons_model", "model", "at"),
 )
-"""Answers of a shadow beside those that callers got. No text of anybody."""
+"""Answers of a shadow beside those that callers got. Texts only where `telemetry.capture_content` is on."""
