@@ -42,6 +42,7 @@ from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.fit import Fitter
 from app.pipeline.mirror import Mirror
 from app.pipeline.record import Recorder
 from app.pipeline.reserve import Reserver
@@ -50,6 +51,7 @@ from app.pipeline.serve import Services
 from app.pipeline.spans import Tracer
 from app.process import watch_process
 from app.providers.collector import Collector
+from app.providers.counter import PromptCounter
 from app.providers.engines import Engines
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
@@ -179,8 +181,10 @@ class Process:
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
         self._recorder = recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._shadows = self._make_shadows(attempts, config.server.workers)
+        self._counter = PromptCounter(self._transport, self._endpoints)
+        fitter = Fitter(self._counter, telemetry)
         self._services = Services(
-            self._state, self._admission, Reserver(self._limits.store), caller, self._books.ledger, recorder,
+            self._state, self._admission, fitter, Reserver(self._limits.store), caller, self._books.ledger, recorder,
             self._steering.observer, Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
@@ -193,6 +197,7 @@ class Process:
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         if self._successor:
             await self._reloader.reload()
+        await self._counter.load(self._state.table.deployments.values())
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         engines = Engines(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
@@ -221,6 +226,7 @@ class Process:
             await self._cut()
             await self._limits.aclose()
             await self._tasks.aclose()
+            self._counter.close()
             await self._fleet.aclose()
             await self._shadows.aclose()
             await self._comparisons.flush()

@@ -12,11 +12,13 @@ from typing import Protocol
 
 from app.config import Guard
 from app.errors import GatewayError, Outcome
-from app.exchange import Arm, Call, Principal
+from app.exchange import Arm, Call, Count, Principal
 from app.metering import Charge, Claim, Verdict
 from app.pipeline.admit import Admission
 from app.pipeline.bound import output_bound, prompt_bound
 from app.pipeline.call import Caller
+from app.pipeline.counting import LARGE
+from app.pipeline.counting import bound as size_of
 from app.pipeline.ledger import Ledger
 from app.pipeline.looks import format_ok, refused, same_tools, similarity
 from app.pipeline.observe import harmed
@@ -29,7 +31,7 @@ from app.stores import sql
 from app.stores.comparisons import Comparisons
 from app.stores.delivery import SinkUnavailable
 from app.stores.memory import MemoryStore
-from app.table import Shadow, State
+from app.table import Deployment, Shadow, State
 from app.tasks import TaskGroup
 from app.telemetry import (
     SHADOW_COPIES,
@@ -188,7 +190,8 @@ class Shadows:
             raise AssertionError("only a call is copied")
         await asyncio.sleep(PAUSE_S)
         progress = Progress(f"shd_{token_hex(16)}", call.operation)
-        bound = _bound(call, shadow)
+        progress.prompt = await _prompt_of(call, shadow.deployment)
+        bound = _bound(call, shadow, progress.prompt)
         claim = Claim(progress.request_id, shadow.allowances, bound, sent=True)
         try:
             refusal = (await self._purse.reserve(claim)).refused
@@ -268,10 +271,17 @@ class Shadows:
             self._telemetry.counter(SHADOW_FLIPS, *labels, what).inc()
 
 
-def _bound(call: Call, shadow: Shadow) -> Charge:
+async def _prompt_of(call: Call, deployment: Deployment) -> Count:
+    """The bound of the copy's prompt; of a large one off the event loop."""
+    if call.size > LARGE and not call.plain:
+        return await asyncio.to_thread(size_of, call, deployment)
+    return size_of(call, deployment)
+
+
+def _bound(call: Call, shadow: Shadow, size: Count) -> Charge:
     """What a copy can cost at most."""
     deployment = shadow.deployment
-    prompt, output = prompt_bound(call, deployment), output_bound(call, deployment)
+    prompt, output = prompt_bound(call, deployment, size), output_bound(call, deployment)
     return Charge(prompt + output, -(-deployment.price.bound(prompt, output, call.images) // 1000))
 
 

@@ -17,6 +17,7 @@ from app.config.problems import Loc, show
 from app.config.rules import Finding, Names
 from app.config.secret import KeySecret, Secret
 from app.config.service import Admin, Safety, Server, Stores
+from app.config.templates import Template
 from app.config.tenancy import Budget, Tenant
 
 
@@ -34,6 +35,7 @@ class Draft:
     budgets: tuple[Budget, ...] | None
     deployments: Mapping[int, Deployment]
     models: Mapping[int, Model]
+    templates: Mapping[int, Template]
     guards: Mapping[int, Guard]
     tenants: Mapping[int, Tenant]
     names: Mapping[str, tuple[str | None, ...]]
@@ -45,9 +47,11 @@ def check(draft: Draft) -> Iterator[Finding]:
     for section, all_ in draft.names.items():
         yield from rules.once(((section, index, "name"), name) for index, name in enumerate(all_) if name is not None)
     for index, deployment in draft.deployments.items():
-        yield from rules.deployment(("deployments", index), deployment)
+        yield from rules.deployment(("deployments", index), deployment, names)
     for index, model in draft.models.items():
         yield from rules.model(("models", index), model, names)
+    for index, template in draft.templates.items():
+        yield from rules.template(("templates", index), template)
     for index, guard in draft.guards.items():
         yield from rules.guard(("guards", index), guard, names)
     for index, tenant in draft.tenants.items():

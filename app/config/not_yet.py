@@ -13,8 +13,6 @@ from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
 CONTENT = "the redactor of traced content"
-FITTING = "fitting requests to a model's context window"
-TEMPLATES = "prompt templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,7 @@ class Unbuilt:
     off: tuple[object, ...] = ()
 
 
-NOT_YET = (
-    Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("models[].token_limit", FITTING, ("reject",)),
-    Unbuilt("guards[].safety_prompt", TEMPLATES),
-)
+NOT_YET = (Unbuilt("telemetry.capture_content", CONTENT, (False,)),)
 
 _NOTHING: tuple[object, ...] = (None, (), {})
 

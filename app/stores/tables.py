@@ -34,6 +34,7 @@ LEDGER = Table(
     Column("first_token_seconds", Float(53)),
     Column("seconds", Float(53)),
     Column("template", String(NAME)),
+    Column("count_method", String(NAME)),
     Index("ledger_at", "at"),
     Index("ledger_tenant_at", "tenant", "key", "at"),
 )
