@@ -23,7 +23,7 @@ from scripts.safety import grams, mlp
 from scripts.safety.embed import Cache
 from scripts.safety.rows import Row, bucket, collected, own
 from scripts.safety.targets import OUTPUTS, targets
-from scripts.safety.thresholds import choose
+from scripts.safety.thresholds import choose, offsets
 
 PROFILES: dict[str, tuple[str, ...]] = {"full": ("use", "e5"), "fast": ("use",), "tiny": ()}
 SCALES = {"use": 4.0, "e5": 6.0}
@@ -154,14 +154,16 @@ def mix(shallow: Array, deep: Array, labels: Array, weights: Array) -> Array:
     return found
 
 
-def weights_file(of: Material, parts: Parts, mixed: Array, thresholds: Array, *, small: bool = True) -> dict[str, Any]:
+def weights_file(
+    of: Material, parts: Parts, mixed: Array, calibrated: dict[str, Array], *, small: bool = True
+) -> dict[str, Any]:
     """What app/safety/models/heads.py reads."""
     kind = np.float16 if small else np.float32
     arrays: dict[str, Any] = {
         "outputs": np.array(OUTPUTS),
         "encoders": np.array(list(of.vectors), dtype="U8"),
         "languages": np.array(LANGUAGES),
-        "thresholds": thresholds,
+        **calibrated,
         "nets": np.array(len(parts.nets)),
         "grams": parts.grams[0].astype(kind),
         "mix": np.stack([mixed[0], mixed[1], mixed[2] + mixed[0] * parts.grams[1]]).astype(np.float32),
@@ -186,15 +188,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     joined = of.joined() if of.vectors else None
     parts, shallow, deep = cross_fit(of, joined)
     mixed = mix(shallow, deep, of.labels, of.weights)
-    scores = 1 / (1 + np.exp(-np.clip(shallow * mixed[0] + deep * mixed[1] + mixed[2], -30, 30)))
-    thresholds = choose(rows, scores.astype(np.float32))
-    np.savez_compressed(BUILT / f"{chosen.profile}.npz", **weights_file(of, parts, mixed, thresholds))
+    logits = (shallow * mixed[0] + deep * mixed[1] + mixed[2]).astype(np.float32)
+    shifts = offsets(rows, of.languages, LANGUAGES, logits)
+    at = [LANGUAGES.index(one) if one in LANGUAGES else len(LANGUAGES) for one in of.languages]
+    thresholds = choose(rows, (1 / (1 + np.exp(-np.clip(logits + shifts[at], -30, 30)))).astype(np.float32))
+    calibrated = {"thresholds": thresholds, "offset": shifts}
+    np.savez_compressed(BUILT / f"{chosen.profile}.npz", **weights_file(of, parts, mixed, calibrated))
     sys.stdout.write(f"{chosen.profile}: {len(rows)} rows, {sum(row.own for row in rows)} of them our own\n")
     for name, sources in GROUPS.items() if chosen.left_out else ():
         kept = [at for at, row in enumerate(rows) if not row.source.startswith(sources)]
         parts = fit(of, joined, kept, 10)
         path = chosen.cache / f"{chosen.profile}-without-{name}.npz"
-        np.savez_compressed(path, **weights_file(of, parts, mixed, thresholds))
+        np.savez_compressed(path, **weights_file(of, parts, mixed, calibrated))
 
 
 if __name__ == "__main__":

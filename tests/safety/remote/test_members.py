@@ -74,3 +74,24 @@ def test_on_error_allow_lets_prompts_through(
         answer = gateway.chat("echo", text="STATUS-503")
         assert answer.status_code == 200
         assert answer.json()["choices"][0]["finish_reason"] == "content_filter"
+
+
+def test_a_model_of_the_gateway_judges_on_the_tenants_account(upstream: Upstream) -> None:
+    """An echo says what it is told: `unsafe` and a hazard blocks, before the model itself is asked; the log knows."""
+    stage = {"detectors": ["guard_model"], "deadline_ms": 5000}
+    guard = {"name": "g", "prompt": stage}
+    models = [{"name": "echo", "stable": "answers", "guard": "g"}, {"name": "judge", "stable": "judges"}]
+    deployments = [deployment("answers", upstream.url, "answer-8"), deployment("judges", upstream.url, "echo")]
+    document_ = document(deployments, models, guards=[guard])
+    document_["safety"] = {"guard_model": {"model": "judge", "format": "llama_guard"}}
+    with Gateway(document_) as gateway:
+        blocked = gateway.chat("echo", text="unsafe\nS10")
+        assert (blocked.status_code, blocked.json()["error"]["code"]) == (400, "content_filter"), blocked.text
+        assert [one["model"] for one in upstream.bodies()] == ["echo"]
+        passed = gateway.chat("echo", text="safe")
+        assert passed.status_code == 200, passed.text
+        nonsense = gateway.chat("echo", text="What is this?")
+        assert nonsense.status_code == 400
+        lines = gateway.lines()
+        assert {line.get("purpose") for line in lines} == {None, "guard"}
+        assert {line["tenant"] for line in lines} == {"team"}
