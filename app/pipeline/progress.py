@@ -14,6 +14,7 @@ from app.pipeline.plan import Plan
 from app.pipeline.report import Report
 from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
+from app.scopes import Terms
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, GUARD, RESERVE, CALL, RELAY, SETTLE = range(8)
@@ -85,6 +86,7 @@ class Progress:
         "shared",
         "shut_down",
         "status",
+        "terms",
         "trace",
         "transcript",
         "usage",
@@ -120,12 +122,13 @@ class Progress:
         self.reported: Usage | None = None
         self.seen: tuple[Batch, Batch] = ([], [])
         """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
-        self.finished = False
-        """Whether the answer came to its own end."""
+        self.finished = self.shut_down = False
+        """Whether the answer came to its own end; whether it was ended because the gateway shuts down."""
         self.usage: Usage | None = None
         self.charge = NOTHING
+        self.terms: Terms | None = None
         self.held: Held | None = None
-        """What was reserved; None where nothing limits the request."""
+        """What the request is held to, looked up once, and what was reserved; None where nothing limits it."""
         self.clamped = 0
         """The output cap that was lowered to what a budget had left; 0 where it was not."""
         self.rates: tuple[tuple[tuple[Limit, ...], Sequence[int]], ...] = ()
@@ -137,7 +140,6 @@ class Progress:
         """Its place in a trace; None where nobody asks for one."""
         self.report: Report | None = None
         """What a guard found; None where no guard looked."""
-        self.shut_down = False
         self.first_at = self.last_at = 0.0
         self.own = [0.0] * len(STAGES)
         self.began = self.resumed = perf_counter()
