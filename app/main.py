@@ -290,7 +290,7 @@ class Process:
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         # Workers share their budgets, or there is one of them.
-        purse = self._limits.store if workers > 1 else LocalPurse(self._books.rows)
+        purse = self._limits.store if self._limits.shared else LocalPurse(self._books.rows)
         return Shadows(
             self._state, self._admission, caller, self._books.ledger, purse, self._comparisons,
             self._telemetry, (self._launch.worker, workers),

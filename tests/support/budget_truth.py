@@ -73,6 +73,9 @@ class Request:
     now: Charge = NOTHING
     over: Charge = NOTHING
     closed: bool = False
+    host: str = ""
+    delivered: bool = False
+    """Whether the ledger has it; before that only its host's spool knows of it."""
     _counters: tuple[float, list[tuple[tuple[str, int], bool]]] | None = None
 
     @property
