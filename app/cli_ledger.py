@@ -7,7 +7,7 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.books import open_database
+from app.columns import columns
 from app.config import ConfigError, describe, load
+from app.config.service import Stores
 from app.exchange import JsonObject
 from app.stores.delivery import SinkUnavailable
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
@@ -71,7 +73,7 @@ def list_keys(file: Path, tenant: str | None, *, as_document: bool) -> None:
         click.echo(orjson.dumps(found).decode())
         return
     rows = [{**one, "models": ",".join(one.get("models", ["all"])), "works": _works(one)} for one in found]
-    click.echo(_table(("id", "tenant", "name", "hint", "models", "works"), rows))
+    click.echo(columns(("id", "tenant", "name", "hint", "models", "works"), rows))
 
 
 @keys.command()
@@ -110,7 +112,7 @@ def list_hosts(file: Path, *, as_document: bool) -> None:
         click.echo(orjson.dumps(found).decode())
         return
     rows = [{**one, **{name: _when(one[name]) for name in ("since", "seen")}} for one in found]
-    click.echo(_table(("id", "name", "since", "seen"), rows))
+    click.echo(columns(("id", "name", "since", "seen"), rows))
 
 
 @hosts.command()
@@ -151,6 +153,8 @@ def usage(
     begin = (first or end - timedelta(days=29)).replace(tzinfo=UTC)
     where = {"tenant": tenant} if tenant else {}
     days = int(begin.timestamp() // DAY), int(end.timestamp() // DAY)
+    if not _stores(file).ledger:
+        click.echo("the ledger is off (`stores.ledger`): this is what was used while it was on", err=True)
     found = _with(file, lambda database: Ledger(database).usage(*days, groups, where))
     if as_table:
         click.echo(as_csv(found, groups), nl=False)
@@ -158,16 +162,21 @@ def usage(
         click.echo(orjson.dumps(as_documents(found)).decode())
     else:
         names = (*groups, "requests", "input_tokens", "output_tokens", "cost_usd")
-        click.echo(_table(names, as_documents(found)))
+        click.echo(columns(names, as_documents(found)))
+
+
+def _stores(file: Path) -> Stores:
+    """What the file says of them; a file that cannot be used ends the command."""
+    try:
+        return load(file, os.environ).stores
+    except ConfigError as error:
+        click.echo(f"{file} cannot be used:\n{describe(error.problems)}", err=True)
+        sys.exit(2)
 
 
 def _with(file: Path, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     """Do this with the database; what goes wrong is told, and ends the command."""
-    try:
-        stores = load(file, os.environ).stores
-    except ConfigError as error:
-        click.echo(f"{file} cannot be used:\n{describe(error.problems)}", err=True)
-        sys.exit(2)
+    stores = _stores(file)
 
     async def connected() -> T:
         database = open_database(stores)
@@ -204,10 +213,3 @@ def _who() -> str:
 
 def _works(key: JsonObject) -> str:
     return "yes" if key["revoked"] is None else "no"
-
-
-def _table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    cells = [tuple(names), *(tuple(str(row[name]) for name in names) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join(lines)

@@ -97,6 +97,12 @@ OVERHEAD = Metric(
     ("stage",),
     _OVERHEAD,
 )
+FITTED = Metric(
+    "sluicegate_fit_total",
+    Kind.COUNTER,
+    "Requests that did not fit their model's context window, by what was done: reject, clamp, truncate, summarise, chunk.",
+    ("model", "action"),
+)
 IN_FLIGHT = Metric(
     "sluicegate_in_flight",
     Kind.GAUGE,
@@ -236,6 +242,13 @@ SHADOW_SIMILARITY = Metric(
     ("model", "deployment"),
     (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 )
+SHADOW_MEANING = Metric(
+    "sluicegate_shadow_meaning",
+    Kind.HISTOGRAM,
+    "How alike the shadow's text and the primary's are in meaning: the cosine of their embeddings, where they are made.",
+    ("model", "deployment"),
+    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
 FEEDBACK_SCORE = Metric(
     "sluicegate_feedback_score",
     Kind.HISTOGRAM,
@@ -367,12 +380,12 @@ ENGINE_OUTPUT_TOKENS = Metric(
 )
 
 METRICS = (
-    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
+    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
     BUDGET_LIMIT, BUDGET_USED, BUDGET_RESERVED, OVERAGE_TOKENS, OVERAGE_USD, LIMITS_UP, LIMITS_REBUILT,
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
     GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
-    SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY,
+    SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY, SHADOW_MEANING,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
 
@@ -392,6 +405,11 @@ LOG_FIELDS: dict[str, str] = {
     "status": "The HTTP status that the caller got; absent when it left before one was sent.",
     "code": "The error code, on errors.",
     "stream": "Whether the answer was streamed.",
+    "prompt_bound": "The most tokens that the prompt could have when it was sent.",
+    "count": "How that was found: exact, tokenizer (the text by its vocabulary, the chat template at its bound), bound (from bytes).",
+    "template": "Name and version of the prompt template that was put before the caller's messages.",
+    "purpose": "What a call of the gateway's own, made on the way of a request, is for: summary, chunk. Its `request_id` begins with that request's.",
+    "fit": "What was done to make the request fit the context window.",
     "attempts": "Upstream attempts made.",
     "input_tokens": "Input tokens charged.",
     "output_tokens": "Output tokens charged.",

@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import lru_cache
 from math import ceil
 from os import urandom
+from time import time
 from typing import Any, Final
 
 from app.api.answers import Headers, Send, send_error, send_json, start_stream
@@ -97,16 +98,20 @@ class Hot:
 
 
 def new_id() -> str:
-    """A request's id."""
-    return f"req_{urandom(16).hex()}"
+    """A request's id: the second in which it was made, and 96 random bits, in hexadecimal."""
+    return f"req_{int(time()):08x}{urandom(12).hex()}"
 
 
 def new_ids() -> Iterator[str]:
-    """Ids, of many requests for each time that the kernel is asked for randomness: that takes a system call."""
+    """Ids, of many requests for each time that the kernel is asked for randomness: that takes a system call.
+
+    They begin with the time, if not to the second: so a database adds them at the end of its index, and not anywhere.
+    """
     while True:
-        pool = urandom(16 * _IDS_AT_ONCE).hex()
-        for at in range(0, len(pool), 32):
-            yield f"req_{pool[at : at + 32]}"
+        began = f"req_{int(time()):08x}"
+        pool = urandom(12 * _IDS_AT_ONCE).hex()
+        for at in range(0, len(pool), 24):
+            yield began + pool[at : at + 24]
 
 
 def read_headers(headers: Headers) -> tuple[tuple[bytes, ...], int]:
@@ -256,6 +261,8 @@ def _headers(progress: Progress) -> Headers:
     ]
     if progress.deployment is not None and progress.arm is not None:
         headers += _served_by(progress.deployment.name, progress.arm)
+    if progress.fitted is not None:
+        headers.append((b"x-sluicegate-fit", progress.fitted.encode()))
     if progress.rates or progress.clamped:
         headers += _limits(progress)
     return headers
@@ -306,6 +313,8 @@ def _lines(progress: Progress) -> bytes:
     lines = b"x-request-id: %b\r\n%b" % (progress.request_id.encode(), timing)
     if progress.deployment is not None and progress.arm is not None:
         lines += _served_by_lines(progress.deployment.name, progress.arm)
+    if progress.fitted is not None:
+        lines += b"x-sluicegate-fit: %b\r\n" % progress.fitted.encode()
     if progress.rates or progress.clamped:
         lines += b"".join([b"%b: %b\r\n" % header for header in _limits(progress)])
     return lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from app.config import rules
+from app.config import extras, rules
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment
 from app.config.guarding import Guard
@@ -16,7 +16,8 @@ from app.config.models import Model
 from app.config.problems import Loc, show
 from app.config.rules import Finding, Names
 from app.config.secret import KeySecret, Secret
-from app.config.service import Admin, Server, Stores
+from app.config.service import Admin, Safety, Server, Stores
+from app.config.templates import Template
 from app.config.tenancy import Budget, Tenant
 
 
@@ -30,9 +31,11 @@ class Draft:
     server: Server | None
     stores: Stores | None
     admin: Admin | None
+    safety: Safety | None
     budgets: tuple[Budget, ...] | None
     deployments: Mapping[int, Deployment]
     models: Mapping[int, Model]
+    templates: Mapping[int, Template]
     guards: Mapping[int, Guard]
     tenants: Mapping[int, Tenant]
     names: Mapping[str, tuple[str | None, ...]]
@@ -44,9 +47,11 @@ def check(draft: Draft) -> Iterator[Finding]:
     for section, all_ in draft.names.items():
         yield from rules.once(((section, index, "name"), name) for index, name in enumerate(all_) if name is not None)
     for index, deployment in draft.deployments.items():
-        yield from rules.deployment(("deployments", index), deployment)
+        yield from rules.deployment(("deployments", index), deployment, names)
     for index, model in draft.models.items():
         yield from rules.model(("models", index), model, names)
+    for index, template in draft.templates.items():
+        yield from rules.template(("templates", index), template)
     for index, guard in draft.guards.items():
         yield from rules.guard(("guards", index), guard, names)
     for index, tenant in draft.tenants.items():
@@ -59,11 +64,19 @@ def _whole(draft: Draft) -> Iterator[Finding]:
     yield from _secrets(draft)
     if draft.admin is not None:
         yield from _admin(draft.admin)
+    if draft.stores is not None and not draft.stores.ledger and _has_budgets(draft):
+        yield (
+            ("stores", "ledger"),
+            "is off, and what was used of budgets stands in it",
+            "Turn it on, or remove `budgets`.",
+        )
     if draft.server is not None:
         yield from _listeners(draft.server)
         yield from _strangers(draft.server, draft)
         if draft.stores is not None and draft.server.workers > 1:
             yield from _workers(draft.stores, draft)
+    if draft.safety is not None:
+        yield from extras.shadows(draft.models, draft.safety)
 
 
 def _secrets(draft: Draft) -> Iterator[Finding]:
@@ -138,14 +151,23 @@ def _workers(stores: Stores, draft: Draft) -> Iterator[Finding]:
 
 
 def _is_limited(draft: Draft) -> bool:
+    return _has_budgets(draft) or any(tenant_is_limited(tenant) for tenant in draft.tenants.values())
+
+
+def _has_budgets(draft: Draft) -> bool:
     return (
         bool(draft.budgets)
         or any(model.budgets or model.shadow for model in draft.models.values())
-        or any(tenant_is_limited(tenant) for tenant in draft.tenants.values())
+        or any(tenant_has_budgets(tenant) for tenant in draft.tenants.values())
     )
+
+
+def tenant_has_budgets(tenant: Tenant) -> bool:
+    """Whether it has a budget, or one of its keys has."""
+    return bool(tenant.budgets or any(key.budgets for key in tenant.keys))
 
 
 def tenant_is_limited(tenant: Tenant) -> bool:
     """Whether it has a budget or a limit, or one of its keys has."""
     limits = tenant.limits.model_dump(exclude_none=True)
-    return bool(tenant.budgets or limits or any(key.budgets for key in tenant.keys))
+    return bool(limits) or tenant_has_budgets(tenant)

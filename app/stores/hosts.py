@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from socket import gethostname
 
 import orjson
 from sqlalchemy import delete, insert, select, update
@@ -153,7 +152,7 @@ class Hosts:
 
 
 def _row(number: str) -> dict[str, object]:
-    return {"id": number, "name": gethostname()[:255], "since": time.time(), "seen": time.time()}
+    return {"id": number, "name": os.uname().nodename[:255], "since": time.time(), "seen": time.time()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -35,7 +35,6 @@ def test_no_setting_has_two_entries() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "capability"),
     [
-        ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
         ("telemetry.capture_content", True, "the redactor of traced content"),
     ],
 )
@@ -55,6 +54,7 @@ def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: o
         ("models[0].candidate", None),
         ("models[0].budgets", []),
         ("models[0].token_limit", "reject"),
+        ("models[0].token_limit", "clamp"),
         ("tenants[0].limits", {}),
         ("tenants[0].limits", {"concurrent": None}),
         ("tenants[0].allow_shadow", True),

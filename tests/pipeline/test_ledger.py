@@ -15,9 +15,11 @@ from app.table import Deployment, build
 from tests.support.configs import loaded
 from tests.support.entries import Journal
 
-TABLE = build(loaded())
+TABLE = build(loaded({f"deployments[{at}].template_tokens": 0 for at in range(2)}))
 ONE, TWO = TABLE.deployments["one"], TABLE.deployments["two"]
-CALL = Call(Operation.CHAT, "chat", stream=False, include_usage=False, body={}, size=200, max_output_tokens=50)
+CALL = Call(
+    Operation.CHAT, "chat", stream=False, include_usage=False, body={}, size=200, max_output_tokens=50, plain=True
+)
 
 
 def request() -> Progress:
@@ -48,6 +50,18 @@ def test_a_request_is_opened_at_its_bound_and_closed_as_it_was() -> None:
     assert closed.prices == ONE.price
     assert closed.at == opened.at > 1_700_000_000
     assert len(journal.told[1][2]) == SHORT.size
+
+
+def test_without_a_journal_the_bound_is_known_and_nothing_is_told() -> None:
+    """Operators may do without a ledger; what an upstream reports beyond its bound is still noticed."""
+    ledger, progress = Ledger(None), request()
+    assert ledger.open(CALL, Arm.STABLE, ONE, progress) is None
+    assert progress.bound == (200, 50)
+    progress.reached = True
+    ledger.open(CALL, Arm.FALLBACK, TWO, progress)
+    assert progress.earlier == charged(CALL, ONE, Usage(200, 50, method=Method.BOUND))
+    ended(progress, TWO, Usage(30, 20))
+    assert ledger.close(progress) is None
 
 
 def test_an_attempt_after_a_refused_one_is_not_told_again() -> None:

@@ -52,6 +52,7 @@ _VALUES = {
     "first_token_seconds": "0.2",
     "seconds": "1.5",
     "template": "NULL",
+    "count_method": "'bound'",
 }
 _BATCH = 1_000_000
 _PRIMARY = "ledger_pkey"
