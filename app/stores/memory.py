@@ -263,18 +263,19 @@ def _take(rows: _Rows, tokens: int, money: int, places: int, now: float) -> tupl
     return _put_back(rows, tokens, money) if left is None else left
 
 
-def _put_back(rows: _Rows, tokens: int, money: int, until: _Counter | None = None) -> None:
-    """Take back what was taken from the budgets before the counter `until`; of all of them without one."""
+def _put_back(rows: _Rows, tokens: int, money: int, until: _Counter | None = None) -> tuple[int, ...] | None:
+    """Take back what was taken from the budgets before the counter `until`; from all of them without one. None."""
     for several, amount in ((rows.tokens, tokens), (rows.money, money)):
         for counter, _ in several:
             if counter is until:
-                return
+                return None
             counter.taken -= amount
+    return None
 
 
 def _take_limits(rows: _Rows, tokens: int, places: int, now: float) -> tuple[int, ...] | None:
     """The same for places and buckets alone."""
-    left = []
+    left: list[int] = []
     for counter, limit in rows.places:
         rest = limit - counter.taken - places
         if rest < 0 < places:
@@ -293,12 +294,13 @@ def _take_limits(rows: _Rows, tokens: int, places: int, now: float) -> tuple[int
     return tuple(left)
 
 
-def _put_limits_back(rows: _Rows, tokens: int, places: int, count: int) -> None:
-    """Take back what was taken from the first so many places and buckets."""
+def _put_limits_back(rows: _Rows, tokens: int, places: int, count: int) -> tuple[int, ...] | None:
+    """Take back what was taken from the first so many places and buckets. None."""
     for counter, _ in rows.places[:count]:
         counter.taken -= places
     for bucket in rows.buckets[: max(0, count - len(rows.places))]:
         bucket.full_at -= (tokens if bucket.per_token else places) * bucket.interval
+    return None
 
 
 def _left(rows: _Rows, now: float) -> list[int]:

@@ -66,13 +66,13 @@ async def test_it_opens_when_all_have_joined(hosts: tuple[Host, Host]) -> None:
     assert await one.assembly.join(epoch, "a", [held("x", 100)])
     found = await one.assembly.joined(epoch, ["a", "b"])
     assert found is not None
-    assert (found.absent, found.ids) == ({"b"}, {"x"})
+    assert (found.absent, found.ids) == (frozenset("b"), frozenset("x"))
     assert await other.assembly.join(epoch, "b", [held("y", 50), held("z", 7)])
     start = BUDGET.window.span(time.time())[0]
     assert not await one.assembly.open(epoch, found.steps, [Spent(BUDGET, start, 200)]), "b came after it had looked"
     found = await one.assembly.joined(epoch, ["a", "b"])
     assert found is not None
-    assert (found.absent, found.ids) == (set(), {"x", "y", "z"})
+    assert (found.absent, found.ids) == (frozenset(), frozenset("xyz"))
     assert await one.assembly.open(epoch, found.steps, [Spent(BUDGET, start, 200)])
     assert await other.assembly.lost() is None
     await until(lambda: one.line.up and other.line.up)

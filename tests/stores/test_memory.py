@@ -73,7 +73,7 @@ async def test_all_or_nothing(store: MemoryStore) -> None:
 
 
 KEY = Scope(ScopeKind.KEY, "t/k")
-EVERY = (
+EVERY: tuple[Budget | Limit, ...] = (
     Budget(TENANT, Window.DAY, Unit.TOKENS, 1000),
     Budget(KEY, Window.DAY, Unit.TOKENS, 1000),
     Budget(TENANT, Window.DAY, Unit.MONEY, 1000),
@@ -88,8 +88,8 @@ EVERY = (
 @pytest.mark.parametrize("place", range(len(EVERY)))
 async def test_whichever_refuses_nothing_is_taken(store: MemoryStore, place: int) -> None:
     """From the budgets and limits before it, what was taken on the way is put back to the last token."""
-    several = list(EVERY)
-    tight = several[place] = replace(several[place], limit=0)
+    several, one = list(EVERY), EVERY[place]
+    tight = several[place] = replace(one, limit=0) if isinstance(one, Budget) else replace(one, limit=0)
     wide = Allowances(tuple(x for x in EVERY if x.name != tight.name and isinstance(x, Budget)),
                       tuple(x for x in EVERY if x.name != tight.name and isinstance(x, Limit)))  # fmt: skip
     narrow = Allowances(

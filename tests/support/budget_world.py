@@ -298,7 +298,8 @@ class World(Truth):
         times = {"lease": LEASE_S, "slice_seconds": SLICE_S}
         store = RedisStore(line, name=f"w{self._names}", workers=3, wall=self.clock, monotonic=self.clock, **times)
         spools: Any = Spools(self, host)
-        rebuilder = Rebuilder(line, store, spools, spools, spools, lambda one: one.allowances, SLICE_S, self.clock)  # type: ignore[arg-type]
+        scope: Any = lambda one: one.allowances  # noqa: E731 # of `Opened`
+        rebuilder = Rebuilder(line, store, spools, spools, spools, scope, SLICE_S, self.clock)
         client = Client(line, store, rebuilder, host, allowances(scale, self.tight))
         self.poll(client)
         return client
