@@ -88,8 +88,8 @@ EVERY: tuple[Budget | Limit, ...] = (
 @pytest.mark.parametrize("place", range(len(EVERY)))
 async def test_whichever_refuses_nothing_is_taken(store: MemoryStore, place: int) -> None:
     """From the budgets and limits before it, what was taken on the way is put back to the last token."""
-    several, one = list(EVERY), EVERY[place]
-    tight = several[place] = replace(one, limit=0) if isinstance(one, Budget) else replace(one, limit=0)
+    several = list(EVERY)
+    tight = several[place] = replace(EVERY[place], limit=0)
     wide = Allowances(tuple(x for x in EVERY if x.name != tight.name and isinstance(x, Budget)),
                       tuple(x for x in EVERY if x.name != tight.name and isinstance(x, Limit)))  # fmt: skip
     narrow = Allowances(
