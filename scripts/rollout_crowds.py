@@ -56,7 +56,8 @@ class Sealed(NamedTuple):
 
 def endings(trial: Trial) -> list[float]:
     """The requests until the alarm of each run of a trial with one gate; infinity without one."""
-    ended, alarmed = [], 0
+    ended: list[float] = []
+    alarmed = 0
     for run in range(trial.first_run, trial.first_run + trial.runs):
         requests = _requests(trial, np.random.default_rng([trial.seed, run]))
         end = _ending(trial, _blocks(trial, requests, _seen(requests)))
