@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import pytest
 
-from app.config import extras
 from tests.support.gateway import KEY, Gateway, Json, config, deployment
 from tests.support.upstream import Upstream
 
@@ -117,17 +116,6 @@ def test_harm_flips(start: Start) -> None:
     assert pair["harm"] == {"compared": 2, "only_primary": 0, "only_shadow": 1}
     assert gateway.value("sluicegate_shadow_flips_total", what="harm") == 1
     assert gateway.value("sluicegate_guard_hits_total", category="blocklist") == 1
-
-
-@pytest.mark.timeout(150)
-@pytest.mark.skipif(bool(extras.missing("full")), reason="needs the `safety` extra")
-def test_meanings_are_compared_where_there_is_an_encoder(start: Start) -> None:
-    """By the detector process; same texts mean the same."""
-    gateway = start(embedding_similarity=True)
-    assert gateway.chat(text="The capital of France is Paris.").status_code == 200
-    gateway.until(lambda: bool(report(gateway)), seconds=60)
-    assert report(gateway)[0]["meaning"]["p50"] == pytest.approx(1.0, abs=0.001)
-    assert gateway.value("sluicegate_shadow_meaning_count") == 1
 
 
 @pytest.mark.timeout(150)
