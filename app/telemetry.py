@@ -43,6 +43,13 @@ class Metric:
     buckets: tuple[float, ...] = ()
     merge: Merge = Merge.SUM
 
+    @property
+    def told(self) -> str:
+        """The help text of a scrape: with how workers' values become one, where that is not a counter's plain sum."""
+        if self.merge is Merge.MAX:
+            return f"{self.help} Of several workers: the highest."
+        return f"{self.help} Of several workers: the sum." if self.kind is Kind.GAUGE else self.help
+
 
 _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0)
@@ -162,10 +169,17 @@ BUDGET_LIMIT = Metric(
     Kind.GAUGE,
     "What a budget allows in its current window: tokens, or US dollars for unit `money`.",
     _BUDGET,
+    merge=Merge.MAX,
 )
-BUDGET_USED = Metric("sluicegate_budget_used", Kind.GAUGE, "What was used of it, overage included.", _BUDGET)
+BUDGET_USED = Metric(
+    "sluicegate_budget_used", Kind.GAUGE, "What was used of it, overage included.", _BUDGET, merge=Merge.MAX
+)
 BUDGET_RESERVED = Metric(
-    "sluicegate_budget_reserved", Kind.GAUGE, "What requests under way, and workers' slices, hold of it.", _BUDGET
+    "sluicegate_budget_reserved",
+    Kind.GAUGE,
+    "What requests under way, and workers' slices, hold of it.",
+    _BUDGET,
+    merge=Merge.MAX,
 )
 OVERAGE_TOKENS = Metric(
     "sluicegate_overage_tokens_total",
@@ -191,12 +205,21 @@ ROLLOUT_WEIGHT = Metric(
     Kind.GAUGE,
     "Percent of a model's traffic that a deployment gets by its rollout; shown by the process that acts on rollouts.",
     ("model", "deployment"),
+    merge=Merge.MAX,
 )
 ROLLOUT_EVIDENCE = Metric(
     "sluicegate_rollout_evidence",
     Kind.GAUGE,
-    "Evidence that the candidate is worse, by gate; it alarms at 1 / (the gate's part of alpha). Shown by the process that acts.",
+    "Evidence that the candidate is worse, by gate, while a rollout is under way; it alarms at 1 / (the gate's part of alpha).",
     ("model", "gate"),
+    merge=Merge.MAX,
+)
+ROLLOUT_STATE = Metric(
+    "sluicegate_rollout_state",
+    Kind.GAUGE,
+    "1 for the state in which a model's rollout is (running, ready, paused, promoted, rolled_back), 0 for the others.",
+    ("model", "state"),
+    merge=Merge.MAX,
 )
 SHADOW_COPIES = Metric(
     "sluicegate_shadow_copies_total",
@@ -371,7 +394,7 @@ METRICS = (
     BUDGET_LIMIT, BUDGET_USED, BUDGET_RESERVED, OVERAGE_TOKENS, OVERAGE_USD, LIMITS_UP, LIMITS_REBUILT,
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
-    GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
+    GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, ROLLOUT_STATE, FEEDBACK_SCORE,
     SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip

@@ -52,7 +52,7 @@ def outcomes() -> str:
 def metrics() -> str:
     """Every metric."""
     rows = (
-        (code(row.name), row.kind, ", ".join(map(code, row.labels)), row.help)
+        (code(row.name), row.kind, ", ".join(map(code, row.labels)), row.told)
         for row in sorted(METRICS, key=lambda row: row.name)
     )
     return table(("metric", "kind", "labels", "meaning"), rows)
