@@ -175,7 +175,7 @@ class Process:
         watched = config.telemetry
         dropped = telemetry.counter(DROPPED, "spans")
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
-        self._recorder = recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._shadows = self._make_shadows(attempts, config.server.workers)
         self._services = Services(
             self._state, self._admission, Reserver(self._limits.store), caller, self._books.ledger, recorder,
@@ -301,7 +301,8 @@ class Process:
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
-        callers.include_router(moderations(self._state, self._admission, self._guards, self._recorder))
+        path = self._services
+        callers.include_router(moderations(self._state, self._admission, self._guards, path.recorder, path.tracer))
         callers.include_router(own_usage(self._state, self._books.rows))
         callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))
