@@ -84,6 +84,11 @@ DEPENDENCIES = Row(
             "short", (Query("sum(sluicegate_database_up)", "workers"),),
         ),
         Panel(
+            "Limit store up", "Workers that can take from budgets and limits, and rebuilds of Redis' state. Below the number of"
+            " workers: requests with budgets are refused or live on slices; `/readyz` says why.",
+            "short", (Query("sum(sluicegate_limit_store_up)", "workers"), Query("sum(sluicegate_limit_store_rebuilds_total)", "rebuilds")),
+        ),
+        Panel(
             "Connections to upstreams", "Idle and busy ones. Busy ones grow without traffic: streams that do not end.",
             "short", (Query("sum by (state) (sluicegate_upstream_connections)", "{{state}}"),),
         ),
@@ -96,11 +101,14 @@ DEPENDENCIES = Row(
             "short", (Query("sum(sluicegate_tasks)", "tasks"),),
         ),
         Panel(
-            "Reloads and versions", "Reloads of the configuration by result, and workers by version. `refused`: the running"
-            " configuration is older than the file; `sluicegate check` says why.",
-            "short",
-            (Query("sum by (result) (sluicegate_config_reloads_total)", "{{result}}"), Query("sum by (version) (sluicegate_build_info)", "{{version}}")),
-            "table",
+            "Reloads", "Reloads of the configuration by result, workers together. `refused`: the running configuration is older"
+            " than the file; `sluicegate check` says why.",
+            "short", (Query("sum by (result) (sluicegate_config_reloads_total)", "{{result}}"),), "table",
+        ),
+        Panel(
+            "Versions", "Workers by version of the gateway. More than one: a deployment is under way, or got stuck; look at its"
+            " pods.",
+            "short", (Query("sum by (version) (sluicegate_build_info)", "{{version}}"),), "table",
         ),
     ),
 )  # fmt: skip
