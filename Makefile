@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards screenshots test-vllm test-clients demo-vllm bench soak load prove peers eval-safety lock clean
+.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards screenshots traces-phoenix test-vllm test-clients demo-vllm bench soak load prove peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
@@ -50,6 +50,10 @@ dashboards: setup ## write grafana/dashboards/*.json anew from the code beside t
 screenshots: setup ## pictures of the dashboards from real data into docs/dashboards (node, npm, chromium, prometheus; 630 MB)
 	@sh scripts/render/setup.sh
 	@.venv/bin/python -m scripts.render.take $(ARGS)
+
+traces-phoenix: setup ## traces read back from a real trace store, Phoenix, into .phoenix (620 MB; ARGS=--stay to look at them)
+	@sh scripts/phoenix/setup.sh
+	@.venv/bin/python -m scripts.phoenix.show $(ARGS)
 
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh

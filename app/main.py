@@ -31,7 +31,7 @@ from app.api.server import Bounds, Protocol
 from app.api.shadows import shadow_report
 from app.api.usage import budgets_admin, own_usage, usage_admin
 from app.books import Books
-from app.cells import Cells, Files, Series
+from app.cells import WORKER, Cells, Files, Series
 from app.config import Config, as_json, is_loopback, redacted
 from app.control.keys import StoredKeys
 from app.control.reload import Reloader, ReloadResult
@@ -57,6 +57,7 @@ from app.providers.transport import HttpTransport
 from app.rollouts import Steering
 from app.safety.guards import Guards
 from app.safety.models.fleet import Fleet
+from app.safety.redactor import Redactor
 from app.shadows import LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
@@ -137,7 +138,7 @@ class Process:
         self._tasks = TaskGroup("main")
         self._stopping = False
         self._supervisor = os.getppid() if launch.metrics_dir is not None else None
-        self._cells = Cells(launch.metrics_dir, f"worker-{launch.worker}")
+        self._cells = Cells(launch.metrics_dir, WORKER.format(launch.worker))
         self._successor = bool(self._cells.catalogue)
         """Whether it takes the place of a worker that died: then the supervisor's configuration may be out of date."""
         self._files = Files(launch.metrics_dir) if launch.metrics_dir is not None else None
@@ -163,7 +164,7 @@ class Process:
             on_reload=[self._reloaded],
             make=self._table,
         )
-        self._reloader.prepare = lambda wanted: self._guards.prepare(wanted.guards)
+        self._reloader.prepare = self._prepare
         self._endpoints = Endpoints(self._loop.time)
         self._transport = HttpTransport()
         self._admission = Admission(self._state)
@@ -174,9 +175,10 @@ class Process:
         self._collector = self._make_collector(config)
         watched = config.telemetry
         dropped = telemetry.counter(DROPPED, "spans")
-        tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
+        self._redactor = Redactor(config.guards) if watched.capture_content else None
+        tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped, self._redactor)
         recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
-        self._shadows = self._make_shadows(attempts, config.server.workers)
+        self._shadows = self._make_shadows(attempts, config.server.workers, tracer)
         self._services = Services(
             self._state, self._admission, Reserver(self._limits.store), caller, self._books.ledger, recorder,
             self._steering.observer, Mirror(self._shadows), tracer, self._guards,
@@ -256,6 +258,12 @@ class Process:
         """The table of a configuration, with the keys and the weights that the database holds."""
         return self._steering.finish(tables.build(self._keys.extend(config)))
 
+    def _prepare(self, wanted: Config) -> None:
+        """Compile, off the loop, what a configuration that is about to be in force needs."""
+        self._guards.prepare(wanted.guards)
+        if self._redactor is not None:
+            self._redactor.prepare(wanted.guards)
+
     def _rebuild(self) -> None:
         self._reloader.rebuild()
 
@@ -285,7 +293,7 @@ class Process:
         )
         return Collector(self._transport, url, tables.headers_of(config.telemetry.otlp_headers), who, counts)
 
-    def _make_shadows(self, attempts: Attempts, workers: int) -> Shadows:
+    def _make_shadows(self, attempts: Attempts, workers: int, tracer: Tracer) -> Shadows:
         dropped = self._telemetry.counter(DROPPED, "shadow_rows")
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
@@ -293,7 +301,7 @@ class Process:
         purse = self._limits.store if workers > 1 else LocalPurse(self._books.rows)
         return Shadows(
             self._state, self._admission, caller, self._books.ledger, purse, self._comparisons,
-            self._telemetry, (self._launch.worker, workers),
+            (self._telemetry, tracer), (self._launch.worker, workers),
         )  # fmt: skip
 
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:

@@ -21,6 +21,7 @@ from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
 from app.pipeline.reservation import StoreUnavailable
 from app.pipeline.serve import charge
+from app.pipeline.spans import Tracer
 from app.pipeline.transcript import Transcript
 from app.stores import sql
 from app.stores.comparisons import Comparisons
@@ -101,7 +102,7 @@ class Shadows:
         ledger: Ledger,
         purse: Purse,
         rows: Comparisons,
-        telemetry: Telemetry,
+        told: tuple[Telemetry, Tracer],
         share: tuple[int, int],
     ) -> None:
         self._state = state
@@ -110,7 +111,7 @@ class Shadows:
         self._ledger = ledger
         self._purse = purse
         self._rows = rows
-        self._telemetry = telemetry
+        self._telemetry, self._tracer = told
         self._worker, self._workers = share
         self._taken: dict[str, int] = {}
         self._tasks = TaskGroup("shadow")
@@ -177,6 +178,7 @@ class Shadows:
     async def _call(self, shadow: Shadow, call: Call, progress: Progress, primary: _Side, bound: Charge) -> None:
         progress.principal, progress.call = NOBODY, call
         progress.transcript = said = Transcript()
+        progress.trace = self._tracer.copy(primary.progress, progress.request_id)
         began = time.perf_counter()
         try:
             with suppress(GatewayError):
@@ -203,25 +205,34 @@ class Shadows:
             self._count(shadow, progress.outcome)
             self._telemetry.counter(SHADOW_COST, shadow.model, shadow.deployment.name).inc(progress.cost / 1e9)
         other = _Side(progress, progress.outcome, time.perf_counter() - began, said)
+        comparing = time.perf_counter()
         row = await asyncio.to_thread(compare, shadow.model, primary, other)
-        self._tell(shadow, row)
+        differs = differences(row)
+        self._tell(shadow, row, differs)
+        similarity = row["similarity"]
+        self._tracer.compared(progress, comparing, None if similarity is None else float(str(similarity)), differs)
         self._rows.add(row)
 
-    def _tell(self, shadow: Shadow, row: dict[str, object]) -> None:
+    def _tell(self, shadow: Shadow, row: dict[str, object], differs: tuple[str, ...]) -> None:
         labels = shadow.model, shadow.deployment.name
         for side in ("primary", "shadow"):
             self._telemetry.histogram(SHADOW_SECONDS, *labels, side).observe(float(str(row[f"{side}_seconds"])))
         if row["similarity"] is not None:
             self._telemetry.histogram(SHADOW_SIMILARITY, *labels).observe(float(str(row["similarity"])))
-        pairs = {"status": "outcome", "refusal": "refused", "harm": "harm", "format": "format_ok"}
-        flips = [
-            what
-            for what, name in pairs.items()
-            if None not in (row[f"primary_{name}"], row[f"shadow_{name}"])
-            and row[f"primary_{name}"] != row[f"shadow_{name}"]
-        ]
-        for what in (*flips, *(["tools"] if row["same_tools"] is False else [])):
+        for what in differs:
             self._telemetry.counter(SHADOW_FLIPS, *labels, what).inc()
+
+
+def differences(row: dict[str, object]) -> tuple[str, ...]:
+    """In what the two sides of a comparison differ."""
+    pairs = {"status": "outcome", "refusal": "refused", "harm": "harm", "format": "format_ok"}
+    found = [
+        what
+        for what, name in pairs.items()
+        if None not in (row[f"primary_{name}"], row[f"shadow_{name}"])
+        and row[f"primary_{name}"] != row[f"shadow_{name}"]
+    ]
+    return (*found, "tools") if row["same_tools"] is False else tuple(found)
 
 
 def _bound(call: Call, shadow: Shadow) -> Charge:

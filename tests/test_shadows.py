@@ -21,7 +21,7 @@ from app.shadows import LocalPurse, Shadows, _Side, compare
 from app.stores import sql
 from app.table import Shadow
 from app.telemetry import SHADOW_COPIES, SHADOW_IN_FLIGHT
-from tests.pipeline.parts import Counted, call, state
+from tests.pipeline.parts import Counted, call, no_tracer, state
 from tests.support.databases import sqlite
 from tests.support.entries import ENTRY
 
@@ -34,7 +34,9 @@ def shadows(most: int, worker: int = 0, workers: int = 1) -> tuple[Shadows, Shad
     running, telemetry = state({"models[0].shadow": asked, "server.max_in_flight": 10}), Counted()
     admission = Admission(running)
     nothing = cast("Any", None)
-    made = Shadows(running, admission, nothing, nothing, nothing, nothing, telemetry, (worker, workers))
+    made = Shadows(
+        running, admission, nothing, nothing, nothing, nothing, (telemetry, no_tracer(telemetry)), (worker, workers)
+    )
     shadow = running.table.models["chat"].shadow
     assert shadow is not None
     return made, shadow, telemetry, admission

@@ -12,7 +12,6 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-CONTENT = "the redactor of traced content"
 FITTING = "fitting requests to a model's context window"
 MEMBERS = "detectors that are models or services"
 TEMPLATES = "prompt templates"
@@ -31,7 +30,6 @@ class Unbuilt:
 
 
 NOT_YET = (
-    Unbuilt("telemetry.capture_content", CONTENT, (False,)),
     Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),

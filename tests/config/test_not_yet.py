@@ -36,7 +36,6 @@ def test_no_setting_has_two_entries() -> None:
     ("path", "value", "capability"),
     [
         ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
-        ("telemetry.capture_content", True, "the redactor of traced content"),
     ],
 )
 def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: object, capability: str) -> None:
@@ -51,7 +50,7 @@ def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: o
     ("path", "value"),
     [
         ("stores", {"database": "sqlite+aiosqlite:///sluicegate.db", "limits": "memory", "spool_fsync": "grouped"}),
-        ("telemetry", {"otlp_endpoint": None, "capture_content": False}),
+        ("telemetry", {"otlp_endpoint": None, "capture_content": True}),
         ("models[0].candidate", None),
         ("models[0].budgets", []),
         ("models[0].token_limit", "reject"),
@@ -78,8 +77,8 @@ def test_a_list_may_hold_what_is_built() -> None:
 
 def test_zero_is_not_false() -> None:
     """A value is off only as what it is."""
-    assert problems({"telemetry.capture_content": False}, allow_unbuilt=False) == []
-    assert problems({"telemetry.capture_content": 0}, allow_unbuilt=False) != []
+    assert problems({"models[0].token_limit": "reject"}, allow_unbuilt=False) == []
+    assert problems({"models[0].token_limit": 0}, allow_unbuilt=False) != []
 
 
 def test_a_wrong_value_is_told_once() -> None:

@@ -1,28 +1,28 @@
 // One dashboard, drawn with Grafana's own components from what `take.py` asked Prometheus: window.BOARD.
 import { createRoot } from 'react-dom/client';
 import { ThemeContext, createTheme, dateTime } from '@grafana/data';
-import { GlobalStyles, PanelChrome, PanelContextProvider } from '@grafana/ui';
+import { GlobalStyles, PanelContextRoot } from '@grafana/ui';
 import { EventBusSrv } from '@grafana/data';
 import { Body, prepare } from './panels.jsx';
 
 const COLUMN = 58;
 const ROW = 30;
 const GAP = 8;
+const HEAD = 24;
 const theme = createTheme({ colors: { mode: 'light' } });
 const context = { eventBus: new EventBusSrv(), eventsScope: 'global', sync: () => 0, canAddAnnotations: () => false };
 
+// A plain frame: PanelChrome needs parts that the published modules lack.
 function Panel({ panel, range }) {
   const { w, h } = panel.gridPos;
-  const width = w * COLUMN - GAP;
-  const height = h * ROW - GAP;
+  const frame = { width: w * COLUMN - GAP, height: h * ROW - GAP, border: `1px solid ${theme.colors.border.weak}`, borderRadius: 2 };
   return (
-    <PanelChrome title={panel.title} width={width} height={height} padding="sm">
-      {(innerWidth, innerHeight) => (
-        <PanelContextProvider value={context}>
-          <Body panel={panel} frames={prepare(panel, theme)} width={innerWidth} height={innerHeight} range={range} theme={theme} />
-        </PanelContextProvider>
-      )}
-    </PanelChrome>
+    <div style={{ ...frame, background: theme.colors.background.primary, padding: 8 }}>
+      <h6 style={{ height: HEAD, margin: 0, whiteSpace: 'nowrap' }}>{panel.title}</h6>
+      <PanelContextRoot.Provider value={context}>
+        <Body panel={panel} frames={prepare(panel, theme)} width={frame.width - 18} height={frame.height - HEAD - 18} range={range} theme={theme} />
+      </PanelContextRoot.Provider>
+    </div>
   );
 }
 

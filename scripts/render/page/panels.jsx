@@ -3,8 +3,9 @@ import { FieldType, getDisplayProcessor, getFieldDisplayValues, transformDataFra
 import { standardTransformers, standardTransformersRegistry, toDataFrame } from '@grafana/data';
 import { BarGauge, BigValue, Table, TimeSeries, VizRepeater } from '@grafana/ui';
 
+const known = Object.fromEntries(Object.values(standardTransformers).map((one) => [one.id, one]));
 standardTransformersRegistry.setInit(() =>
-  Object.values(standardTransformers).map((one) => ({ id: one.id, name: one.name, transformation: one, editor: () => null }))
+  Object.values(known).map((one) => ({ id: one.id, name: one.name, transformation: one, editor: () => null }))
 );
 
 const number = (text) => (Number.isFinite(Number(text)) ? Number(text) : null);
