@@ -17,6 +17,7 @@ from app import demo as demonstration
 from app import logs
 from app.cells import WORKER, reserve
 from app.cli_ledger import keys, usage
+from app.cli_models import models
 from app.cli_rollout import rollout
 from app.cli_steer import COMMANDS
 from app.config import Config, ConfigError, as_json, describe, load
@@ -97,6 +98,7 @@ def demo(*, once: bool) -> None:
 
 main.add_command(keys)
 main.add_command(usage)
+main.add_command(models)
 
 
 def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:

@@ -7,7 +7,7 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.books import open_database
+from app.columns import columns
 from app.config import ConfigError, describe, load
 from app.exchange import JsonObject
 from app.stores.delivery import SinkUnavailable
@@ -69,7 +70,7 @@ def list_keys(file: Path, tenant: str | None, *, as_document: bool) -> None:
         click.echo(orjson.dumps(found).decode())
         return
     rows = [{**one, "models": ",".join(one.get("models", ["all"])), "works": _works(one)} for one in found]
-    click.echo(_table(("id", "tenant", "name", "hint", "models", "works"), rows))
+    click.echo(columns(("id", "tenant", "name", "hint", "models", "works"), rows))
 
 
 @keys.command()
@@ -126,7 +127,7 @@ def usage(
         click.echo(orjson.dumps(as_documents(found)).decode())
     else:
         names = (*groups, "requests", "input_tokens", "output_tokens", "cost_usd")
-        click.echo(_table(names, as_documents(found)))
+        click.echo(columns(names, as_documents(found)))
 
 
 def _with(file: Path, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
@@ -168,10 +169,3 @@ def _who() -> str:
 
 def _works(key: JsonObject) -> str:
     return "yes" if key["revoked"] is None else "no"
-
-
-def _table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    cells = [tuple(names), *(tuple(str(row[name]) for name in names) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join(lines)

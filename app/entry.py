@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from app.exchange import Method, Usage
+from app.exchange import JsonObject, Method, Usage
 from app.metering import NOTHING, Charge
 from app.prices import Prices, charge
 
@@ -76,7 +76,7 @@ class Entry:
 
     @property
     def prices(self) -> Prices:
-        """The prices that were in force."""
+        """The prices that were in force; where long prompts have their own, those of this prompt."""
         return Prices(
             self.price_input,
             self.price_output,
@@ -117,12 +117,20 @@ METHODS = ("nothing_sent", "exact", "at_least", "bound")
 
 _NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
 _PRICES = ("input", "output", "cached_input", "cache_write", "reasoning", "image", "request")
+_LONG = "long_prompt"
 
 
 def shared(names: Sequence[str], prices: Prices) -> bytes:
     """What many requests share: tenant, key, model, deployment, arm, operation, purpose (`names`, so), and prices."""
-    document = dict(zip(_NAMES, names, strict=True))
-    return orjson.dumps(document | {f"price_{name}": getattr(prices, name) for name in _PRICES})
+    document: JsonObject = dict(zip(_NAMES, names, strict=True))
+    document |= _columns(prices)
+    if prices.long is not None:
+        document[_LONG] = {"above": prices.long_above, **_columns(prices.long)}
+    return orjson.dumps(document)
+
+
+def _columns(prices: Prices) -> JsonObject:
+    return {f"price_{name}": getattr(prices, name) for name in _PRICES}
 
 
 def decode(name: str, numbers: bytes, common: bytes) -> Entry:
@@ -132,6 +140,8 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
         _, outcome, method, at, seconds, first, attempts, made, out, *counts = form.unpack(numbers)
         bound_in, bound_out, cached, written, thought, images, tokens, nano = (*counts, 0, 0, 0, 0, 0, 0)[:8]
         names, prices = _read_shared(common)
+        if prices.at(made) is not prices:
+            names = {**names, **_columns(prices.at(made))}
         usage = Usage(made, out, cached, written, thought, Method(METHODS[method]))
         spent, over = _money(usage, images, (bound_in, bound_out), prices)
         return Entry(
@@ -151,7 +161,13 @@ def decode(name: str, numbers: bytes, common: bytes) -> Entry:
 def _read_shared(common: bytes) -> tuple[dict[str, Any], Prices]:
     """Names and prices as `shared` wrote them; the dictionary is for reading only."""
     names = orjson.loads(common)
-    return names, Prices(*[names[f"price_{kind}"] for kind in _PRICES])
+    long = names.pop(_LONG, None)
+    prices = _prices(names)
+    return names, prices if long is None else replace(prices, long=_prices(long), long_above=long["above"])
+
+
+def _prices(columns: JsonObject) -> Prices:
+    return Prices(*[columns[f"price_{kind}"] for kind in _PRICES])
 
 
 def _money(usage: Usage, images: int, bound: tuple[int, int], prices: Prices) -> tuple[Charge, Charge]:

@@ -199,6 +199,10 @@ class Call(NamedTuple):
     images: int = 0
     foreign: bool = False
 
+    def without(self, names: frozenset[str]) -> Call:
+        """The same request without these fields."""
+        return self._replace(body={name: value for name, value in self.body.items() if name not in names})
+
 
 @dataclass(slots=True)
 class Event:

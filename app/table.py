@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from app import config
@@ -49,7 +49,7 @@ class Deployment:
 
     `headers` are lower-case and may hold credentials. `cancel_allowance` is in tokens, None where the provider bills
     a cancelled answer to its end (`full`). `health` and `metrics` are paths from the server's root, None where there is
-    nothing to ask. `parameters` and `license` are told in the catalogue, None where the configuration says nothing.
+    nothing to ask. `catalog` is told to whoever asks what models there are, never acted on.
     `drop_params` are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent,
     None where it keeps the caller's; `api_version` is Azure's.
     """
@@ -67,8 +67,7 @@ class Deployment:
     cancel_allowance: int | None
     health: str | None
     metrics: str | None
-    parameters: str | None
-    license: str | None
+    catalog: config.Catalog
     drop_params: frozenset[str] = frozenset()
     api_version: str | None = None
     output_cap: str | None = None
@@ -140,7 +139,7 @@ class Model:
 
     `choices` are these as a plan. `split` is None where there is no candidate; `rolled` tells that a rollout is
     configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role. `guard` is None
-    where nobody looks at prompts and completions.
+    where nobody looks at prompts and completions. `drop_params` are fields of requests that no deployment gets.
     """
 
     name: str
@@ -152,6 +151,7 @@ class Model:
     shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
     guard: config.Guard | None = None
+    drop_params: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +283,7 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment], guards: Map
         shadow=_shadow(one, deployments),
         pins=MappingProxyType(pins),
         guard=guards[one.guard] if one.guard is not None else None,
+        drop_params=frozenset(one.drop_params),
     )
 
 
@@ -366,8 +367,7 @@ def _deployment(one: config.Deployment) -> Deployment:
         cancel_allowance=None if one.cancel_allowance == "full" else one.cancel_allowance,
         health=one.health,
         metrics=one.metrics,
-        parameters=one.catalog.parameters,
-        license=one.catalog.license,
+        catalog=one.catalog,
         drop_params=frozenset(one.drop_params),
         api_version=one.api_version,
         output_cap=one.output_cap or _output_cap(one),
@@ -393,18 +393,14 @@ def endpoint_of(url: str, proxy: str | None = None, *, http2: bool = False) -> E
 
 
 def _price(price: config.Price) -> Prices:
-    def pico(usd: Decimal) -> int:
-        return int(usd * _PICO_USD_PER_TOKEN)
+    image, request, long = int(price.image * _PICO_USD), int(price.request * _PICO_USD), price.long_prompt
+    made = Prices(**_rates(price), image=image, request=request)
+    if long is None:
+        return made
+    return replace(made, long=Prices(**_rates(long), image=image, request=request), long_above=long.above)
 
-    def of_part(usd: Decimal | None) -> int | None:
-        return None if usd is None else pico(usd)
 
-    return Prices(
-        input=pico(price.input),
-        output=pico(price.output),
-        cached_input=of_part(price.cached_input),
-        cache_write=of_part(price.cache_write),
-        reasoning=of_part(price.reasoning),
-        image=int(price.image * _PICO_USD),
-        request=int(price.request * _PICO_USD),
-    )
+def _rates(price: config.Price | config.LongPrompt) -> dict[str, Any]:
+    kinds = ("input", "output", "cached_input", "cache_write", "reasoning")
+    found: dict[str, Decimal | None] = {kind: getattr(price, kind) for kind in kinds}
+    return {kind: None if usd is None else int(usd * _PICO_USD_PER_TOKEN) for kind, usd in found.items()}

@@ -6,12 +6,14 @@ A page keeps its own prose; what stands between `<!-- generated: NAME -->` and `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
+from app import config
 from app.cli import main as command_line
 from app.config import Config, reference
 from app.errors import CODES, Outcome
@@ -93,7 +95,7 @@ def settings(section: str) -> str:
         (
             code(row.path),
             row.type,
-            row.default if row.default == "required" else code(row.default),
+            row.default if row.default in reference.IN_WORDS else code(row.default),
             row.change,
             row.meaning,
         )
@@ -101,6 +103,36 @@ def settings(section: str) -> str:
         if re.match(rf"{section}\b", row.path)
     )
     return table(("setting", "type", "default", "takes effect", "meaning"), rows)
+
+
+def catalogue() -> str:
+    """Every model of the catalogue."""
+    head = ("model", "provider", "context", "output", "price", "takes", "parameters", "licence", "source")
+    return table(head, map(_known, config.catalogue()))
+
+
+def _known(facts: config.Facts) -> tuple[str, ...]:
+    window, output = (
+        "" if number is None else f"{number:,}" for number in (facts.context_window, facts.max_output_tokens)
+    )
+    source = f"[{facts.source.split('/')[2]}]({facts.source}), {facts.date}"
+    names = ", ".join(map(code, facts.models))
+    takes = ", ".join(facts.input) + (" → embedding" if facts.output == ("embedding",) else "")
+    facts_of_weights = facts.parameters or "", facts.license or ""
+    return names, code(facts.provider), window, output, _price(facts.price or {}), takes, *facts_of_weights, source
+
+
+def _price(price: Mapping[str, Any]) -> str:
+    """Input / output, then what has a price of its own."""
+    if not price:
+        return ""
+    parts = [f"{price['input']:g} / {price['output']:g}"]
+    parts += [f"{words} {price[kind]:g}" for kind, words in _KINDS.items() if kind in price]
+    long = price.get("long_prompt")
+    return "; ".join(parts) + (f"; above {long['above']:,}: {_price(long)}" if long else "")
+
+
+_KINDS = {"cached_input": "cached", "cache_write": "written"}
 
 
 def provider_features() -> str:
@@ -114,6 +146,7 @@ def provider_faults() -> str:
 
 
 GENERATORS: dict[str, Callable[[], str]] = {
+    "catalogue": catalogue,
     "commands": command_help,
     "errors": errors,
     "log_fields": log_fields,

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from app.entry import METHODS, MOST, OUTCOMES, SHORT, Entry, decode
+from app.entry import METHODS, MOST, OUTCOMES, SHORT, Entry, decode, shared
 from app.errors import Outcome
 from app.exchange import Method
 from app.metering import Charge
 from app.prices import Prices
 from tests.support.entries import ENTRY, encoded
+
+NAMES_SHARED = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
 
 
 def read(entry: Entry, bound: tuple[int, int] = (1000, 1000)) -> Entry:
@@ -52,6 +54,21 @@ def test_a_bound_costs_what_the_dearest_kind_of_token_costs() -> None:
     found = read(replace(ENTRY, method="bound", cached_input_tokens=0, price_cache_write=70_000))
     assert found.charged == Charge(150, 100 * 70 + 50 * 80)
     assert found.overage_nano == 0
+
+
+def test_a_row_holds_the_prices_that_its_prompt_was_charged() -> None:
+    """Where long prompts have their own, and the bound's where nothing but a bound is known."""
+    prices = Prices(50_000, 80_000, long=Prices(100_000, 120_000, 1_000), long_above=100)
+    names = shared([getattr(ENTRY, name) for name in NAMES_SHARED], prices)
+
+    def row(tokens: int, method: str) -> Entry:
+        return decode("x", SHORT.pack(1, 0, METHODS.index(method), 1.0, 1.0, 0.5, 1, tokens, 10, 1000, 10), names)
+
+    short, long, bound = row(100, "exact"), row(101, "exact"), row(1000, "bound")
+    assert (short.charged_nano, short.price_input, short.price_cached_input) == (5_800, 50_000, None)
+    assert (long.charged_nano, long.price_input, long.price_cached_input) == (101 * 100 + 1_200, 100_000, 1_000)
+    assert (bound.charged_nano, bound.price_output) == (1000 * 100 + 1_200, 120_000)
+    assert long.repriced(long.prices) == long.charged_nano
 
 
 def test_an_absurd_number_is_kept_within_what_a_database_takes() -> None:

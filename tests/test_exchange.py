@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from app.exchange import Endpoint, Event, Method, Operation, Outbound, Principal, Timeouts, Usage
+from app.exchange import Call, Endpoint, Event, Method, Operation, Outbound, Principal, Timeouts, Usage
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,13 @@ def test_values_cannot_be_changed() -> None:
     for made in (Usage(1, 2), Outbound("GET", "/", (), b"", stream=False)):
         with pytest.raises(AttributeError):
             setattr(made, made._fields[0], None)
+
+
+def test_a_call_without_some_fields() -> None:
+    """Another call: the one that came stays as it is."""
+    call = Call(Operation.CHAT, "m", stream=False, include_usage=False, body={"seed": 1, "messages": []}, size=9)
+    assert call.without(frozenset({"seed", "user"})).body == {"messages": []}
+    assert call.body == {"seed": 1, "messages": []}
 
 
 def test_operations_are_opentelemetrys_names() -> None:

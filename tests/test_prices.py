@@ -33,6 +33,32 @@ def test_absurd_parts_never_make_a_cost_negative() -> None:
     assert prices.cost(Usage(10, 5, cached_input_tokens=50, cache_write_tokens=50, reasoning_tokens=70)) == 10 + 50
 
 
+LONG = Prices(3_000, 9_000, cached_input=300)
+TIERED = Prices(1_000, 6_000, cached_input=100, long=LONG, long_above=100)
+
+
+def test_a_long_prompt_has_its_own_prices() -> None:
+    """All of its tokens, those of the answer too, from the first token beyond the step on."""
+    assert TIERED.cost(Usage(100, 10)) == 100 + 60
+    assert TIERED.cost(Usage(101, 10)) == 303 + 90
+    assert TIERED.cost(Usage(101, 10, cached_input_tokens=100)) == -(-(3_000 + 30_000 + 90_000) // 1000)
+    assert (TIERED.at(100), TIERED.at(101)) == (TIERED, LONG)
+
+
+def test_a_bound_knows_that_the_prompt_may_be_a_short_one() -> None:
+    """Beyond the step both prices are possible: the dearer counts, kind by kind."""
+    odd = Prices(1_000, 9_000, long=Prices(3_000, 2_000), long_above=100)
+    assert odd.bound(100, 10) == 100 * 1_000 + 10 * 9_000
+    assert odd.bound(101, 10) == 101 * 3_000 + 10 * 9_000
+
+
+def test_prices_as_price_lists_print_them() -> None:
+    """US dollars per million tokens; what is not set is not there."""
+    assert Prices(150_000, 600_000, 75_000).listed() == {"input": 0.15, "output": 0.6, "cached_input": 0.075}
+    assert Prices(1, 0, image=2 * 10**9).listed() == {"input": 0.000001, "output": 0.0, "image": 0.002}
+    assert TIERED.listed()["long_prompt"] == {"above": 100, "input": 0.003, "output": 0.009, "cached_input": 0.0003}
+
+
 tokens = st.integers(0, 10_000)
 price = st.one_of(st.none(), st.integers(0, 10**9))
 
@@ -48,7 +74,9 @@ def test_no_usage_costs_more_than_its_bound(
     write_price: int | None,
     reasoning_price: int | None,
 ) -> None:
-    """Whatever kinds the tokens turn out to be."""
-    prices = Prices(3_000_000, 15_000_000, cached_price, write_price, reasoning_price, request=17)
+    """Whatever kinds the tokens turn out to be, and whether the prompt is a long one or not."""
+    long = Prices(write_price or 0, reasoning_price or 0, cached_price, request=17)
+    prices = Prices(3_000_000, 15_000_000, cached_price, write_price, reasoning_price, 0, 17, long, long_above=5_000)
     usage = Usage(given_in, given_out, cached, written, thought)
     assert 0 <= prices.cost(usage) <= -(-prices.bound(given_in, given_out) // 1000)
+    assert prices.cost(usage) <= -(-prices.bound(given_in + cached, given_out) // 1000)

@@ -95,6 +95,10 @@ def test_prices_are_pico_usd_per_token() -> None:
     """$0.05 per million tokens are 50 000 pico-USD per token; what is left out costs as its whole."""
     assert first("price", {"input": 0.05, "output": 0.08, "cached_input": 0.01}).price == Prices(50000, 80000, 10000)
     assert first("price", {"input": 1, "output": 0, "cache_write": 0}).price == Prices(10**6, 0, None, 0)
+    long = {"above": 1000, "input": 2, "output": 0, "cached_input": 1}
+    tiered = first("price", {"input": 1, "output": 0, "image": 0.01, "long_prompt": long}).price
+    assert tiered.long == Prices(2 * 10**6, 0, 10**6, image=10**10)
+    assert (tiered.long_above, tiered.image) == (1000, 10**10)
 
 
 @given(st.integers(0, 10**9))

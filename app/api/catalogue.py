@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from app.api.hot import read_headers
 from app.api.schemas import ERRORS
 from app.errors import MODEL_NOT_FOUND, GatewayError
-from app.exchange import Principal
+from app.exchange import JsonObject, Principal
 from app.pipeline.authenticate import authenticate
 from app.table import Model, State
 
@@ -20,7 +20,7 @@ Readiness = Callable[[], dict[str, str]]
 
 
 def catalogue(state: State) -> APIRouter:
-    """`GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's shape plus the catalogue's facts."""
+    """`GET /v1/models` and `GET /v1/models/{id}`, in OpenAI's and Anthropic's shape plus the catalogue's facts."""
     router = APIRouter(tags=["models"], responses=ERRORS)
 
     def visible(request: Request) -> tuple[Principal, dict[str, Model]]:
@@ -31,7 +31,9 @@ def catalogue(state: State) -> APIRouter:
 
     @router.get("/v1/models", summary="List the models that this key may use")
     async def models(request: Request) -> dict[str, Any]:
-        return {"object": "list", "data": [_describe(model) for model in visible(request)[1].values()]}
+        found = [describe(model) for model in visible(request)[1].values()]
+        ends = {"first_id": found[0]["id"] if found else None, "last_id": found[-1]["id"] if found else None}
+        return {"object": "list", "data": found, "has_more": False, **ends}
 
     @router.get("/v1/models/{name:path}", summary="Describe one model")
     async def model(name: str, request: Request) -> dict[str, Any]:
@@ -42,22 +44,35 @@ def catalogue(state: State) -> APIRouter:
                 f"The model `{name[:64]}` does not exist here, or this key may not use it.",
                 param="model",
             )
-        return _describe(found)
+        return describe(found)
 
     return router
 
 
-def _describe(model: Model) -> dict[str, Any]:
-    serving = model.stable
+def describe(model: Model) -> JsonObject:
+    """What the public may know of a model: OpenAI's and Anthropic's fields of a model, and those of the catalogue.
+
+    Limits, price and the rest are those of the deployment that serves it; null is not known. `price` is in US dollars
+    per million tokens, per image and per request.
+    """
+    serving, catalog = model.stable, model.stable.catalog
+    modalities = {"input": catalog.input, "output": catalog.output}
     return {
         "id": model.name,
         "object": "model",
+        "type": "model",
+        "display_name": model.name,
         "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
         "owned_by": serving.provider,
+        "provider": serving.provider,
         "context_window": serving.context_window,
         "max_output_tokens": serving.max_output_tokens,
-        "parameters": serving.parameters,
-        "license": serving.license,
+        "parameters": catalog.parameters,
+        "license": catalog.license,
+        "modalities": modalities if catalog.input else None,
+        "price": serving.price.listed(),
+        "price_source": {"url": catalog.source, "date": catalog.date} if catalog.source else None,
     }
 
 

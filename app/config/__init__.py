@@ -7,7 +7,9 @@ what would be right. The sections stand one room each: `service`, `deployments`,
 from __future__ import annotations
 
 from app.config.addresses import is_loopback
-from app.config.deployments import Deployment, Price
+from app.config.catalogue import Facts
+from app.config.catalogue import entries as catalogue
+from app.config.deployments import Catalog, Deployment, LongPrompt, Price
 from app.config.extras import uses_models
 from app.config.fields import restart_only
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
@@ -24,14 +26,17 @@ from app.config.terms import SEPARATORS
 __all__ = [
     "SEPARATORS",
     "Admin",
+    "Catalog",
     "CompletionStage",
     "Config",
     "ConfigError",
     "Deployment",
     "Exemption",
+    "Facts",
     "Guard",
     "Key",
     "KeySecret",
+    "LongPrompt",
     "Model",
     "Price",
     "Problem",
@@ -42,6 +47,7 @@ __all__ = [
     "Stream",
     "Tenant",
     "as_json",
+    "catalogue",
     "describe",
     "is_loopback",
     "load",

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
 from app.config.addresses import HttpUrl, ProxyUrl
+from app.config.catalogue import filled
 from app.config.problems import wrong
 from app.config.secret import Secret, is_reference
-from app.config.types import Label, Name, Settings, Text, Timeout, Tokens, Usd
+from app.config.types import CATALOGUE, Label, Name, Settings, Text, Timeout, Tokens, Usd
 
 _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,4000}[\x21-\x7e])?")
@@ -68,6 +69,7 @@ def _shown(value: Secret | str) -> str:
     return value.reference if isinstance(value, Secret) else value
 
 
+Modality = Literal["text", "image", "pdf", "audio", "video"]
 HeaderName = Annotated[str, BeforeValidator(_header_name), Label("header")]
 HeaderValue = Annotated[
     Secret | str, PlainValidator(_header_value), PlainSerializer(_shown), Label("text or reference")
@@ -75,6 +77,23 @@ HeaderValue = Annotated[
 ParamName = Annotated[str, BeforeValidator(_param), Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$"), Label("field")]
 ApiVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,40}$"), Label("version")]
 UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$"), Label("path")]
+
+
+class LongPrompt(Settings):
+    """What a request costs whose prompt is a long one, all its tokens; US dollars per million."""
+
+    above: Tokens
+    """From how many prompt tokens on, those read from a cache included: one more than this is a long prompt."""
+    input: Usd
+    """Prompt tokens."""
+    output: Usd
+    """Generated tokens, reasoning included."""
+    cached_input: Usd | None = None
+    """Prompt tokens that the provider read from its cache; left out: as `input`."""
+    cache_write: Usd | None = None
+    """Prompt tokens that the provider wrote into its cache; left out: as `input`."""
+    reasoning: Usd | None = None
+    """Generated tokens that were reasoning; left out: as `output`."""
 
 
 class Price(Settings):
@@ -94,15 +113,27 @@ class Price(Settings):
     """US dollars per image in a prompt, beside its tokens."""
     request: Usd = Decimal(0)
     """US dollars per request, beside its tokens."""
+    long_prompt: LongPrompt | None = None
+    """Other prices for requests with long prompts."""
 
 
 class Catalog(Settings):
     """What people want to know of a model; shown, never acted on."""
 
+    model: Text | None = None
+    """Its name in the catalogue; left out: the deployment's `model`."""
     parameters: Text | None = None
-    """Size of the model, for example `8B`."""
+    """Size of the model, for example `8B`; left out: the catalogue's, as all below."""
     license: Text | None = None
     """Licence of the weights."""
+    input: Annotated[tuple[Modality, ...], Field(max_length=8)] = ()
+    """What it takes."""
+    output: Annotated[tuple[Literal["text", "image", "audio", "embedding"], ...], Field(max_length=8)] = ()
+    """What it makes."""
+    source: Text | None = None
+    """Where its price is published."""
+    date: Text | None = None
+    """When that was checked."""
 
 
 class Timeouts(Settings):
@@ -134,12 +165,14 @@ class Deployment(Settings):
     """The upstream's own name of the model."""
     api_key: Secret | None = None
     """Reference to the upstream's credential."""
-    context_window: Tokens
-    """Tokens that prompt and answer may have together."""
-    max_output_tokens: Tokens
-    """Most tokens of one answer; assumed where a caller gives no cap of its own."""
-    price: Price
-    """What its tokens cost."""
+    context_window: Annotated[Tokens, CATALOGUE]
+    """Tokens that prompt and answer may have together; left out: the catalogue's, by `provider` and `model`, where
+    it knows them."""
+    max_output_tokens: Annotated[Tokens, CATALOGUE]
+    """Most tokens of one answer, assumed where a caller gives no cap of its own; left out: the catalogue's, where it
+    knows the model."""
+    price: Annotated[Price, CATALOGUE]
+    """What its tokens cost; left out: the catalogue's, where it knows the model and somebody sells it by the token."""
     catalog: Catalog = Catalog()
     """What people want to know of it."""
     timeouts: Timeouts = Timeouts()
@@ -170,11 +203,11 @@ class Deployment(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _pages_of_provider(cls, data: Any) -> Any:
+    def _of_provider_and_catalogue(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
         own = data.get("provider") == "vllm"
-        return {"health": "/health" if own else None, "metrics": "/metrics" if own else None, **data}
+        return {"health": "/health" if own else None, "metrics": "/metrics" if own else None, **filled(data)}
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from app.config.deployments import ParamName
 from app.config.tenancy import Budget
 from app.config.types import Amount, Duration, Fraction, Name, Percent, Settings, Timeout, Usd
 
@@ -139,5 +140,7 @@ class Model(Settings):
     token_limit: Literal["reject", "clamp", "truncate", "summarise", "chunk"] = "reject"  # noqa: S105 - no password
     """What happens to a request that does not fit into the context window: refused, its output cap lowered, old turns
     dropped, old turns summarised, or its text worked through in pieces."""
+    drop_params: Annotated[tuple[ParamName, ...], Field(max_length=64)] = ()
+    """Fields of requests that are left out, whichever deployment serves; a deployment may list more."""
     budgets: tuple[Budget, ...] = ()
     """What all callers together may use of it."""

@@ -12,9 +12,11 @@ from pydantic.fields import FieldInfo
 from app.config.fields import change, section, walk
 from app.config.not_yet import NOT_YET
 from app.config.secret import KeySecret, Secret
-from app.config.types import Change, Label, Settings
+from app.config.types import CATALOGUE, Change, Default, Label, Settings
 
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most"}
+IN_WORDS = ("required", CATALOGUE.text)
+"""Defaults that are no values."""
 _PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
@@ -57,8 +59,9 @@ def _unbuilt(path: str) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    filled = next((mark.text for mark in field.metadata if isinstance(mark, Default)), None)
     if field.is_required():
-        return "required"
+        return filled or "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Settings):
         return _section_default(value)

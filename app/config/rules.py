@@ -69,6 +69,7 @@ def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
         yield from _known((*loc, "fallbacks", index), name, "deployment", names["deployments"])
     yield from _known((*loc, "guard"), one.guard, "guard", names["guards"])
     yield from _repeated((*loc, "fallbacks"), one.fallbacks)
+    yield from _repeated((*loc, "drop_params"), one.drop_params)
     yield from _arms(loc, one)
     yield from budgets((*loc, "budgets"), one.budgets)
     if one.rollout is not None:

@@ -28,6 +28,16 @@ class Label:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What the reference page calls the default of a setting that is filled in before it is validated."""
+
+    text: str
+
+
+CATALOGUE = Default("the catalogue's")
+
+
 class Settings(BaseModel):
     """Base of every section: immutable, strict about types, and closed against unknown names."""
 

@@ -77,7 +77,11 @@ class Bound:
         """Tokens and nano-USD: prompt + output cap × choices, at the dearest price."""
         prompt, out, images, pico = self.prompt_tokens, self.output_cap * self.choices, self.images, 0
         for price in self.prices:
-            cost = price.request + images * price.image + prompt * price.dearest_input + out * price.dearest_output
+            cost = price.request + images * price.image
+            if prompt > price.long_above:
+                cost += prompt * price.dearest_long_input + out * price.dearest_long_output
+            else:
+                cost += prompt * price.dearest_input + out * price.dearest_output
             if cost > pico:  # noqa: PLR1730 # max() takes 0.15 µs
                 pico = cost
         return Charge(prompt + out, -(-pico // 1000))
@@ -94,7 +98,8 @@ class Bound:
 
     def _cap_for_money(self, price: Prices, rest: int) -> int:
         spare = rest * 1000 - price.bound(self.prompt_tokens, 0, self.images)
-        per_token = price.dearest_output * self.choices
+        long = self.prompt_tokens > price.long_above
+        per_token = (price.dearest_long_output if long else price.dearest_output) * self.choices
         return spare // per_token if per_token else (self.output_cap if spare >= 0 else -1)
 
 

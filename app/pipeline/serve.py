@@ -81,7 +81,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
             progress.mark(ADMIT)
             # Before the guard, which costs something: a place within the tenant's limits on requests.
             async with services.reserver.admit(progress, table):
-                guard = table.models[call.model].guard
+                model = table.models[call.model]
+                if model.drop_params:
+                    progress.call = call = call.without(model.drop_params)
+                guard = model.guard
                 if guard is not None:
                     # Before anything is reserved or sent: a prompt that is blocked costs nothing.
                     checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)

@@ -49,6 +49,8 @@ def test_a_rollout_watches_for_errors_where_nothing_is_said() -> None:
         ("sticky", "session", "must be one of `user`, `key`, `none`, not `session`"),
         ("token_limit", "drop", "must be one of `reject`, `clamp`, `truncate`, `summarise`, `chunk`, not `drop`"),
         ("fallbacks", "two", "must be a list"),
+        ("drop_params", ["messages"], "is a field that no request can do without, or that bounds what it may cost"),
+        ("drop_params", ["seed", "seed"], "holds `seed` 2 times"),
         ("rollout", {}, "is required"),
         ("rollout.steps", [], "must not be empty"),
         ("rollout.steps", [0], "must be more than 0"),

@@ -78,6 +78,15 @@ def test_a_bound_is_prompt_and_cap_times_choices_at_the_dearest_price() -> None:
     assert Bound(100, 0, 1, ()).charge() == Charge(100, 0)
 
 
+def test_a_prompt_that_may_be_long_is_bound_at_the_price_of_long_ones() -> None:
+    """And a cap that has to fit into what is left is worked out with it."""
+    price = Prices(1_000, 2_000, long=Prices(2_000, 5_000), long_above=100)
+    assert Bound(100, 10, 1, (price,)).charge() == Charge(110, 100 + 20)
+    assert Bound(101, 10, 1, (price,)).charge() == Charge(111, 202 + 50)
+    for prompt, left in ((100, 100 + 14), (101, 202 + 35)):
+        assert Bound(prompt, 10, 1, (price,)).fitted(money(10**9), (left,)) == 7
+
+
 async def test_nothing_sent_goes_back_whole() -> None:
     """A request that never reached an upstream leaves no trace in a budget."""
     store, several = MemoryStore(), tokens(1000)

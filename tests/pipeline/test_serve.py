@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from app.errors import Failure, UpstreamFailure
@@ -239,3 +240,12 @@ async def test_a_reload_changes_no_request_under_way() -> None:
     _, _, line = await path.ask(STREAMED)
     assert path.state.table is dearer
     assert line["cost_usd"] == pytest.approx((9 * 0.05 + 3 * 0.08) / 1e6, abs=1e-9)
+
+
+async def test_what_a_model_drops_reaches_no_deployment() -> None:
+    """Neither the first nor its rescue; what is not listed goes up as it came."""
+    path = Path(lost(Failure.CONNECT, sent=False), Reply(WHOLE), changes={"models[0].drop_params": ["seed", "user"]})
+    _, error, _ = await path.ask({"seed": 1, "user": "ann", "temperature": 0.5, "unknown": [1]})
+    assert error is None
+    for outbound in path.sent:
+        assert orjson.loads(outbound.body or b"").keys() == {"model", "messages", "temperature", "unknown"}

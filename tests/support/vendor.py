@@ -110,3 +110,14 @@ def openai_request(body: JsonObject) -> list[str]:
 def adapter(kind: Any) -> TypeAdapter[Any]:
     """A validator of an SDK's response type."""
     return TypeAdapter(kind)
+
+
+def unknown(value: Any) -> Iterator[str]:
+    """The names in it for which the SDK has no field."""
+    if isinstance(value, BaseModel):
+        yield from value.model_extra or ()
+        for name in type(value).model_fields:
+            yield from unknown(getattr(value, name))
+    elif isinstance(value, list):
+        for one in value:
+            yield from unknown(one)

@@ -12,6 +12,8 @@ _FIELDS = frozenset(
         *("toolConfig", "tools"),
     )
 )
+_PARAMETERS = ("parametersJsonSchema", "parameters_json_schema", "parameters")
+"""Google's JSON takes both spellings of a name, its SDK sends the second; the third holds a schema of Google's own."""
 _CHOICES = {"AUTO": "auto", "VALIDATED": "auto", "NONE": "none", "ANY": "required"}
 
 
@@ -72,9 +74,10 @@ def _text(content: dict[str, Any]) -> str:
 
 
 def _tool(declared: dict[str, Any]) -> dict[str, Any]:
-    if declared.get("parametersJsonSchema", {}).get("type") != "object":
+    parameters: dict[str, Any] = next((declared[name] for name in _PARAMETERS if name in declared), {})
+    if parameters.get("type") not in {"object", "OBJECT"}:
         raise Refused(400, "* tools.function_declarations.parameters: must be an object", violation="bad_tool")
-    return {"type": "function", "function": {"name": declared["name"], "parameters": declared["parametersJsonSchema"]}}
+    return {"type": "function", "function": {"name": declared["name"], "parameters": parameters}}
 
 
 def _choice(config: dict[str, Any] | None) -> Any:

@@ -41,7 +41,8 @@ class Chunks:
             orjson.dumps(ask.model),
         )
         if self._openai:
-            opening += b'"service_tier":"default","system_fingerprint":%b,' % self._fingerprint
+            opening += b'"service_tier":"default",' if self._chat else b""
+            opening += b'"system_fingerprint":%b,' % self._fingerprint
         self.opening = opening + b'"choices":['
         self._key = b"delta" if self._chat else b"text"
         self._extras = (
@@ -195,7 +196,8 @@ def _deltas(ask: Ask, choice: Choice) -> Iterator[Delta]:
     chat = ask.operation == "chat"
     multi = ask.behaviour.multi
     if chat:
-        yield from _texts(b'{"reasoning":%b}', choice.reasoning, multi, plain=False)
+        if not is_openai(ask):  # OpenAI counts what its models think, and keeps it to itself
+            yield from _texts(b'{"reasoning":%b}', choice.reasoning, multi, plain=False)
         yield from _texts(b'{"refusal":%b}', choice.refusal, multi, plain=False)
     elif ask.echo:
         yield Delta(orjson.dumps(ask.prompts[choice.index // ask.choices]), (), 0, plain=False)

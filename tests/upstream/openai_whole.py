@@ -35,6 +35,8 @@ def _generated(ask: Ask, answer: Answer) -> dict[str, Any]:
         "service_tier": "default" if is_openai(ask) else None,
         "system_fingerprint": ask.fingerprint,
     }
+    if is_openai(ask) and not chat:
+        del doc["service_tier"]
     if answer.usage:
         doc["usage"] = usage(ask, answer, answer.usage)
     if not is_openai(ask):
@@ -176,13 +178,9 @@ def _embeddings(ask: Ask) -> dict[str, Any]:
             }
         )
     factor = ask.behaviour.usage_factor
-    doc: dict[str, Any] = {
-        "id": ask.answer_id,
-        "object": "list",
-        "created": ask.created,
-        "model": ask.model,
-        "data": data,
-    }
+    doc: dict[str, Any] = {"object": "list", "model": ask.model, "data": data}
+    if not is_openai(ask):
+        doc = {"id": ask.answer_id, "object": "list", "created": ask.created, "model": ask.model, "data": data}
     if factor:
         numbers = ask.prompt_tokens * factor
         doc["usage"] = {"prompt_tokens": numbers, "total_tokens": numbers}

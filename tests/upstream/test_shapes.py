@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai.types import CreateEmbeddingResponse
+from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.support.upstream import Upstream
+from tests.support.vendor import unknown
 from tests.upstream.client import Client, body
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "vllm"
@@ -147,6 +148,26 @@ def test_an_unauthorised_request_gets_the_bare_word(client: Client, upstream: Up
     assert (refused.status, refused.doc) == (401, json.loads(recorded("error-wrong-key")["response"]["body"]))
     assert client.request("POST", "/tokenize", {"model": "echo", "prompt": "a b"}).status == 200
     assert client.request("POST", "/v1/chat/completions", body("echo"), authorization="Bearer sekret").status == 200
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE + STREAMS if name.startswith(("chat", "completion"))])
+def test_what_was_recorded_is_what_the_sdk_s_own_types_say(name: str) -> None:
+    """vLLM's answers and chunks with nothing missing and nothing wrong; what vLLM adds is known here by name."""
+    found = recorded(name)["response"]
+    docs = events("".join(text for _, text in found["chunks"])) if name in STREAMS else [json.loads(found["body"])]
+    chat = name.startswith("chat")
+    for doc in docs:
+        if not chat:  # their chunks are of the same type, which denies that `finish_reason` may be null
+            doc["choices"] = [{**one, "finish_reason": one["finish_reason"] or "stop"} for one in doc["choices"]]
+        kind: Any = (ChatCompletionChunk if name in STREAMS else ChatCompletion) if chat else Completion
+        assert set(unknown(kind.model_validate(doc))) <= ADDED
+
+
+ADDED = {
+    *("ec_transfer_params", "kv_transfer_params", "metrics", "prompt_logprobs", "prompt_text", "prompt_token_ids"),
+    *("reasoning", "routed_experts", "service_tier", "stop_reason", "token_ids"),
+}
+"""What vLLM says beside OpenAI's fields."""
 
 
 @pytest.mark.parametrize("spec", ["answer-5", "tool-call-2", "refusal", "reasoning-3+answer-2", "answer-3+openai"])
