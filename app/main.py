@@ -63,7 +63,7 @@ from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
 from app.tasks import TaskGroup
-from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
+from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, GUARD_FAILURES, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
 
 _log = logging.getLogger("sluicegate")
@@ -184,6 +184,7 @@ class Process:
             self._steering.observer, Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
+        self._begin_counts(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
     async def run(self) -> None:
@@ -264,6 +265,13 @@ class Process:
         if self._redactor is not None:
             self._redactor.prepare(wanted.guards)
 
+    def _begin_counts(self, config: Config) -> None:
+        """Counters that rarely move begin at 0: an alert sees the first failure, and a board that there is none."""
+        stages = [stage for guard in config.guards for stage in (guard.prompt, guard.completion) if stage is not None]
+        for detector in {str(detector) for stage in stages for detector in stage.detectors}:
+            for reason in ("error", "timeout"):
+                self._telemetry.counter(GUARD_FAILURES, detector, reason)
+
     def _rebuild(self) -> None:
         self._reloader.rebuild()
 
@@ -271,6 +279,7 @@ class Process:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
         self._fleet.look()
+        self._begin_counts(self._reloader.config)
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         self._steering.rollouts.warn()
         if result.changed or result.problems:

@@ -87,7 +87,7 @@ BUDGETS = Row(
         Panel(
             "At the window's end, at this pace", "Share of day and month budgets (UTC) that will be used when their window ends,"
             " if the last half hour goes on. Above 1: it will not last; raise it, or speak to the tenant.",
-            "percentunit", (_forecast("day", _OF_DAY), _forecast("month", _OF_MONTH)), width=12, bad=1,
+            "percentunit", (_forecast("day", _OF_DAY), _forecast("month", _OF_MONTH)), width=12, bad=1, most=2,
         ),
         Panel(
             "Reserved tokens", "Held for requests under way: upper bounds, given back when they end. Large beside the limit:"

@@ -193,10 +193,14 @@ def _bars(_: Panel) -> bargauge.Panel:
     return bargauge.Panel().orientation(common_models.VizOrientation.HORIZONTAL)
 
 
-def _table(panel: Panel) -> table.Panel:
-    """Labels and the value under the panel's title; when it was asked is in nobody's interest."""
-    options = {"excludeByName": {"Time": True}, "renameByName": {"Value": panel.title.lower()}}
-    return table.Panel().with_transformation(models.DataTransformerConfig(id_val="organize", options=options))
+def _table(_: Panel) -> table.Panel:
+    """Labels and the value; when it was asked is in nobody's interest."""
+    options = {"excludeByName": {"Time": True}, "renameByName": {"Value": "value"}}
+    return (
+        table.Panel()
+        .min_width(80)
+        .with_transformation(models.DataTransformerConfig(id_val="organize", options=options))
+    )
 
 
 _KINDS: dict[str, Callable[[Panel], Builder]] = {

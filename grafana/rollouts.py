@@ -67,23 +67,24 @@ ROLLOUT = Row(
             "Weights", "Percent of a model's traffic by deployment. Falls to 0 by itself: rolled back; `sluicegate rollout"
             " show` says by which gate.",
             "percent", (Query('max by (model, deployment) (sluicegate_rollout_weight{model=~"$model"})', "{{model}} {{deployment}}"),),
-            most=100, stacked=False,
+            width=6, most=100,
         ),
         Panel(
             "Evidence against the candidate", "Grows as a gate finds the candidate worse than stable; it rolls back at one over"
             " the gate's part of alpha (20 at 5 %). Near 1: nothing is known either way.",
-            "short", (Query('max by (model, gate) (sluicegate_rollout_evidence{model=~"$model"})', "{{model}} {{gate}}"),),
+            "short", (Query('max by (model, gate) (sluicegate_rollout_evidence{model=~"$model"})', "{{model}} {{gate}}"),), width=6,
         ),
         Panel(
             "State", "Where each rollout is. `paused` waits for a person: `sluicegate rollout show MODEL` says why, then resume,"
             " promote or abort.",
             "none", (Query('max by (model, state) (sluicegate_rollout_state{model=~"$model"}) == 1', "{{model}}: {{state}}"),),
-            "names",
+            "names", 6,
         ),
         Panel(
             "Feedback", "Mean score that callers gave. Few scores mean little: compare with the count.",
             "short",
             (Query(f"{_rate('sluicegate_feedback_score_sum', _OF, 'by (model, deployment)')} / {_rate('sluicegate_feedback_score_count', _OF, 'by (model, deployment)')}", "{{model}} {{deployment}}"),),
+            width=6,
         ),
     ),
 )  # fmt: skip

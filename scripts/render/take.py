@@ -27,9 +27,9 @@ STEP = 2
 Json = dict[str, Any]
 
 
-def answered(scene: Scene, board: Json, began: float) -> Json:
-    """A board with the answers to its queries, over the time since `began`."""
-    ended = time.time()
+def answered(scene: Scene, board: Json) -> Json:
+    """A board with the answers to its queries, over the time of the load."""
+    began, ended = scene.began + 10, time.time()
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
             expr = concrete(target["expr"])
@@ -51,10 +51,9 @@ def main() -> int:
         data = given.kept or given.keep or Path(folder)
         data.mkdir(exist_ok=True)
         if given.kept is None:
-            began = time.time() + 10
             with played(given.seconds) as scene:
                 for uid, board in boards().items():
-                    (data / f"{uid}.json").write_bytes(orjson.dumps(answered(scene, board, began)))
+                    (data / f"{uid}.json").write_bytes(orjson.dumps(answered(scene, board)))
         OUT.mkdir(exist_ok=True)
         browser = shutil.which("chromium")
         command = ["node", str(Path(__file__).with_name("shoot.mjs")), str(data.resolve()), str(OUT), str(browser)]

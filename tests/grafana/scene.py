@@ -28,6 +28,8 @@ class Scene(NamedTuple):
     prometheus: Prometheus
     load: Load
     receiver: Receiver
+    began: float
+    """When the load began, in seconds since 1970."""
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def played(seconds: float) -> Iterator[Scene]:
         gateway.until(lambda: gateway.ops("/readyz").json()["checks"]["ledger"] == "ok", seconds=60)
         assert gateway.admin("/admin/v1/rollouts/chat/start", {"reason": "the load"}).json()["state"] == "running"
         gateway.until(lambda: gateway.value("sluicegate_rollout_weight", deployment="llama-v2") == 50, seconds=20)
-        asked = Load(gateway)
+        asked, began = Load(gateway), time.time()
         asked.run(2.0)  # every series is there before the first of those scrapes that are compared
         time.sleep(2.5)
         gateway.ops("/admin/v1/config/reload", method="POST")
@@ -55,7 +57,7 @@ def played(seconds: float) -> Iterator[Scene]:
         gateway.until(lambda: gateway.value("sluicegate_requests_total") == asked.total, seconds=30)
         gateway.until(lambda: gateway.value("sluicegate_shadow_in_flight") == 0, seconds=30)
         time.sleep(3.0)
-        yield Scene(gateway, prometheus, asked, receiver)
+        yield Scene(gateway, prometheus, asked, receiver, began)
 
 
 def concrete(expr: str) -> str:

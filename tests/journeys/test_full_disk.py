@@ -77,6 +77,6 @@ def test_no_room_at_the_start_is_told(small: Path, tmp_path: Path) -> None:
     keys = dict.fromkeys(("TEST_KEY", "TEST_LIMITED_KEY", "TEST_ADMIN_KEY", "TEST_VIEWER_KEY"))
     environ = {**os.environ, **{name: f"sk-{name}" for name in keys}, "TMPDIR": str(small)}
     command = [sys.executable, "-m", "app.cli", "serve", "--config", str(file), "--workers", "2"]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 1
     assert re.search(r"no room for metrics: \S+\.cells needs 2 MiB \(No space left on device\)", done.stderr)

@@ -96,5 +96,5 @@ export function Body({ panel, frames, width, height, range, theme }) {
     );
     return <Values {...common} draw={draw} orientation={options.orientation} />;
   }
-  return <Table data={frames[0]} width={width} height={height} />;
+  return <Table data={frames[0]} width={width} height={height} columnMinWidth={80} />;
 }
