@@ -176,7 +176,8 @@ def _compared(pair: JsonObject) -> str:
             f" of {found['compared']}"
         )
     lines.append(f"  {'same tools called':<22} {pair['tools']['same']} of {pair['tools']['compared']}")
-    lines.append(f"  {'likeness, median':<22} {_median(pair['similarity'])}")
+    lines.append(f"  {'same letters, median':<22} {_median(pair['similarity'])}")
+    lines.append(f"  {'same meaning, median':<22} {_median(pair['meaning'])}")
     return "\n".join(lines)
 
 

@@ -62,6 +62,7 @@ class Entry:
     first_token_seconds: float | None = None
     seconds: float | None = None
     template: str | None = None
+    count_method: str | None = None
 
     @property
     def usage(self) -> Usage:
@@ -115,13 +116,13 @@ OUTCOMES = (
 METHODS = ("nothing_sent", "exact", "at_least", "bound")
 """Both grow at their ends only: spools outlive the version that wrote them."""
 
-_NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
+_NAMES = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose", "count_method", "template")
 _PRICES = ("input", "output", "cached_input", "cache_write", "reasoning", "image", "request")
 _LONG = "long_prompt"
 
 
-def shared(names: Sequence[str], prices: Prices) -> bytes:
-    """What many requests share: tenant, key, model, deployment, arm, operation, purpose (`names`, so), and prices."""
+def shared(names: Sequence[str | None], prices: Prices) -> bytes:
+    """What many requests share: `names` in the order of `_NAMES`, the last two None where unknown, and prices."""
     document: JsonObject = dict(zip(_NAMES, names, strict=True))
     document |= _columns(prices)
     if prices.long is not None:

@@ -5,6 +5,7 @@ What is made anew for every request is a named tuple: a frozen dataclass takes t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -55,6 +56,52 @@ class Method(StrEnum):
     EXACT = "exact"  # the provider reported usage
     AT_LEAST = "at_least"  # cut short, or no usage reported: our count; never refunds beyond the allowance
     BOUND = "bound"  # nothing is known: settled at the full reservation
+
+
+class CountMethod(StrEnum):
+    """How the tokens of a prompt were counted before it was sent."""
+
+    EXACT = "exact"  # by the upstream itself, or by its vocabulary where nothing is added to the text
+    TOKENIZER = "tokenizer"  # the text by its vocabulary, the chat template at its stated bound: never too low
+    BOUND = "bound"  # from bytes: never too low
+
+
+class Count(NamedTuple):
+    """Tokens of a call's prompts: at most `tokens` in all. The longest has at most `longest`, at least `least`."""
+
+    tokens: int
+    longest: int
+    least: int
+    method: CountMethod
+
+
+class Scaffold(NamedTuple):
+    """What a model is told before the caller's own system prompt. `label` names the templates and their versions."""
+
+    label: str
+    text: str
+
+
+class PromptFormat(NamedTuple):
+    """How a conversation is written as one text: what stands before and after what each role says.
+
+    `stops` end an answer. `marks` are further texts that a tokenizer reads as more than text, beside all of the form
+    `<|name|>`: nobody may say them. `in_user`: system prompts stand inside the user's next message, and neighbouring
+    messages of one role are one. `trims`: space around what is said does not count.
+    """
+
+    system: tuple[str, str]
+    user: tuple[str, str]
+    assistant: tuple[str, str]
+    stops: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+    in_user: bool = False
+    trims: bool = False
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that it puts around one message, at most."""
+        return sum(len(part) for role in (self.system, self.user, self.assistant) for part in role)
 
 
 class Usage(NamedTuple):
@@ -184,7 +231,10 @@ class Call(NamedTuple):
     many answers are made in all, to so many `prompts` (or inputs); `size` is a bound in bytes of what is read: the
     body's length, more where the upstream reads a part of it several times, 0 where reading costs nothing; `images` is
     how many it holds or points to. `foreign` tells that `body` was translated from another shape and may hold hints
-    that OpenAI's API does not know.
+    that OpenAI's API does not know. `plain` tells that the body is ASCII through and through, so that no
+    normalisation makes it longer. `media` counts the parts of messages that are neither image nor text. With `soft_cap`
+    the cap on the answer may be lowered to what fits: the caller gave none, or the model's policy says so. `scaffolds`
+    is what each deployment is told before the caller's own messages, by its name; None where none is told anything.
     """
 
     operation: Operation
@@ -198,6 +248,10 @@ class Call(NamedTuple):
     prompts: int = 1
     images: int = 0
     foreign: bool = False
+    plain: bool = False
+    media: int = 0
+    soft_cap: bool = True
+    scaffolds: Mapping[str, Scaffold] | None = None
 
     def without(self, names: frozenset[str]) -> Call:
         """The same request without these fields."""

@@ -42,6 +42,7 @@ from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.fit import Fitter
 from app.pipeline.mirror import Mirror
 from app.pipeline.record import Recorder
 from app.pipeline.reserve import Reserver
@@ -50,6 +51,7 @@ from app.pipeline.serve import Services
 from app.pipeline.spans import Tracer
 from app.process import watch_process
 from app.providers.collector import Collector
+from app.providers.counter import PromptCounter
 from app.providers.engines import Engines
 from app.providers.health import Prober, describe
 from app.providers.registry import DIALECTS
@@ -58,7 +60,7 @@ from app.rollouts import Steering
 from app.safety.guards import Guards
 from app.safety.models.fleet import Fleet
 from app.safety.redactor import Redactor
-from app.shadows import LocalPurse, Shadows
+from app.shadows import Comparing, LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
@@ -179,8 +181,10 @@ class Process:
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped, self._redactor)
         recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
         self._shadows = self._make_shadows(attempts, config.server.workers, tracer)
+        self._counter = PromptCounter(self._transport, self._endpoints)
+        fitter = Fitter(self._counter, telemetry)
         self._services = Services(
-            self._state, self._admission, Reserver(self._limits.store), caller, self._books.ledger, recorder,
+            self._state, self._admission, fitter, Reserver(self._limits.store), caller, self._books.ledger, recorder,
             self._steering.observer, Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
@@ -194,6 +198,7 @@ class Process:
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         if self._successor:
             await self._reloader.reload()
+        await self._counter.load(self._state.table.deployments.values())
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         engines = Engines(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
@@ -222,6 +227,7 @@ class Process:
             await self._cut()
             await self._limits.aclose()
             await self._tasks.aclose()
+            self._counter.close()
             await self._fleet.aclose()
             await self._shadows.aclose()
             await self._comparisons.flush()
@@ -308,8 +314,10 @@ class Process:
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         # Workers share their budgets, or there is one of them.
         purse = self._limits.store if workers > 1 else LocalPurse(self._books.rows)
+        texts = self._launch.config.telemetry.capture_content
+        comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, texts=texts)
         return Shadows(
-            self._state, self._admission, caller, self._books.ledger, purse, self._comparisons,
+            self._state, self._admission, caller, self._books.ledger, purse, comparing,
             (self._telemetry, tracer), (self._launch.worker, workers),
         )  # fmt: skip
 

@@ -69,6 +69,8 @@ EVALUATION_SCORE = "gen_ai.evaluation.score.value"
 INPUT_MESSAGES = "gen_ai.input.messages"
 OUTPUT_MESSAGES = "gen_ai.output.messages"
 CONTENT_CUT = "sluicegate.content_cut"
+COUNT_METHOD = "sluicegate.count_method"
+TEMPLATE = "sluicegate.template"
 
 SPAN_ATTRIBUTES: dict[str, str] = {
     HTTP_METHOD: "Server span: `POST`.",
@@ -110,6 +112,8 @@ SPAN_ATTRIBUTES: dict[str, str] = {
     ATTEMPT: "Client span: which of the request's attempts, from 1.",
     FIRST_BYTE: "Server span of a stream: seconds from arrival to the answer's first byte on the caller's socket.",
     OVERHEAD: "Server span: the gateway's own share of the duration, in seconds.",
+    COUNT_METHOD: "Server span: how the prompt was counted before it was sent: exact, tokenizer, bound.",
+    TEMPLATE: "Server span: name and version of the prompt template that was put before the caller's messages.",
     KEPT: "Server span: why the trace is here: `sampled`, or `error`, `cut`, `slow` where it was not sampled.",
     RESERVED: "Server span: tokens that were reserved in budgets, where any limit the request.",
     CHARGED: "Server span: tokens that the request is charged, all its attempts together.",

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Protocol
 
+from app.config import Guard
 from app.errors import GatewayError, Outcome
-from app.exchange import Arm, Call, Principal
+from app.exchange import Arm, Call, Count, Principal
 from app.metering import Charge, Claim, Verdict
 from app.pipeline.admit import Admission
 from app.pipeline.bound import output_bound, prompt_bound
 from app.pipeline.call import Caller
+from app.pipeline.counting import LARGE
+from app.pipeline.counting import bound as size_of
 from app.pipeline.ledger import Ledger
 from app.pipeline.looks import format_ok, refused, same_tools, similarity
+from app.pipeline.observe import harmed
 from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
 from app.pipeline.reservation import StoreUnavailable
@@ -27,13 +32,14 @@ from app.stores import sql
 from app.stores.comparisons import Comparisons
 from app.stores.delivery import SinkUnavailable
 from app.stores.memory import MemoryStore
-from app.table import Shadow, State
+from app.table import Deployment, Shadow, State
 from app.tasks import TaskGroup
 from app.telemetry import (
     SHADOW_COPIES,
     SHADOW_COST,
     SHADOW_FLIPS,
     SHADOW_IN_FLIGHT,
+    SHADOW_MEANING,
     SHADOW_SECONDS,
     SHADOW_SIMILARITY,
     Telemetry,
@@ -81,6 +87,27 @@ class LocalPurse:
         self._store.settle(claim_id, charge)
 
 
+class Judge(Protocol):
+    """Says whether a guard would find harm in an answer: the guards."""
+
+    async def harmful(self, settings: Guard, tenant: str, call: Call, texts: Sequence[str]) -> bool | None:
+        """None where the guard looks at no answers, or cannot tell."""
+
+
+Likeness = Callable[[str, str], Awaitable[float | None]]
+"""How alike two texts are in what they mean, -1 to 1; None where nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """Who looks at the answers, and where the rows go. `texts` tells that these are kept too."""
+
+    rows: Comparisons
+    judge: Judge
+    likeness: Likeness
+    texts: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _Side:
     """One of two answers."""
@@ -101,7 +128,7 @@ class Shadows:
         caller: Caller,
         ledger: Ledger,
         purse: Purse,
-        rows: Comparisons,
+        comparing: Comparing,
         told: tuple[Telemetry, Tracer],
         share: tuple[int, int],
     ) -> None:
@@ -110,7 +137,7 @@ class Shadows:
         self._caller = caller
         self._ledger = ledger
         self._purse = purse
-        self._rows = rows
+        self._comparing = comparing
         self._telemetry, self._tracer = told
         self._worker, self._workers = share
         self._taken: dict[str, int] = {}
@@ -164,7 +191,8 @@ class Shadows:
             raise AssertionError("only a call is copied")
         await asyncio.sleep(PAUSE_S)
         progress = Progress(f"shd_{token_hex(16)}", call.operation)
-        bound = _bound(call, shadow)
+        progress.prompt = await _prompt_of(call, shadow.deployment)
+        bound = _bound(call, shadow, progress.prompt)
         claim = Claim(progress.request_id, shadow.allowances, bound, sent=True)
         try:
             refusal = (await self._purse.reserve(claim)).refused
@@ -207,18 +235,37 @@ class Shadows:
         other = _Side(progress, progress.outcome, time.perf_counter() - began, said)
         comparing = time.perf_counter()
         row = await asyncio.to_thread(compare, shadow.model, primary, other)
+        await self._look(shadow, row, primary, other)
         differs = differences(row)
         self._tell(shadow, row, differs)
         similarity = row["similarity"]
         self._tracer.compared(progress, comparing, None if similarity is None else float(str(similarity)), differs)
-        self._rows.add(row)
+        self._comparing.rows.add(row)
+
+    async def _look(self, shadow: Shadow, row: dict[str, object], primary: _Side, other: _Side) -> None:
+        """Add what takes others to tell: harm, and likeness in meaning."""
+        call, principal = primary.progress.call, primary.progress.principal
+        model = self._state.table.models.get(shadow.model)
+        guard = model.guard if model is not None else None
+        if guard is not None and call is not None and principal is not None:
+            said = [other.said.text, *(tool.arguments for tool in other.said.tools)]
+            harm = await self._comparing.judge.harmful(guard, principal.tenant, call, said)
+            if harm is not None and other.outcome is Outcome.OK:
+                row["shadow_harm"] = harm
+            if harm is not None and primary.outcome in (Outcome.OK, Outcome.CUT_GUARD):
+                row["primary_harm"] = harmed(primary.progress)
+        if shadow.embedding_similarity and row["similarity"] is not None:
+            row["meaning"] = await self._comparing.likeness(primary.said.text, other.said.text)
+        if self._comparing.texts:
+            row["primary_text"], row["shadow_text"] = primary.said.text, other.said.text
 
     def _tell(self, shadow: Shadow, row: dict[str, object], differs: tuple[str, ...]) -> None:
         labels = shadow.model, shadow.deployment.name
         for side in ("primary", "shadow"):
             self._telemetry.histogram(SHADOW_SECONDS, *labels, side).observe(float(str(row[f"{side}_seconds"])))
-        if row["similarity"] is not None:
-            self._telemetry.histogram(SHADOW_SIMILARITY, *labels).observe(float(str(row["similarity"])))
+        for metric, name in ((SHADOW_SIMILARITY, "similarity"), (SHADOW_MEANING, "meaning")):
+            if row[name] is not None:
+                self._telemetry.histogram(metric, *labels).observe(float(str(row[name])))
         for what in differs:
             self._telemetry.counter(SHADOW_FLIPS, *labels, what).inc()
 
@@ -235,10 +282,17 @@ def differences(row: dict[str, object]) -> tuple[str, ...]:
     return (*found, "tools") if row["same_tools"] is False else tuple(found)
 
 
-def _bound(call: Call, shadow: Shadow) -> Charge:
+async def _prompt_of(call: Call, deployment: Deployment) -> Count:
+    """The bound of the copy's prompt; of a large one off the event loop."""
+    if call.size > LARGE and not call.plain:
+        return await asyncio.to_thread(size_of, call, deployment)
+    return size_of(call, deployment)
+
+
+def _bound(call: Call, shadow: Shadow, size: Count) -> Charge:
     """What a copy can cost at most."""
     deployment = shadow.deployment
-    prompt, output = prompt_bound(call, deployment), output_bound(call, deployment)
+    prompt, output = prompt_bound(call, deployment, size), output_bound(call, deployment)
     return Charge(prompt + output, -(-deployment.price.bound(prompt, output, call.images) // 1000))
 
 
@@ -259,6 +313,9 @@ def compare(model: str, primary: _Side, shadow: _Side) -> dict[str, object]:
         "shadow_deployment": other.name,
         "same_tools": same_tools(primary.said.tools, shadow.said.tools) if both else None,
         "similarity": similarity(*texts) if both and any(texts) else None,
+        "meaning": None,
+        "primary_text": None,
+        "shadow_text": None,
     }
     for name, side in (("primary", primary), ("shadow", shadow)):
         usage, first = side.progress.usage, side.progress.first_at

@@ -17,9 +17,20 @@ from urllib.parse import urlsplit
 
 from app import config
 from app.config import Config, Secret
-from app.exchange import UPSTREAM_OPERATIONS, Arm, Endpoint, Operation, Principal, Provider, Timeouts
+from app.exchange import (
+    UPSTREAM_OPERATIONS,
+    Arm,
+    Endpoint,
+    Operation,
+    Principal,
+    PromptFormat,
+    Provider,
+    Scaffold,
+    Timeouts,
+)
 from app.metering import Allowances
 from app.prices import Prices
+from app.scaffolds import Scaffolding
 from app.scopes import Scopes, shadow_budgets
 
 ANONYMOUS = Principal(tenant="default", key="anonymous")
@@ -52,6 +63,9 @@ class Deployment:
     nothing to ask. `catalog` is told to whoever asks what models there are, never acted on.
     `drop_params` are fields of requests that are not sent; `output_cap` is the name by which a cap on output is sent,
     None where it keeps the caller's; `api_version` is Azure's.
+    `tokenizer` is what counts its prompts: `upstream`, `bound`, or a vocabulary. `image_tokens` is the most that an
+    image has, None where nobody said; `template_tokens` the most that a chat template adds of its own. `prompt_format`
+    is how conversations are written for an upstream that only completes texts, None where it has chats of its own.
     """
 
     name: str
@@ -68,9 +82,18 @@ class Deployment:
     health: str | None
     metrics: str | None
     catalog: config.Catalog
+    tokenizer: str
+    image_tokens: int | None
+    template_tokens: int
+    prompt_format: PromptFormat | None = None
     drop_params: frozenset[str] = frozenset()
     api_version: str | None = None
     output_cap: str | None = None
+
+    @property
+    def dialect(self) -> str:
+        """What speaks to it: its provider's dialect, or that behind one that writes conversations out."""
+        return self.provider if self.prompt_format is None else f"{self.provider}/completions"
 
 
 Choices = tuple[tuple[Arm, Deployment], ...]
@@ -123,7 +146,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A deployment that gets copies of a model's requests: `sample` is their share, `allowances` what they may cost."""
+    """A deployment that gets copies of a model's requests: `sample` is their share, `allowances` what they may cost.
+
+    `embedding_similarity` tells that answers are compared in meaning too.
+    """
 
     model: str
     deployment: Deployment
@@ -131,15 +157,28 @@ class Shadow:
     max_concurrent: int
     operations: frozenset[Operation]
     allowances: Allowances
+    embedding_similarity: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """What happens to a request that does not fit, and what that may take."""
+
+    policy: config.TokenLimit
+    summarise_with: str | None
+    summary_tokens: int
+    max_pieces: int
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A public name, the deployment that serves it, and those to try when it fails, in order.
 
+    `overflow` is what happens to a request that does not fit the context window.
     `choices` are these as a plan. `split` is None where there is no candidate; `rolled` tells that a rollout is
     configured for it. `pins` are the deployments that `x-sluicegate-pin` may name, each with its role. `guard` is None
-    where nobody looks at prompts and completions. `drop_params` are fields of requests that no deployment gets.
+    where nobody looks at prompts and completions. `scaffolds` is what each deployment is told before the caller's own
+    messages, by its name; None where none is told anything. `drop_params` are fields that no deployment gets.
     """
 
     name: str
@@ -150,7 +189,9 @@ class Model:
     rolled: bool
     shadow: Shadow | None
     pins: Mapping[str, tuple[Arm, Deployment]]
+    overflow: Overflow
     guard: config.Guard | None = None
+    scaffolds: Mapping[str, Scaffold] | None = None
     drop_params: frozenset[str] = frozenset()
 
 
@@ -215,7 +256,10 @@ def build(settings: Config) -> Table:
     """The table of a configuration. Pure: equal configurations give equal tables."""
     deployments = {one.name: _deployment(one) for one in settings.deployments}
     guards = {one.name: one for one in settings.guards}
-    models = {one.name: _model(one, deployments, guards) for one in settings.models}
+    scaffolding = Scaffolding(settings)
+    models = {
+        one.name: replace(_model(one, deployments, guards), scaffolds=scaffolding.of(one)) for one in settings.models
+    }
     keys = ((key.secret.digest, _principal(tenant, key)) for tenant in settings.tenants for key in tenant.keys)
     server = settings.server
     return Table(
@@ -282,6 +326,7 @@ def _model(one: config.Model, deployments: Mapping[str, Deployment], guards: Map
         rolled=one.rollout is not None,
         shadow=_shadow(one, deployments),
         pins=MappingProxyType(pins),
+        overflow=Overflow(one.token_limit, one.summarise_with, one.summary_tokens, one.max_chunks),
         guard=guards[one.guard] if one.guard is not None else None,
         drop_params=frozenset(one.drop_params),
     )
@@ -298,6 +343,7 @@ def _shadow(one: config.Model, deployments: Mapping[str, Deployment]) -> Shadow 
         max_concurrent=one.shadow.max_concurrent,
         operations=_SPOKEN.get(to.provider, _EVERY_OPERATION),
         allowances=Allowances(shadow_budgets(one)),
+        embedding_similarity=one.shadow.embedding_similarity,
     )
 
 
@@ -368,6 +414,10 @@ def _deployment(one: config.Deployment) -> Deployment:
         health=one.health,
         metrics=one.metrics,
         catalog=one.catalog,
+        tokenizer=one.tokenizer,
+        image_tokens=one.image_tokens,
+        template_tokens=one.template_tokens,
+        prompt_format=config.FORMATS[one.prompt_format] if one.prompt_format is not None else None,
         drop_params=frozenset(one.drop_params),
         api_version=one.api_version,
         output_cap=one.output_cap or _output_cap(one),
@@ -376,7 +426,7 @@ def _deployment(one: config.Deployment) -> Deployment:
 
 def _output_cap(one: config.Deployment) -> str | None:
     # OpenAI's reasoning models refuse `max_tokens`; what else speaks its API, and Azure's names, tell nothing.
-    reasons = one.provider == "openai" and _REASONING.match(one.model)
+    reasons = one.provider == "openai" and one.prompt_format is None and _REASONING.match(one.model)
     return "max_completion_tokens" if reasons else None
 
 

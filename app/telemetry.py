@@ -1,4 +1,4 @@
-"""Every metric and every field of the access log, declared once; and the kept children through which stages write them.
+"""Every metric, declared once; and the kept children through which stages write them.
 
 Names and buckets follow OpenTelemetry's GenAI semantic conventions (v1.38, `gen_ai.client.*`, written in Prometheus
 form) where one exists; `sluicegate_*` is ours. Buckets of times to first token go on to 120 s.
@@ -103,6 +103,12 @@ OVERHEAD = Metric(
     "The gateway's own time per request and stage, waiting for callers and upstreams taken out; `total` is their sum.",
     ("stage",),
     _OVERHEAD,
+)
+FITTED = Metric(
+    "sluicegate_fit_total",
+    Kind.COUNTER,
+    "Requests that did not fit their model's context window, by what was done: reject, clamp, truncate, summarise, chunk.",
+    ("model", "action"),
 )
 IN_FLIGHT = Metric(
     "sluicegate_in_flight",
@@ -259,6 +265,13 @@ SHADOW_SIMILARITY = Metric(
     ("model", "deployment"),
     (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 )
+SHADOW_MEANING = Metric(
+    "sluicegate_shadow_meaning",
+    Kind.HISTOGRAM,
+    "How alike the shadow's text and the primary's are in meaning: the cosine of their embeddings, where they are made.",
+    ("model", "deployment"),
+    (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
 FEEDBACK_SCORE = Metric(
     "sluicegate_feedback_score",
     Kind.HISTOGRAM,
@@ -390,47 +403,14 @@ ENGINE_OUTPUT_TOKENS = Metric(
 )
 
 METRICS = (
-    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
+    REQUESTS, ATTEMPTS, COST, FIRST_TOKEN, PER_TOKEN, OVERHEAD, FITTED, IN_FLIGHT, ENDPOINT_UP, RETRIES_DENIED, CONFIG_RELOADS, DROPPED,
     BUDGET_LIMIT, BUDGET_USED, BUDGET_RESERVED, OVERAGE_TOKENS, OVERAGE_USD, LIMITS_UP, LIMITS_REBUILT,
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
     GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, ROLLOUT_STATE, FEEDBACK_SCORE,
-    SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY,
+    SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY, SHADOW_MEANING,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
-
-LOG_FIELDS: dict[str, str] = {
-    "ts": "UTC time at which the request ended, RFC 3339.",
-    "event": "`request` for the access line.",
-    "request_id": "The `x-request-id` of the response.",
-    "trace_id": "The trace that the request belongs to; absent without tracing and without a `traceparent`.",
-    "span_id": "The request's own span in it.",
-    "operation": "OpenTelemetry's `gen_ai.operation.name`.",
-    "model": "The public model name, `-` if no such model is configured.",
-    "deployment": "The deployment that answered last, if any was called.",
-    "arm": "Its role.",
-    "tenant": "Who pays.",
-    "key": "The name of the key that was shown.",
-    "outcome": "How the request ended.",
-    "status": "The HTTP status that the caller got; absent when it left before one was sent.",
-    "code": "The error code, on errors.",
-    "stream": "Whether the answer was streamed.",
-    "attempts": "Upstream attempts made.",
-    "input_tokens": "Input tokens charged.",
-    "output_tokens": "Output tokens charged.",
-    "usage": "How they were counted: exact, at_least, bound, nothing_sent.",
-    "cost_usd": "What the request cost.",
-    "duration_ms": "From arrival to the last byte.",
-    "first_token_ms": "Streams: from arrival to the first byte of the answer.",
-    "overhead_ms": "The gateway's own share of the duration.",
-    "guard": "The guard that looked at the request, if any did.",
-    "guard_hits": "What it found: a list of stage, category, severity, detector, action and count.",
-    "guard_failures": "Detectors that gave no verdict: a list of detector, reason and count.",
-    "guard_hold_ms": "The longest that text of the answer was held back.",
-    "detail": "On upstream failures: what was seen, for operators.",
-}
-"""Every field of the access line. Prompt and completion text never is one."""
-
 
 UNKNOWN = math.nan
 """A gauge's value while there is none: the exposition leaves the series out."""

@@ -98,10 +98,11 @@ SHADOW = Row(
             "reqps", (Query('sum by (model, result) (rate(sluicegate_shadow_copies_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{result}}"),),
         ),
         Panel(
-            "Agreement of shadows", "How much the shadow's text shares with the caller's, 0 to 1, mean. Low: read a few of them"
+            "Agreement of shadows", "How much the shadow's text shares with the caller's in words and, where embeddings are made, in meaning; 0 to 1, mean. Low: read a few of them"
             " before the rollout begins.",
             "percentunit",
-            (Query('sum by (model) (rate(sluicegate_shadow_similarity_sum{model=~"$model"}[$__rate_interval])) / sum by (model) (rate(sluicegate_shadow_similarity_count{model=~"$model"}[$__rate_interval]))', "{{model}}"),),
+            (Query('sum by (model) (rate(sluicegate_shadow_similarity_sum{model=~"$model"}[$__rate_interval])) / sum by (model) (rate(sluicegate_shadow_similarity_count{model=~"$model"}[$__rate_interval]))', "{{model}} words"),
+             Query('sum by (model) (rate(sluicegate_shadow_meaning_sum{model=~"$model"}[$__rate_interval])) / sum by (model) (rate(sluicegate_shadow_meaning_count{model=~"$model"}[$__rate_interval]))', "{{model}} meaning")),
             most=1,
         ),
         Panel(

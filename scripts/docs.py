@@ -17,8 +17,9 @@ from app import config
 from app.cli import main as command_line
 from app.config import Config, reference
 from app.errors import CODES, Outcome
+from app.logs import LOG_FIELDS
 from app.semconv import SPAN_ATTRIBUTES
-from app.telemetry import LOG_FIELDS, METRICS
+from app.telemetry import METRICS
 from tests.support import matrix
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -1,7 +1,7 @@
 """Simulate what docs/rollout-statistics.md states, and print its tables.
 
-`python scripts/rollout_statistics.py KEPT.json [--runs N] [SECTION …]`. All of it takes hours on one core. What
-has been simulated is kept in the file named and not simulated again.
+`python -m scripts.rollout_statistics KEPT.json [--runs N] [--jobs N] [SECTION …]`. All of it takes hours on one core.
+What has been simulated is kept in the file named and not simulated again.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
 
 from app.control.fixed_rule import FixedRule
 from app.control.policy import Bad, Gate, Policy, Step
 from app.control.rehearse import Rehearsal, rehearse
-from app.control.simulate import Trial, simulate
+from app.control.simulate import Ending, Simulation, Trial, simulate
 from app.control.traffic import Crowd, Rates
+from scripts.rollout_arrays import Array, endings
 
 Document = dict[str, float | None]
 Row = Sequence[str]
@@ -38,32 +44,55 @@ ALL = (
 )
 STEPS = (Step(1), Step(5), Step(25), Step(50), Step(100))
 RATES, WEIGHTS = (0.01, 0.05, 0.2), (1.0, 5.0, 10.0, 25.0, 50.0)
+PART = 100
+"""Runs that are kept together: what an interruption may cost."""
 ZIPF = partial(Trial, 0.02, 0.02, rps=10.0, crowd=Crowd())
 
 
 class Kept:
-    """Documents of simulations by name, in a file that survives an interruption."""
+    """Documents of simulations by name, and parts of unfinished ones, in a file that survives an interruption."""
 
-    def __init__(self, path: Path, runs: int) -> None:
+    def __init__(self, path: Path, runs: int, jobs: int = 1) -> None:
         self._path = path
         self.runs = runs
-        self._kept: dict[str, Document] = json.loads(path.read_text()) if path.exists() else {}
+        self._jobs = jobs
+        self._kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def trial(self, name: str, trial: Trial) -> Document:
         """The simulation's document; `name` and the number of runs identify it."""
-        return self._once(f"{name} x{trial.runs}", lambda: simulate(trial).document())
+        name = f"{name} x{trial.runs}"
+        return self._once(name, lambda: Simulation(self._endings(name, trial)).document())
+
+    def _endings(self, name: str, trial: Trial) -> tuple[Ending, ...]:
+        """Of all runs: a part at a time, by some processes."""
+        starts = range(0, trial.runs, PART)
+        parts = {
+            f"{name} #{start}": replace(trial, first_run=start, runs=min(PART, trial.runs - start)) for start in starts
+        }
+        missing = {part: own for part, own in parts.items() if part not in self._kept}
+        with ProcessPoolExecutor(self._jobs) as pool:
+            for part, done in zip(missing, pool.map(simulate, missing.values()), strict=True):
+                self._keep(part, [astuple(ending) for ending in done.endings])
+        return tuple(Ending(*ending) for part in parts for ending in self._kept.pop(part))
+
+    def _keep(self, name: str, value: object) -> None:
+        self._kept[name] = value
+        self._path.write_text(json.dumps(self._kept))
 
     def rehearsal(self, name: str, plan: Rehearsal) -> Document:
         """The same for a whole rollout."""
         return self._once(f"{name} x{plan.runs}", lambda: rehearse(plan).document())
 
+    def arrays(self, name: str, work: Callable[[], Array]) -> Document:
+        """The same for many runs side by side."""
+        return self._once(f"{name} x{self.runs}", lambda: {"rollback_rate": float(np.isfinite(work()).mean())})
+
     def _once(self, name: str, work: Callable[[], Mapping[str, object]]) -> Document:
         if name not in self._kept:
             document = work()
-            self._kept[name] = {key: value for key, value in document.items() if isinstance(value, int | float | None)}
-            self._path.write_text(json.dumps(self._kept, indent=1))
+            self._keep(name, {key: value for key, value in document.items() if isinstance(value, int | float | None)})
             print(name, self._kept[name], file=sys.stderr, flush=True)
-        return self._kept[name]
+        return cast("Document", self._kept[name])
 
 
 def alike(kept: Kept) -> Iterable[Row]:
@@ -86,36 +115,35 @@ def alike_all_gates(kept: Kept) -> Iterable[Row]:
     """Both arms alike with nine gates on, each with events of its own at the same rate."""
     yield "bad in both arms, at each gate", "weight", "any of nine gates"
     for rate in RATES:
-        for weight in (1.0, 10.0, 50.0):
-            trial = Trial(rate, rate, weight, gates=ALL, runs=kept.runs)
-            yield (
-                percent(rate),
-                percent(weight / 100),
-                percent(kept.trial(f"all {rate} {weight}", trial)["rollback_rate"]),
-            )
+        for weight in WEIGHTS:
+            row = kept.arrays(f"all {rate} {weight}", partial(endings, rate, weight, ALL, runs=kept.runs))
+            yield percent(rate), percent(weight / 100), percent(row["rollback_rate"])
 
 
 def users(kept: Kept) -> Iterable[Row]:
-    """Both arms alike, sticky users, late results, moving weights."""
-    yield "traffic", "weight", "one observation per user", "every request counted"
-    for weight in (1.0, 10.0, 50.0):
-        row = kept.trial(f"users {weight}", ZIPF(weight=weight, runs=kept.runs))
-        wrong = ZIPF(weight=weight, runs=min(kept.runs, 300), crowd=Crowd(per_request=True))
-        contrast = kept.trial(f"users per request {weight}", wrong)
-        yield "Zipf users", percent(weight / 100), percent(row["rollback_rate"]), percent(contrast["rollback_rate"])
-    for way, weight, end in (("falling", 50.0, 1.0), ("rising", 1.0, 50.0)):
-        row = kept.trial(f"users {way}", ZIPF(weight=weight, weight_end=end, late_s=30.0, runs=kept.runs))
-        yield (
-            f"Zipf users, results up to 30 s late, {way} weight",
-            f"{weight:g} → {end:g} %",
-            percent(row["rollback_rate"]),
-            "",
-        )
+    """Both arms alike, sticky users, late results, moving weights; the fixed rule on the same traffic."""
+    yield "traffic", "weight", "evidence", "fixed rule", "every request counted by itself"
+    moving: tuple[tuple[str, float, float], ...] = (("falling", 50.0, 1.0), ("rising", 1.0, 50.0))
+    cases: list[tuple[str, str, str, Trial]] = [
+        ("Zipf users", percent(weight / 100), f"users {weight}", ZIPF(weight=weight)) for weight in (1.0, 10.0, 50.0)
+    ]
+    for way, weight, end in moving:
+        trial = ZIPF(weight=weight, weight_end=end, late_s=30.0)
+        traffic = f"Zipf users, results up to 30 s late, {way} weight"
+        cases.append((traffic, f"{weight:g} → {end:g} %", f"users {way}", trial))
     for rate, rps in ((0.01, 10.0), (0.2, 100.0)):
-        trial = Trial(rate, rate, 50.0, weight_end=1.0, late_s=30.0, rps=rps, runs=kept.runs)
-        row = kept.trial(f"late falling {rate} {rps}", trial)
+        trial = Trial(rate, rate, 50.0, weight_end=1.0, late_s=30.0, rps=rps)
         traffic = f"{percent(rate)} bad, results up to 30 s late, falling weight, {rps:g} requests/s"
-        yield traffic, "50 → 1 %", percent(row["rollback_rate"]), ""
+        cases.append((traffic, "50 → 1 %", f"late falling {rate} {rps}", trial))
+    few = min(kept.runs, 300)
+    for traffic, weights, name, trial in cases:
+        row = kept.trial(name, replace(trial, runs=kept.runs))
+        fixed = kept.trial(f"{name} fixed", replace(trial, runs=few, fixed=FixedRule))
+        wrong = None
+        if trial.crowd is not None and trial.weight_end is None:
+            counted = replace(trial, runs=few, crowd=Crowd(per_request=True))
+            wrong = kept.trial(f"{name} per request", counted)["rollback_rate"]
+        yield traffic, weights, percent(row["rollback_rate"]), percent(fixed["rollback_rate"]), percent(wrong)
 
 
 def margins(kept: Kept) -> Iterable[Row]:
@@ -250,10 +278,12 @@ def count(number: float | None) -> str:
 
 
 def main() -> None:
-    """`KEPT.json [--runs N] [SECTION …]`."""
+    """`KEPT.json [--runs N] [--jobs N] [SECTION …]`."""
     path, *rest = sys.argv[1:]
-    runs = int(rest[rest.index("--runs") + 1]) if "--runs" in rest else 2000
-    kept = Kept(Path(path), runs)
+    runs, jobs = (
+        int(rest[rest.index(name) + 1]) if name in rest else usual for name, usual in (("--runs", 2000), ("--jobs", 1))
+    )
+    kept = Kept(Path(path), runs, jobs)
     for section in SECTIONS:
         if any(name in rest for name in {one.__name__ for one in SECTIONS}) and section.__name__ not in rest:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from app.entry import METHODS, MOST, OUTCOMES, SHORT, Entry, decode, shared
@@ -13,7 +14,7 @@ from app.metering import Charge
 from app.prices import Prices
 from tests.support.entries import ENTRY, encoded
 
-NAMES_SHARED = ("tenant", "key", "model", "deployment", "arm", "operation", "purpose")
+NAMES_SHARED = (*("tenant", "key", "model", "deployment", "arm", "operation", "purpose", "count_method", "template"),)
 
 
 def read(entry: Entry, bound: tuple[int, int] = (1000, 1000)) -> Entry:
@@ -24,7 +25,16 @@ def read(entry: Entry, bound: tuple[int, int] = (1000, 1000)) -> Entry:
 def test_what_is_written_is_read() -> None:
     """Every field; tokens and money are worked out anew."""
     assert read(ENTRY) == ENTRY
+    told = replace(ENTRY, count_method="exact", template="helpful@3")
+    assert read(told) == told
     assert ENTRY.charged == Charge(150, 8_600)
+
+
+def test_what_an_older_version_wrote_is_read() -> None:
+    """Its records do not know how prompts were counted, nor of templates."""
+    numbers, names = encoded(ENTRY)
+    old = {name: value for name, value in orjson.loads(names).items() if name not in ("count_method", "template")}
+    assert decode(ENTRY.request_id, numbers, orjson.dumps(old)) == ENTRY
 
 
 def test_a_short_record_has_nothing_rare() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,13 +12,13 @@ from typing import Any, cast
 import pytest
 
 from app.errors import Outcome
-from app.exchange import Arm, Event, Operation, Usage
+from app.exchange import Arm, Call, Event, Operation, Principal, Usage
 from app.metering import Charge, Claim
 from app.pipeline.admit import Admission
 from app.pipeline.progress import Progress
 from app.pipeline.reservation import StoreUnavailable
 from app.pipeline.transcript import Transcript
-from app.shadows import LocalPurse, Shadows, _Side, compare
+from app.shadows import Comparing, LocalPurse, Shadows, _Side, compare
 from app.stores import sql
 from app.table import Shadow
 from app.telemetry import SHADOW_COPIES, SHADOW_IN_FLIGHT
@@ -26,6 +27,7 @@ from tests.support.databases import sqlite
 from tests.support.entries import ENTRY
 
 BUDGET = {"window": "day", "usd": 1}
+GUARDED = {"models[0].guard": "default", "guards": [{"name": "default", "completion": {"detectors": ["pii"]}}]}
 
 
 def shadows(most: int, worker: int = 0, workers: int = 1) -> tuple[Shadows, Shadow, Counted, Admission]:
@@ -103,6 +105,72 @@ def test_what_was_not_answered_is_not_compared() -> None:
     row = compare("chat", side("hello"), side("", Outcome.UPSTREAM_ERROR, "two"))
     assert (row["shadow_outcome"], row["similarity"], row["shadow_refused"]) == ("upstream_error", None, False)
     assert row["shadow_format_ok"] is None
+
+
+class Judge:
+    """A guard that calls answers with a bomb harmful, and cannot tell of a crash."""
+
+    async def harmful(self, settings: Any, tenant: str, call: Call, texts: Sequence[str]) -> bool | None:
+        """Of one answer."""
+        assert (settings.name, tenant) == ("default", "team")
+        assert call.model == "chat"
+        return None if "crash" in " ".join(texts) else any("bomb" in text for text in texts)
+
+
+async def looked(
+    primary: _Side, shadow: _Side, *, texts: bool = False, guarded: bool = True, meaning: bool = True
+) -> dict[str, object]:
+    """The row of two answers, with what others tell of them."""
+    asked = {"to": "two", "sample": 1, "max_concurrent": 1, "budget": BUDGET}
+    running = state({"models[0].shadow": asked, **(GUARDED if guarded else {})})
+    given = running.table.models["chat"].shadow
+    assert given is not None
+
+    async def alike(one: str, other: str) -> float:
+        return 0.25 if one != other else 1.0
+
+    nothing, comparing = cast("Any", None), Comparing(cast("Any", None), Judge(), alike, texts=texts)
+    told = (Counted(), no_tracer(Counted()))
+    made = Shadows(running, Admission(running), nothing, nothing, nothing, comparing, told, (0, 1))
+    primary.progress.principal = Principal(tenant="team", key="k")
+    primary.progress.outcome = primary.outcome
+    row = compare("chat", primary, shadow)
+    await made._look(replace(given, embedding_similarity=meaning), row, primary, shadow)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("primary", "shadow", "harm"),
+    [
+        (("fine", Outcome.OK), ("a bomb", Outcome.OK), (False, True)),
+        (("fi", Outcome.CUT_GUARD), ("fine", Outcome.OK), (True, False)),
+        (("", Outcome.UPSTREAM_ERROR), ("fine", Outcome.OK), (None, False)),
+        (("fine", Outcome.OK), ("", Outcome.UPSTREAM_ERROR), (False, None)),
+        (("fine", Outcome.OK), ("crash", Outcome.OK), (None, None)),
+    ],
+)
+async def test_harm_flips(
+    primary: tuple[str, Outcome], shadow: tuple[str, Outcome], harm: tuple[bool | None, bool | None]
+) -> None:
+    """The guard that looked at the caller's answer is asked about the shadow's; neither is told where it cannot say."""
+    row = await looked(side(*primary), side(*shadow, name="two"))
+    assert (row["primary_harm"], row["shadow_harm"]) == harm
+
+
+async def test_without_a_guard_nobody_tells_of_harm() -> None:
+    """And meanings are compared where that was asked for, of two texts that are there."""
+    row = await looked(side("one"), side("a bomb", name="two"), guarded=False)
+    assert (row["primary_harm"], row["shadow_harm"], row["meaning"]) == (None, None, 0.25)
+    assert (await looked(side("one"), side("two", name="two"), meaning=False))["meaning"] is None
+    assert (await looked(side("one"), side("", Outcome.UPSTREAM_ERROR, "two")))["meaning"] is None
+
+
+async def test_texts_are_kept_where_that_was_asked_for() -> None:
+    """Nowhere else."""
+    row = await looked(side("one"), side("other", name="two"))
+    assert (row["primary_text"], row["shadow_text"]) == (None, None)
+    row = await looked(side("one"), side("other", name="two"), texts=True)
+    assert (row["primary_text"], row["shadow_text"]) == ("one", "other")
 
 
 async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:

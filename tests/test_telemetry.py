@@ -12,10 +12,10 @@ import pytest
 
 from app import telemetry
 from app.cells import Cells
+from app.logs import LOG_FIELDS
 from app.telemetry import (
     COST,
     IN_FLIGHT,
-    LOG_FIELDS,
     METRICS,
     OVERHEAD,
     REQUESTS,
@@ -97,7 +97,8 @@ def test_a_successor_counts_on_but_holds_nothing_yet() -> None:
 def test_access_lines_have_exactly_the_declared_fields(tight: Gateway) -> None:
     """Every field that is declared stands in some line, and no line has another.
 
-    Those of guards stand in the lines of guarded requests: `tests/pipeline/test_record.py`.
+    Those of guards stand in lines of guarded requests: `tests/pipeline/test_record.py`; `fit` and `purpose` in lines
+    of requests that are made to fit: `tests/journeys/test_long_conversations.py`; `template`: `test_templates.py`.
     """
     for model, stream in (("echo", True), ("echo", False), ("bad-json", False), ("nobody", False)):
         tight.line(tight.chat(model, stream=stream))
@@ -105,7 +106,8 @@ def test_access_lines_have_exactly_the_declared_fields(tight: Gateway) -> None:
     body = b'{"model": "echo", "messages": [{"role": "user", "content": "hi"}]}'
     tight.line(tight.post("/v1/chat/completions", body, headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}))
     lines = tight.lines()
-    assert {field for line in lines for field in line} == {one for one in LOG_FIELDS if not one.startswith("guard")}
+    elsewhere = {one for one in LOG_FIELDS if one.startswith("guard")} | {"fit", "purpose", "template"}
+    assert {field for line in lines for field in line} == LOG_FIELDS.keys() - elsewhere
     always = {"ts", "event", "request_id", "operation", "model", "outcome", "duration_ms", "overhead_ms", "attempts"}
     assert all(set(line) >= always for line in lines)
 

@@ -259,6 +259,8 @@ def _headers(progress: Progress) -> Headers:
     ]
     if progress.deployment is not None and progress.arm is not None:
         headers += _served_by(progress.deployment.name, progress.arm)
+    if progress.fitted is not None:
+        headers.append((b"x-sluicegate-fit", progress.fitted.encode()))
     if progress.rates or progress.clamped:
         headers += _limits(progress)
     return headers
@@ -309,6 +311,8 @@ def _lines(progress: Progress) -> bytes:
     lines = b"x-request-id: %b\r\n%b" % (progress.request_id.encode(), timing)
     if progress.deployment is not None and progress.arm is not None:
         lines += _served_by_lines(progress.deployment.name, progress.arm)
+    if progress.fitted is not None:
+        lines += b"x-sluicegate-fit: %b\r\n" % progress.fitted.encode()
     if progress.rates or progress.clamped:
         lines += b"".join([b"%b: %b\r\n" % header for header in _limits(progress)])
     return lines

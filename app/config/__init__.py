@@ -10,20 +10,24 @@ from app.config.addresses import is_loopback
 from app.config.catalogue import Facts
 from app.config.catalogue import entries as catalogue
 from app.config.deployments import Catalog, Deployment, LongPrompt, Price
-from app.config.extras import uses_models
+from app.config.extras import compares_meaning, uses_models
 from app.config.fields import restart_only
+from app.config.formats import FORMATS
 from app.config.guarding import CompletionStage, Exemption, Guard, Stage, Stream
 from app.config.load import load, parse_rollout, read, read_rollout, secret_files
-from app.config.models import Model, Rollout
+from app.config.models import Model, Rollout, TokenLimit
 from app.config.problems import ConfigError, Problem, as_json, describe
 from app.config.redact import redacted, version
 from app.config.schema import Config
 from app.config.secret import KeySecret, Secret
 from app.config.service import Admin, Safety
+from app.config.templates import SECTIONS, Template, named
 from app.config.tenancy import Key, Tenant
 from app.config.terms import SEPARATORS
 
 __all__ = [
+    "FORMATS",
+    "SECTIONS",
     "SEPARATORS",
     "Admin",
     "Catalog",
@@ -45,12 +49,16 @@ __all__ = [
     "Secret",
     "Stage",
     "Stream",
+    "Template",
     "Tenant",
+    "TokenLimit",
     "as_json",
     "catalogue",
+    "compares_meaning",
     "describe",
     "is_loopback",
     "load",
+    "named",
     "parse_rollout",
     "read",
     "read_rollout",

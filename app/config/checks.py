@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from app.config import rules
+from app.config import extras, rules
 from app.config.addresses import is_loopback
 from app.config.deployments import Deployment
 from app.config.guarding import Guard
@@ -16,7 +16,8 @@ from app.config.models import Model
 from app.config.problems import Loc, show
 from app.config.rules import Finding, Names
 from app.config.secret import KeySecret, Secret
-from app.config.service import Admin, Server, Stores
+from app.config.service import Admin, Safety, Server, Stores
+from app.config.templates import Template
 from app.config.tenancy import Budget, Tenant
 
 
@@ -30,9 +31,11 @@ class Draft:
     server: Server | None
     stores: Stores | None
     admin: Admin | None
+    safety: Safety | None
     budgets: tuple[Budget, ...] | None
     deployments: Mapping[int, Deployment]
     models: Mapping[int, Model]
+    templates: Mapping[int, Template]
     guards: Mapping[int, Guard]
     tenants: Mapping[int, Tenant]
     names: Mapping[str, tuple[str | None, ...]]
@@ -44,9 +47,11 @@ def check(draft: Draft) -> Iterator[Finding]:
     for section, all_ in draft.names.items():
         yield from rules.once(((section, index, "name"), name) for index, name in enumerate(all_) if name is not None)
     for index, deployment in draft.deployments.items():
-        yield from rules.deployment(("deployments", index), deployment)
+        yield from rules.deployment(("deployments", index), deployment, names)
     for index, model in draft.models.items():
         yield from rules.model(("models", index), model, names)
+    for index, template in draft.templates.items():
+        yield from rules.template(("templates", index), template)
     for index, guard in draft.guards.items():
         yield from rules.guard(("guards", index), guard, names)
     for index, tenant in draft.tenants.items():
@@ -64,6 +69,8 @@ def _whole(draft: Draft) -> Iterator[Finding]:
         yield from _strangers(draft.server, draft)
         if draft.stores is not None and draft.server.workers > 1:
             yield from _workers(draft.stores, draft)
+    if draft.safety is not None:
+        yield from extras.shadows(draft.models, draft.safety)
 
 
 def _secrets(draft: Draft) -> Iterator[Finding]:

@@ -10,9 +10,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from app.config.addresses import HttpUrl, ProxyUrl
 from app.config.catalogue import filled
+from app.config.formats import FormatName
 from app.config.problems import wrong
 from app.config.secret import Secret, is_reference
+from app.config.templates import TemplateRef
 from app.config.types import CATALOGUE, Label, Name, Settings, Text, Timeout, Tokens, Usd
+from app.config.vocabularies import Tokenizer
 
 _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,4000}[\x21-\x7e])?")
@@ -175,6 +178,18 @@ class Deployment(Settings):
     """What its tokens cost; left out: the catalogue's, where it knows the model and somebody sells it by the token."""
     catalog: Catalog = Catalog()
     """What people want to know of it."""
+    tokenizer: Tokenizer = "bound"
+    """What counts its prompts when they might not fit: the `upstream` (vLLM's `/tokenize`), a vocabulary, the path of a
+    `tokenizer.json`, or nothing but the `bound` from bytes. Left out: `upstream` for `vllm`, else `bound`."""
+    template_tokens: Annotated[int, Field(ge=0, le=10**6)] = 16
+    """Most tokens that its chat template adds to a conversation by itself, such as a system prompt of its own.
+    Left out: 16 for `openai` and `azure_openai`, else 512."""
+    template: TemplateRef | None = None
+    """The prompt template for what this deployment serves, in the place of the model's: so a rollout can try one."""
+    prompt_format: FormatName | None = None
+    """How conversations are written for an upstream that only has `/completions`; left out: it has chats of its own."""
+    image_tokens: Tokens | None = None
+    """Most tokens of one image. Left out: an image may fill the context window."""
     timeouts: Timeouts = Timeouts()
     """How long it may take."""
     cancel_allowance: Annotated[
@@ -206,8 +221,15 @@ class Deployment(Settings):
     def _of_provider_and_catalogue(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        own = data.get("provider") == "vllm"
-        return {"health": "/health" if own else None, "metrics": "/metrics" if own else None, **filled(data)}
+        provider = data.get("provider")
+        is_vllm, is_openai = provider == "vllm", provider in ("openai", "azure_openai")
+        usual = {
+            "health": "/health" if is_vllm else None,
+            "metrics": "/metrics" if is_vllm else None,
+            "tokenizer": "upstream" if is_vllm else "bound",
+            "template_tokens": 16 if is_openai else 512,
+        }
+        return usual | filled(data)
 
     @property
     def urls(self) -> tuple[str, ...]:

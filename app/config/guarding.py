@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.config.templates import TemplateRef
 from app.config.terms import Term, TermFile
 from app.config.types import Label, Name, Settings, Text
 
@@ -101,5 +102,5 @@ class Guard(Settings):
     """Tenants for whom other thresholds and actions hold."""
     restore: bool = True
     """Whether what was redacted in a prompt is put back where the answer repeats its placeholder."""
-    safety_prompt: Name | None = None
-    """The safety prompt template that is put in front of prompts."""
+    safety_prompt: TemplateRef | None = None
+    """The template that models with this guard are told, behind their own: prevention beside detection."""

@@ -18,9 +18,10 @@ from app.config.problems import ConfigError, Loc, Problem, show
 from app.config.raw import Document
 from app.config.schema import Config
 from app.config.secret import files
+from app.config.templates import label_of
 from app.config.terms import term_files
 
-_NAMED = ("deployments", "models", "guards", "tenants")
+_NAMED = ("deployments", "models", "templates", "guards", "tenants")
 
 
 def _adapter(annotation: Any, metadata: Sequence[Any] = ()) -> TypeAdapter[Any]:
@@ -168,18 +169,21 @@ def _draft(sections: Mapping[str, Any], parts: Mapping[str, Any]) -> Draft:
         server=part("server"),
         stores=part("stores"),
         admin=part("admin"),
+        safety=part("safety"),
         budgets=part("budgets"),
         deployments=parts.get("deployments", {}),
         models=parts.get("models", {}),
+        templates=parts.get("templates", {}),
         guards=parts.get("guards", {}),
         tenants=parts.get("tenants", {}),
-        names={name: _names(sections.get(name)) for name in _NAMED},
+        names={name: _names(name, sections.get(name)) for name in _NAMED},
     )
 
 
-def _names(elements: object) -> tuple[str | None, ...]:
+def _names(section: str, elements: object) -> tuple[str | None, ...]:
+    """What elements are called: templates by their version too, for several share a name."""
     named = (
-        element.get("name") if isinstance(element, dict) else None
+        (label_of(element) if section == "templates" else element.get("name")) if isinstance(element, dict) else None
         for element in (elements if isinstance(elements, tuple) else ())
     )
     return tuple(name if isinstance(name, str) else None for name in named)

@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from app.config.deployments import ParamName
+from app.config.templates import TemplateRef
 from app.config.tenancy import Budget
-from app.config.types import Amount, Duration, Fraction, Name, Percent, Settings, Timeout, Usd
+from app.config.types import Amount, Duration, Fraction, Name, Percent, Settings, Timeout, Tokens, Usd
+
+TokenLimit = Literal["reject", "clamp", "truncate", "summarise", "chunk"]
 
 
 def _step(value: object) -> object:
@@ -113,6 +116,8 @@ class Shadow(Settings):
     """Copies under way at a time; one more is dropped."""
     budget: Budget
     """What copies may cost."""
+    embedding_similarity: bool = False
+    """Whether both texts' meanings are compared too, by a sentence encoder; needs the `safety` extra."""
 
 
 class Model(Settings):
@@ -135,11 +140,20 @@ class Model(Settings):
     """A copy of the traffic to another deployment."""
     fallbacks: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
     """Deployments to try, in order, when the one before failed before its first byte."""
+    template: TemplateRef | None = None
+    """The prompt template that stands before the caller's own system prompt."""
     guard: Name | None = None
     """The guard that looks at prompts and completions."""
-    token_limit: Literal["reject", "clamp", "truncate", "summarise", "chunk"] = "reject"  # noqa: S105 - no password
+    token_limit: TokenLimit = "reject"  # noqa: S105 - no password
     """What happens to a request that does not fit into the context window: refused, its output cap lowered, old turns
     dropped, old turns summarised, or its text worked through in pieces."""
+    summarise_with: Name | None = None
+    """The model that writes the summaries; needed where `token_limit` is `summarise`. The caller's tenant pays."""
+    summary_tokens: Tokens = 512
+    """Most tokens of a summary."""
+    max_chunks: Annotated[int, Field(ge=2, le=256)] = 32
+    """Most pieces into which a text is cut where `token_limit` is `chunk`, or from which a summary is made; a text that
+    would need more is refused."""
     drop_params: Annotated[tuple[ParamName, ...], Field(max_length=64)] = ()
     """Fields of requests that are left out, whichever deployment serves; a deployment may list more."""
     budgets: tuple[Budget, ...] = ()

@@ -12,9 +12,7 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-FITTING = "fitting requests to a model's context window"
 MEMBERS = "detectors that are models or services"
-TEMPLATES = "prompt templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +28,8 @@ class Unbuilt:
 
 
 NOT_YET = (
-    Unbuilt("models[].token_limit", FITTING, ("reject",)),
     Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
     Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
-    Unbuilt("guards[].safety_prompt", TEMPLATES),
     Unbuilt("safety.profile", MEMBERS, ("full",)),
     Unbuilt("safety.queue", MEMBERS, (256,)),
     Unbuilt("safety.threads", MEMBERS, (1,)),

@@ -11,6 +11,7 @@ from app.config.explain import nearest
 from app.config.guarding import Guard
 from app.config.models import Gates, Model, Rollout, SlowGate
 from app.config.problems import Loc
+from app.config.templates import SECTIONS, Template, named
 from app.config.tenancy import Budget, Tenant
 
 _CREDENTIAL = re.compile(r"authorization|cookie|api-?key|token|secret|password|credential")
@@ -30,7 +31,7 @@ def once(names: Iterable[tuple[Loc, str]]) -> Iterator[Finding]:
         seen.setdefault(name, loc)
 
 
-def deployment(loc: Loc, one: Deployment) -> Iterator[Finding]:
+def deployment(loc: Loc, one: Deployment, names: Names) -> Iterator[Finding]:
     """Exactly one way to name endpoints; an answer fits into the window; credentials only where they stay hidden."""
     if (one.base_url is None) == (not one.endpoints):
         yield (
@@ -42,10 +43,13 @@ def deployment(loc: Loc, one: Deployment) -> Iterator[Finding]:
     if one.max_output_tokens > one.context_window:
         text = f"is more than `context_window` ({one.context_window})"
         yield (*loc, "max_output_tokens"), text, "An answer has to fit into the window."
+    if one.tokenizer == "upstream" and one.provider != "vllm":
+        yield (*loc, "tokenizer"), f"asks `{one.provider}`, which counts no tokens", "Only `vllm` does."
     for name, value in one.headers.items():
         if isinstance(value, str) and _CREDENTIAL.search(name):
             yield (*loc, "headers", name), "is a credential in plain text", "Write `env:NAME` or `file:/path`."
     yield from _of_provider(loc, one)
+    yield from _template((*loc, "template"), one.template, names)
     if one.api_key is not None and "authorization" in one.headers:
         yield (*loc, "headers", "authorization"), "contradicts `api_key`", "Keep one of them."
 
@@ -57,6 +61,11 @@ def _of_provider(loc: Loc, one: Deployment) -> Iterator[Finding]:
         yield (*loc, "api_version"), f"means nothing to provider `{one.provider}`", "Remove it."
     if one.output_cap is not None and one.provider not in ("vllm", "openai", "azure_openai"):
         yield (*loc, "output_cap"), f"means nothing to provider `{one.provider}`", "Remove it."
+    if one.prompt_format is not None and one.provider not in ("vllm", "openai"):
+        hint = "Remove it: only `vllm` and `openai` have `/completions` to write for."
+        yield (*loc, "prompt_format"), f"means nothing to provider `{one.provider}`", hint
+    if one.prompt_format is not None and one.output_cap == "max_completion_tokens":
+        yield (*loc, "output_cap"), "is unknown to `/completions`, for which `prompt_format` writes", "Remove it."
 
 
 def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
@@ -68,7 +77,9 @@ def model(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
     for index, name in enumerate(one.fallbacks):
         yield from _known((*loc, "fallbacks", index), name, "deployment", names["deployments"])
     yield from _known((*loc, "guard"), one.guard, "guard", names["guards"])
+    yield from _template((*loc, "template"), one.template, names)
     yield from _repeated((*loc, "fallbacks"), one.fallbacks)
+    yield from _summaries(loc, one, names)
     yield from _repeated((*loc, "drop_params"), one.drop_params)
     yield from _arms(loc, one)
     yield from budgets((*loc, "budgets"), one.budgets)
@@ -83,6 +94,7 @@ def guard(loc: Loc, one: Guard, names: Names) -> Iterator[Finding]:
     for name, stage in (("prompt", one.prompt), ("completion", one.completion)):
         if stage is not None:
             yield from _repeated((*loc, name, "detectors"), stage.detectors)
+    yield from _template((*loc, "safety_prompt"), one.safety_prompt, names)
     yield from _terms(loc, one)
     yield from once(((*loc, "exemptions", index, "tenant"), each.tenant) for index, each in enumerate(one.exemptions))
     for index, each in enumerate(one.exemptions):
@@ -150,6 +162,24 @@ def budgets(loc: Loc, several: Sequence[Budget]) -> Iterator[Finding]:
             seen.add((budget.window, unit))
 
 
+def template(loc: Loc, one: Template) -> Iterator[Finding]:
+    """A template says something."""
+    if all(getattr(one, section) is None for section in SECTIONS):
+        yield loc, "says nothing", f"Write at least one of {', '.join(f'`{section}:`' for section in SECTIONS)}."
+
+
+def _template(loc: Loc, reference: str | None, names: Names) -> Iterator[Finding]:
+    """A template that is named exists, and it is clear which version is meant."""
+    if reference is None:
+        return
+    found = named(reference, names["templates"])
+    if len(found) > 1:
+        hint = f"Write {' or '.join(f'`{label}`' for label in found)}."
+        yield loc, f"names the template `{reference}`, which has {len(found)} versions", hint
+    elif not found:
+        yield from _known(loc, reference, "template", names["templates"])
+
+
 def _known(loc: Loc, name: str | None, kind: str, known: Sequence[str]) -> Iterator[Finding]:
     if name is not None and name not in known:
         hint = nearest(name, known) if known else f"The file has no {kind}s."
@@ -179,6 +209,15 @@ def _arms(loc: Loc, one: Model) -> Iterator[Finding]:
         yield (*loc, "fallbacks"), "holds the stable deployment", "A fallback has to be another deployment."
     if one.shadow is not None and one.shadow.to == one.stable:
         yield (*loc, "shadow", "to"), "is the stable deployment itself", "A shadow has to be another deployment."
+
+
+def _summaries(loc: Loc, one: Model, names: Names) -> Iterator[Finding]:
+    yield from _known((*loc, "summarise_with"), one.summarise_with, "model", names["models"])
+    if one.token_limit == "summarise" and one.summarise_with is None:  # noqa: S105 - no password
+        yield loc, "summarises, and names no model that does it", "Write `summarise_with:`, the name of a model."
+    if one.token_limit != "summarise" and one.summarise_with is not None:  # noqa: S105 - no password
+        text = "does nothing without `token_limit: summarise`"
+        yield (*loc, "summarise_with"), text, "Write both, or remove it."
 
 
 def _rollout(loc: Loc, one: Rollout) -> Iterator[Finding]:

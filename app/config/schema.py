@@ -10,6 +10,7 @@ from app.config.deployments import Deployment
 from app.config.guarding import Guard
 from app.config.models import Model
 from app.config.service import Admin, Safety, Server, Stores, Telemetry
+from app.config.templates import Template
 from app.config.tenancy import Budget, Tenant
 from app.config.types import Settings
 
@@ -29,6 +30,8 @@ class Config(Settings):
     """The versions of models that can be called."""
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     """The names that callers use."""
+    templates: tuple[Template, ...] = ()
+    """What models are told before the caller's own system prompt."""
     guards: tuple[Guard, ...] = ()
     """Policies of content safety."""
     tenants: tuple[Tenant, ...] = ()

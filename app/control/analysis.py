@@ -70,14 +70,15 @@ class Analysis:
 
     def observe(self, block: Sequence[Counts]) -> None:
         """Take the next closed block: its counts in the order of the gates."""
-        for index, counts in enumerate(block):
-            evidence, difference = self._evidence[index], self._differences[index]
+        for counts, evidence, difference, needed in zip(
+            block, self._evidence, self._differences, self._needed, strict=True
+        ):
             evidence.observe(counts)
-            if evidence.peak >= self._needed[index]:
+            if evidence.peak >= needed:
                 self.alarm = True
             if difference is not None:
                 difference.observe(counts)
-            self._seen[index] = self._seen[index].plus(counts)
+        self._seen = [seen.plus(counts) for seen, counts in zip(self._seen, block, strict=True)]
 
     def reports(self) -> tuple[Report, ...]:
         """One report per gate, in their order."""

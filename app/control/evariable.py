@@ -18,6 +18,7 @@ for contingency tables and beyond" (2022).
 from __future__ import annotations
 
 from math import log
+from operator import add
 from typing import NamedTuple
 
 
@@ -36,8 +37,7 @@ class Counts(NamedTuple):
 
     def plus(self, other: Counts) -> Counts:
         """Both blocks together."""
-        n_s, k_s, n_c, k_c = other
-        return Counts(self[0] + n_s, self[1] + k_s, self[2] + n_c, self[3] + k_c)
+        return Counts._make(map(add, self, other))
 
 
 def log_e(counts: Counts, s: float, c: float, margin: float = 0.0) -> float:

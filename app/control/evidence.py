@@ -65,9 +65,10 @@ class Evidence:
 
     def observe(self, counts: Counts) -> None:
         """Take the next closed block. Blocks come in the order in which they were formed."""
-        if counts.stable and counts.candidate:
+        n_s, k_s, n_c, _ = counts
+        if n_s and n_c:
             self._bet(counts)
-        self._learn(counts.stable, counts.stable_bad)
+        self._learn(n_s, k_s)
 
     def state(self) -> list[float]:
         """Everything that `restore` needs, as numbers."""
@@ -78,23 +79,19 @@ class Evidence:
         self.value, self.peak, self._kept, self._units, self._bad, self._good, *self._bets = state
 
     def _bet(self, counts: Counts) -> None:
-        n_s, k_s, n_c, k_c = counts
-        units = n_s + n_c
-        moved = min(0.1, units * MOVE)
-        stay = 1 - moved
-        invested = self._kept * min(0.1, units / (self._units + RESERVE))
+        units = counts[0] + counts[2]
+        moved = units * MOVE
+        moved = min(moved, 0.1)
+        part = units / (self._units + RESERVE)
+        invested = self._kept * min(0.1, part)
         spread = (invested + moved * sum(self._bets)) / INVESTED
+        stay = 1 - moved
         self._kept -= invested
         self._units += units
         level = round(LEVELS * log((self._bad + PRIOR[0]) / (self._good + PRIOR[1])))
-        lines = _odds(level, n_s, n_c, self.margin)
+        gains = _gains(level, counts, self.margin)
         self._close(
-            [
-                (bet * stay + spread * share) * exp(min(base + k_s * per_stable + k_c * per_candidate, 200.0))
-                for bet, (share, _, base, per_stable, per_candidate) in zip(self._bets, lines, strict=True)
-            ]
-            if k_s or k_c
-            else [(bet * stay + spread * line[0]) * line[1] for bet, line in zip(self._bets, lines, strict=True)]
+            [(bet * stay + spread * share) * gain for bet, share, gain in zip(self._bets, SHARES, gains, strict=True)]
         )
 
     def _close(self, bets: list[float]) -> None:
@@ -115,21 +112,29 @@ class Evidence:
 
 
 @lru_cache(8192)
-def _odds(level: int, n_s: int, n_c: int, margin: float) -> tuple[tuple[float, float, float, float, float], ...]:
-    """For each bet its share, and what it brings on a block of this size when stable's log odds are `level / LEVELS`.
+def _gains(level: int, counts: Counts, margin: float) -> tuple[float, ...]:
+    """What each bet brings on this block when stable's log odds are `level / LEVELS`."""
+    n_s, k_s, n_c, k_c = counts
+    lines = lines_of(level, n_s, n_c, margin)
+    return tuple(exp(min(base + k_s * stable + k_c * candidate, 200.0)) for base, stable, candidate in lines)
 
-    `log_e` is linear in the bad units, so four numbers say it all: the factor when none is bad, its logarithm, and what
-    each bad stable and each bad candidate unit adds to that.
+
+@lru_cache(8192)
+def lines_of(level: int, n_s: int, n_c: int, margin: float) -> tuple[tuple[float, float, float], ...]:
+    """The logarithm of what each bet brings on a block of this size: with no bad unit, and what bad units add.
+
+    `log_e` is linear in the bad units, so three numbers say it all: the logarithm when none is bad, and what each bad
+    stable and each bad candidate unit adds to it.
     """
     s = _rate(level / LEVELS)
     border = min(max(s + margin, 1e-9), 1 - 1e-9)
     lines = []
-    for multiple, share in zip(ODDS, SHARES, strict=True):
+    for multiple in ODDS:
         c = _rate(log(border / (1 - border) * multiple))
         base = log_e(Counts(n_s, 0, n_c, 0), s, c, margin)
         stable = log_e(Counts(n_s, 1, n_c, 0), s, c, margin) - base
         candidate = log_e(Counts(n_s, 0, n_c, 1), s, c, margin) - base
-        lines.append((share, exp(min(base, 200.0)), base, stable, candidate))
+        lines.append((base, stable, candidate))
     return tuple(lines)
 
 

@@ -23,7 +23,8 @@ class Trial:
     `stable_rate` and `candidate_rate` are probabilities of a bad event per request at the first gate; at the others
     both arms have `stable_rate`. `weight` is percent and moves evenly to `weight_end` where that is given. Evidence is
     looked at after every `look_every` requests. `crowd` makes users sticky, `late_s` delays bad results, both with one
-    gate only. `fixed` tries the rule of comparison instead.
+    gate only. `fixed` tries the rule of comparison instead. `first_run` is the number of
+    the first run: several trials may then do a part each of what one would.
     """
 
     stable_rate: float
@@ -40,6 +41,7 @@ class Trial:
     late_s: float = 0.0
     crowd: Crowd | None = None
     fixed: Callable[[], FixedRule] | None = None
+    first_run: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be simulated."""
@@ -100,7 +102,8 @@ class Simulation:
 
 def simulate(trial: Trial) -> Simulation:
     """Every run has its own seed, made of the trial's: same trial, same endings."""
-    return Simulation(tuple(_run(trial, run_random(trial.seed, run)) for run in range(trial.runs)))
+    runs = range(trial.first_run, trial.first_run + trial.runs)
+    return Simulation(tuple(_run(trial, run_random(trial.seed, run)) for run in runs))
 
 
 def run_random(seed: int, run: int) -> Random:

@@ -111,6 +111,10 @@ class Crowd:
     per_request: bool = False
 
 
+_Visit = tuple[bool, float, Meeting | None]
+"""Whether the candidate serves it, the probability that it is bad, and what is observed."""
+
+
 class Lifelike:
     """Requests one by one, with users and late results, through the book, units and tally that a live rollout uses.
 
@@ -129,55 +133,73 @@ class Lifelike:
         self._ends: list[tuple[float, str, bool]] = []
         self._sent = 0
         self._people: dict[int, tuple[float, float]] = {}
-        self._settled: dict[int, int] = {}  # users of whom nothing more is observed in an epoch
+        self._now = (-1, -1.0)  # epoch and weight
+        self._worse: tuple[float | None, float] = (None, 0.0)  # the candidate's rate by stable's, and itself
+        self._settled: dict[int, _Visit] = {}  # users of whom nothing more is observed in this epoch
 
     def send(self, requests: int, weight: float, epoch: int) -> Batch:
         """Send, let end what ends meanwhile, and hand over the blocks that are complete then."""
+        self._settle((epoch, weight))
         totals = [0, 0, 0, 0]
-        for _ in range(requests):
-            candidate, bad = self._request(weight, epoch)
+        draw, settled, first = self._random.random, self._settled, self._sent
+        for number, who in enumerate(self._visitors(requests), first):
+            known = settled.get(who)
+            candidate, rate, meeting = known or self._visit(who, str(number))
+            bad = draw() < rate
             totals[2 * candidate] += 1
             totals[2 * candidate + 1] += bad
+            if meeting is not None:
+                self._observe(str(number), meeting, number / self._rps, candidate=candidate, bad=bad)
+        self._sent += requests
         now = self._sent / self._rps
         while self._ends and self._ends[0][0] <= now:
             _, request, bad = heappop(self._ends)
             self._book.ended(request, _BAD if bad else _GOOD)
         return Batch([tally(self._gates, self._limits, block) for block in self._book.closed(now)], Counts(*totals))
 
-    def _request(self, weight: float, epoch: int) -> tuple[bool, bool]:
-        draw = self._random.random
-        at = self._sent / self._rps
-        request = str(self._sent)
-        self._sent += 1
-        if self._crowd is None:
-            candidate, rate = draw() * 100 < weight, self._rates.stable
-            meeting: Meeting | None = Meeting(request, epoch)
-        else:
-            candidate, rate, meeting = self._visit(self._crowd, request, weight, epoch)
-        if candidate:
-            stable, worse = self._rates.at(weight, self._bad_from)
-            rate = min(1.0, rate * worse / stable) if stable else worse
-        bad = draw() < rate
-        if meeting is not None and self._book.started(request, meeting, at, candidate=candidate):
-            heappush(self._ends, (at + draw() * (self._late if bad else 1.0), request, bad))
-        return candidate, bad
+    def _settle(self, now: tuple[int, float]) -> None:
+        """Begin an epoch, if it is a new one."""
+        if now != self._now:
+            self._now = now
+            self._settled = {}
+            stable, candidate = self._rates.at(now[1], self._bad_from)
+            self._worse = candidate / stable if stable else None, candidate
 
-    def _visit(self, crowd: Crowd, request: str, weight: float, epoch: int) -> tuple[bool, float, Meeting | None]:
-        who = bisect(_zipf(crowd.users, crowd.zipf), self._random.random())
+    def _visitors(self, requests: int) -> Sequence[int]:
+        """Who sends the next requests; nobody in particular without a crowd."""
+        crowd = self._crowd
+        if crowd is None:
+            return [-1] * requests
+        return self._random.choices(range(crowd.users), cum_weights=_zipf(crowd.users, crowd.zipf), k=requests)
+
+    def _observe(self, request: str, meeting: Meeting, at: float, *, candidate: bool, bad: bool) -> None:
+        if self._book.started(request, meeting, at, candidate=candidate):
+            heappush(self._ends, (at + self._random.random() * (self._late if bad else 1.0), request, bad))
+
+    def _visit(self, who: int, request: str) -> _Visit:
+        """The arm, the probability that the request is bad there, and what is observed of it."""
+        crowd, (epoch, weight) = self._crowd, self._now
+        if crowd is None:
+            candidate = self._random.random() * 100 < weight
+            return candidate, self._rate(self._rates.stable, candidate=candidate), Meeting(request, epoch)
         person = self._people.get(who)
         if person is None:
             person = self._people[who] = self._person(crowd.evenness)
-        rate, at = person
-        candidate = at * 100 < weight
+        candidate = person[1] * 100 < weight
+        rate = self._rate(person[0], candidate=candidate)
         if crowd.per_request:
             return candidate, rate, Meeting(request, epoch)
-        if self._settled.get(who) == epoch:
-            return candidate, rate, None
         name = str(who)
         self._known[name], meeting = meet(name, self._known.get(name), epoch, weight, candidate=candidate)
         if meeting is None or meeting.number == crowd.observed:
-            self._settled[who] = epoch
+            self._settled[who] = candidate, rate, None
         return candidate, rate, meeting
+
+    def _rate(self, own: float, *, candidate: bool) -> float:
+        ratio, rate = self._worse
+        if not candidate:
+            return own
+        return rate if ratio is None else min(1.0, own * ratio)
 
     def _person(self, evenness: float) -> tuple[float, float]:
         """A user's own rate of bad requests, and the place in the hash."""
@@ -191,9 +213,8 @@ _GOOD, _BAD = Result(), Result(error=True)
 
 @lru_cache(16)
 def _zipf(users: int, exponent: float) -> tuple[float, ...]:
-    shares = [1 / rank**exponent for rank in range(1, users + 1)]
-    total = sum(shares)
-    return tuple(accumulate(share / total for share in shares[:-1]))
+    """Users' shares of the traffic, added up."""
+    return tuple(accumulate(1 / rank**exponent for rank in range(1, users + 1)))
 
 
 @lru_cache(1024)

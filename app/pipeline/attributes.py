@@ -44,6 +44,10 @@ def served(progress: Progress, own: float, why: str) -> Attributes:
             (semconv.DEPLOYMENT, deployment.name),
             (semconv.ARM, str(progress.arm)),
         ]
+    if progress.prompt is not None:
+        attributes.append((semconv.COUNT_METHOD, str(progress.prompt.method)))
+    if progress.template is not None:
+        attributes.append((semconv.TEMPLATE, progress.template))
     if progress.first_at:
         attributes.append((semconv.FIRST_BYTE, progress.first_at - progress.began))
     if progress.error is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.exchange import Call, Operation, Provider
+from app.exchange import Call, Count, Operation, Provider
+from app.pipeline.counting import bound
 from app.table import Deployment
 
 
@@ -10,8 +11,8 @@ def output_cap(call: Call, deployment: Deployment) -> int:
     """The most output tokens of one choice. Embeddings make none."""
     if call.operation is Operation.EMBEDDINGS:
         return 0
-    cap = deployment.max_output_tokens if call.max_output_tokens is None else call.max_output_tokens
-    return min(cap, deployment.context_window)
+    cap, asked = deployment.max_output_tokens, call.max_output_tokens  # no more is asked for (`outgoing`)
+    return min(cap if asked is None or asked > cap else asked, deployment.context_window)
 
 
 def output_bound(call: Call, deployment: Deployment) -> int:
@@ -19,17 +20,18 @@ def output_bound(call: Call, deployment: Deployment) -> int:
     return output_cap(call, deployment) * call.choices
 
 
-def prompt_bound(call: Call, deployment: Deployment) -> int:
-    """A sound upper bound of the prompts' tokens: no tokenizer makes more tokens than its text has bytes.
+def prompt_bound(call: Call, deployment: Deployment, known: Count | None = None) -> int:
+    """The most prompt tokens that a deployment can bill for a call; `known` is what the stage `fit` found out.
 
     What does not fit the context window is refused, so a large image counts as that and not as its bytes.
     """
-    return min(call.size, deployment.context_window * call.prompts)
+    count = bound(call, deployment) if known is None else known
+    return min(count.tokens, deployment.context_window * call.prompts)
 
 
 def capped(call: Call, deployment: Deployment) -> Call:
     """The call with its cap in its body: an upstream that is told none may make more than was reserved."""
-    if call.operation is Operation.EMBEDDINGS:
+    if call.operation is not Operation.CHAT and call.operation is not Operation.COMPLETION:
         return call
     cap, body = output_cap(call, deployment), call.body
     names = [name for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]

@@ -18,8 +18,10 @@ from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, Gate
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts, Usage
 from app.pipeline.attempts import Attempt, Attempts
 from app.pipeline.bound import capped
+from app.pipeline.counting import scaffold_of
 from app.pipeline.endpoints import Endpoints, EndpointState
 from app.pipeline.ledger import Ledger
+from app.pipeline.outgoing import outgoing
 from app.pipeline.plan import Plan
 from app.pipeline.progress import CALL, RELAY, Progress
 from app.pipeline.retries import RetryBudgets
@@ -239,7 +241,11 @@ class Caller:
         self, call: Call, arm: Arm, deployment: Deployment, progress: Progress, deadline: float, *, final: bool
     ) -> Answer:
         """Attempts at one deployment, retries included."""
-        dialect = self._dialects[deployment.provider]
+        dialect = self._dialects[deployment.dialect]
+        scaffold = scaffold_of(call, deployment)
+        progress.template = None if scaffold is None else scaffold.label
+        if progress.prompt is not None:
+            call = outgoing(call, deployment, progress.prompt, scaffold)
         if progress.held is not None:
             call = capped(call, deployment)  # or the upstream might make more than was reserved
         request = dialect.encode(call, deployment, progress.request_id)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from app.entry import LONG, METHODS, MOST, OUTCOMES, SHORT, shared
 from app.errors import OVERLOADED, GatewayError, Outcome
-from app.exchange import Arm, Call, Method, Principal, Usage
+from app.exchange import Arm, Call, CountMethod, Method, Usage
 from app.metering import NOTHING, Charge
 from app.pipeline.bound import output_bound, prompt_bound
 from app.pipeline.progress import Progress
@@ -49,7 +49,7 @@ class Ledger:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._shared: dict[tuple[str, str, str, str, str, str], tuple[Deployment, bytes]] = {}
+        self._shared: dict[tuple[str | None, ...], tuple[Deployment, bytes]] = {}
 
     def open(self, call: Call, arm: Arm, deployment: Deployment, progress: Progress) -> Awaitable[None] | None:
         """Before an attempt: what it may use, and what those before it may have cost. Await what comes back.
@@ -61,10 +61,10 @@ class Ledger:
         elif progress.opened is deployment:
             return None  # the attempt before was refused: what was written still holds
         progress.opened = deployment
-        progress.shared = shared = self._common(call, arm, deployment, progress.principal)
+        progress.shared = shared = self._common(call, arm, deployment, progress)
         if not progress.opened_at:
             progress.opened_at = time()
-        prompt, output = prompt_bound(call, deployment), output_bound(call, deployment)
+        prompt, output = prompt_bound(call, deployment, progress.prompt), output_bound(call, deployment)
         progress.bound = prompt, output
         if call.images or output > _MOST_SHORT or progress.earlier is not NOTHING:
             numbers = _numbers(progress, call, Usage(prompt, output, method=Method.BOUND), Outcome.INTERNAL_ERROR, 0.0)
@@ -89,17 +89,22 @@ class Ledger:
         numbers = _numbers(progress, call, usage, progress.outcome, perf_counter() - progress.began)
         return self._journal.close(progress.request_id, numbers, progress.shared)
 
-    def _common(self, call: Call, arm: Arm, deployment: Deployment, principal: Principal | None) -> bytes:
+    def _common(self, call: Call, arm: Arm, deployment: Deployment, progress: Progress) -> bytes:
         """The part of a record that many requests share."""
+        principal = progress.principal
         if principal is None:
             raise AssertionError("nobody is served before they are known")
-        key = (principal.tenant, principal.key, call.model, deployment.name, arm, call.operation)
+        method = CountMethod.BOUND if progress.prompt is None else progress.prompt.method
+        key = (
+            principal.tenant, principal.key, call.model, deployment.name, arm, call.operation, progress.purpose,
+            method, progress.template,
+        )  # fmt: skip
         kept = self._shared.get(key)
         if kept is not None and kept[0] is deployment:
             return kept[1]
         if len(self._shared) >= _KEPT:
             self._shared.clear()
-        made = shared((*key, "request"), deployment.price)
+        made = shared(key, deployment.price)
         self._shared[key] = deployment, made
         return made
 

@@ -105,10 +105,11 @@ def _rescued(progress: Progress) -> bool:
     return plan is not None and progress.deployment is not None and progress.deployment is not plan.choices[0][1]
 
 
-def _hit(progress: Progress) -> bool:
+def harmed(progress: Progress) -> bool:
     """Whether a guard found something in the completion, whatever came of it."""
     report = progress.report
-    return report is not None and any(hit.stage == "completion" for hit in report.hits)
+    found = report is not None and any(hit.stage == "completion" for hit in report.hits)
+    return found or progress.outcome is Outcome.CUT_GUARD
 
 
 def _result(progress: Progress, *, error: bool, left: bool = False) -> Result:
@@ -125,7 +126,7 @@ def _result(progress: Progress, *, error: bool, left: bool = False) -> Result:
         first_token_s=first,
         total_s=elapsed,
         left=left,
-        harm=progress.outcome is Outcome.CUT_GUARD or _hit(progress),
+        harm=harmed(progress),
         refused=said is not None and refused(said),
         truncated=said is not None and truncated(said),
         cost_usd=progress.cost / 1e9,

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Final, Protocol
 
 from app.errors import GatewayError, Outcome
-from app.exchange import Arm, Batch, Call, Method, Operation, Principal, Usage
+from app.exchange import Arm, Batch, Call, Count, Method, Operation, Principal, Usage
 from app.metering import NOTHING, Limit
 from app.pipeline.plan import Plan
 from app.pipeline.report import Report
@@ -16,8 +16,8 @@ from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
 from app.table import Deployment
 
-AUTHENTICATE, VALIDATE, ADMIT, GUARD, RESERVE, CALL, RELAY, SETTLE = range(8)
-STAGES: Final = ("authenticate", "validate", "admit", "guard", "reserve", "call", "relay", "settle")
+AUTHENTICATE, VALIDATE, ADMIT, FIT, GUARD, RESERVE, CALL, RELAY, SETTLE = range(9)
+STAGES: Final = ("authenticate", "validate", "admit", "fit", "guard", "reserve", "call", "relay", "settle")
 
 LEFT: Final = "the caller left"
 """The message of the cancellation of a request whose caller has gone. Any other cancellation is a shutdown."""
@@ -68,6 +68,7 @@ class Progress:
         "exposed",
         "finished",
         "first_at",
+        "fitted",
         "held",
         "last_at",
         "left",
@@ -79,6 +80,8 @@ class Progress:
         "own",
         "plan",
         "principal",
+        "prompt",
+        "purpose",
         "rates",
         "reached",
         "report",
@@ -89,16 +92,24 @@ class Progress:
         "shared",
         "shut_down",
         "status",
+        "template",
         "trace",
         "transcript",
         "usage",
     )  # fmt: skip
 
     def __init__(self, request_id: str, operation: Operation) -> None:
-        self.request_id = request_id
-        self.operation = operation
+        self.request_id, self.operation = request_id, operation
         self.principal: Principal | None = None
         self.call: Call | None = None
+        self.purpose = "request"
+        """What it is for: a caller's `request`, or what a stage asks on the way of one."""
+        self.prompt: Count | None = None
+        """The prompt's tokens: not too few for any deployment that may be called."""
+        self.template: str | None = None
+        """Name and version of the prompt template that was put before what the caller wrote."""
+        self.fitted: str | None = None
+        """What was done to make the request fit, as a header tells it."""
         self.deployment: Deployment | None = None
         self.arm: Arm | None = None
         self.plan: Plan | None = None
@@ -106,32 +117,27 @@ class Progress:
         """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
         self.transcript: Transcript | None = None
         """What the answer says; kept only where a rollout or a shadow asks."""
-        self.attempts = self.counted = self.status = 0
-        self.reached = self.exposed = False
+        self.attempts = self.clamped = self.counted = self.status = 0
+        self.reached = self.exposed = self.finished = self.shut_down = False
         """Whether the last attempt may be billed (sent, and not refused); whether an upstream may have seen any."""
         self.bound = (0, 0)
         """Input and output tokens that the last attempt may use at most."""
-        self.earlier, self.left = NOTHING, NONE_LEFT
+        self.charge, self.earlier, self.left = NOTHING, NOTHING, NONE_LEFT
         """What the attempts before it may have cost; the same in tokens, for the access log where none brought more."""
         self.opened: Deployment | None = None
         """Where the ledger's journal says that the request goes; None before it says anything."""
         self.shared = b""
         """The part of that record which many requests share."""
-        self.opened_at = 0.0
-        """Seconds since 1970 at which the ledger was told first."""
+        self.opened_at = self.first_at = self.last_at = 0.0
+        """Seconds since 1970 at which the ledger was told first; when the caller got its first and last piece."""
         self.durable: Awaitable[None] | None = None
         """Completes once the ledger's record is on the disk; None where nobody waits for that."""
         self.reported: Usage | None = None
         self.seen: tuple[Batch, Batch] = ([], [])
         """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
-        self.finished = False
-        """Whether the answer came to its own end."""
         self.usage: Usage | None = None
-        self.charge = NOTHING
         self.held: Held | None = None
         """What was reserved; None where nothing limits the request."""
-        self.clamped = 0
-        """The output cap that was lowered to what a budget had left; 0 where it was not."""
         self.rates: tuple[tuple[tuple[Limit, ...], Sequence[int]], ...] = ()
         """The limits that the request was held to, with what is left of each."""
         self.outcome = Outcome.INTERNAL_ERROR
@@ -141,8 +147,6 @@ class Progress:
         """Its place in a trace; None where nobody asks for one."""
         self.report: Report | None = None
         """What a guard found; None where no guard looked."""
-        self.shut_down = False
-        self.first_at = self.last_at = 0.0
         self.own = [0.0] * len(STAGES)
         self.began = self.resumed = perf_counter()
 

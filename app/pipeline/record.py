@@ -9,7 +9,7 @@ from typing import Protocol
 
 from app.cells import Counter
 from app.errors import Outcome
-from app.exchange import JsonObject, Usage
+from app.exchange import Count, JsonObject, Usage
 from app.metering import NOTHING
 from app.pipeline.progress import STAGES, Progress
 from app.pipeline.report import Report
@@ -109,10 +109,10 @@ class Recorder:
     def record(self, progress: Progress) -> None:
         """The request has ended: one outcome, its tokens and cost, its times, one line."""
         tenant = self._tenant(progress.principal.tenant) if progress.principal is not None else "-"
-        if progress.deployment is None:
-            self._count_refused(tenant, progress.outcome)
-        else:
+        if progress.deployment is not None:
             self._count_called(tenant, progress)
+        elif progress.purpose == "request":
+            self._count_refused(tenant, progress.outcome)
         if progress.report is not None:
             self.count_guarded(progress.report)
         total = 0.0
@@ -149,7 +149,8 @@ class Recorder:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(self._telemetry, progress, key[:4])
-        series.ended(progress.outcome)
+        if progress.purpose == "request":
+            series.ended(progress.outcome)
         if progress.charge is not NOTHING and progress.usage is not None:
             series.charged(progress, progress.usage)
             if progress.usage.input_tokens + progress.usage.output_tokens > sum(progress.bound):
@@ -194,7 +195,7 @@ class Recorder:
 
 
 def _line(progress: Progress, own: float) -> JsonObject:
-    """The access line; its fields are declared in `telemetry.LOG_FIELDS`. What does not apply is left out."""
+    """The access line; its fields are declared in `logs.LOG_FIELDS`. What does not apply is left out."""
     call, usage, principal, deployment = progress.call, progress.usage, progress.principal, progress.deployment
     line: JsonObject = {
         "ts": datetime.now(UTC),
@@ -220,6 +221,8 @@ def _line(progress: Progress, own: float) -> JsonObject:
         line["arm"] = progress.arm
     if call is not None:
         line["stream"] = call.stream
+    if progress.prompt is not None:
+        line |= _fit(progress, progress.prompt)
     if usage is not None:
         line["input_tokens"] = usage.input_tokens
         line["output_tokens"] = usage.output_tokens
@@ -233,6 +236,18 @@ def _line(progress: Progress, own: float) -> JsonObject:
         line["code"] = progress.error.code_name
     if progress.detail is not None:
         line["detail"] = progress.detail[:500]
+    return line
+
+
+def _fit(progress: Progress, prompt: Count) -> JsonObject:
+    """What the access line tells of the prompt's size, and of what the request is for."""
+    line: JsonObject = {"prompt_bound": prompt.tokens, "count": prompt.method}
+    if progress.template is not None:
+        line["template"] = progress.template
+    if progress.fitted is not None:
+        line["fit"] = progress.fitted
+    if progress.purpose != "request":
+        line["purpose"] = progress.purpose
     return line
 
 

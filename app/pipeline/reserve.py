@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from types import TracebackType
 
-from app.exchange import Call
+from app.exchange import Call, Count
 from app.metering import LARGEST, MOST
 from app.pipeline.bound import output_cap, prompt_bound
 from app.pipeline.plan import Plan
@@ -49,7 +49,7 @@ class Held(Reservation):
     def __init__(
         self, store: Store, terms: Terms, call: Call, plan: Plan, progress: Progress, settle: Settle
     ) -> None:  # fmt: skip
-        super().__init__(store, progress.request_id, terms.reserve, bound_of(call, plan), terms.policy)
+        super().__init__(store, progress.request_id, terms.reserve, bound_of(call, plan, progress.prompt), terms.policy)
         self._call = call
         self._progress = progress
         self._settle = settle
@@ -115,12 +115,12 @@ def _terms(progress: Progress, table: Table) -> Terms | None:
     return table.scopes.of(who.tenant, who.key, call.model)
 
 
-def bound_of(call: Call, plan: Plan) -> Bound:
-    """What one attempt at any deployment of the plan can cost at most."""
+def bound_of(call: Call, plan: Plan, known: Count | None = None) -> Bound:
+    """What one attempt at any deployment of the plan can cost at most; `known` is what the stage `fit` found out."""
     choices = plan.choices
     if len(choices) == 1:
         one = choices[0][1]
-        return Bound(prompt_bound(call, one), output_cap(call, one), call.choices, (one.price,), call.images)
-    prompt = max(prompt_bound(call, deployment) for _, deployment in choices)
+        return Bound(prompt_bound(call, one, known), output_cap(call, one), call.choices, (one.price,), call.images)
+    prompt = max(prompt_bound(call, deployment, known) for _, deployment in choices)
     cap = max(output_cap(call, deployment) for _, deployment in choices)
     return Bound(prompt, cap, call.choices, tuple(deployment.price for _, deployment in choices), call.images)

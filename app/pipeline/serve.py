@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
 from random import random
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import orjson
 
 from app.errors import GatewayError
-from app.exchange import NO_WISHES, Batch, Call, Operation, Wishes
+from app.exchange import NO_WISHES, Batch, Call, JsonObject, Operation, Principal, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
+from app.pipeline.fit import Fitter, at_once, rewritten
 from app.pipeline.guard import Guards, check
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
+from app.pipeline.outgoing import shaped
+from app.pipeline.plan import Plan
 from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.reserve import Reserver
 from app.pipeline.route import route
 from app.pipeline.settle import charged, settle
+from app.pipeline.shorten import Spent, answer_text
 from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
-from app.table import State
+from app.table import State, Table
+
+_SAME_PLACE: Final = nullcontext()
+"""What a call on the way of a request takes instead of a place: it is served in that request's own."""
 
 
 class Arrival(NamedTuple):
@@ -32,6 +42,7 @@ class Arrival(NamedTuple):
 
     `outlet` is where pieces of a stream may go that are for the caller as they are; None where he gets another shape.
     `understand` is `validate`, or for a caller who speaks another shape what stands before it.
+    `within` is the request on whose way a stage makes this one, on the same account; None for a caller's own.
     """
 
     credentials: tuple[bytes, ...]
@@ -39,6 +50,7 @@ class Arrival(NamedTuple):
     wishes: Wishes = NO_WISHES
     outlet: Outlet | None = None
     understand: Callable[[Operation, bytes], Call] = validate
+    within: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,7 @@ class Services:
 
     state: State
     admission: Admission
+    fitter: Fitter
     reserver: Reserver
     caller: Caller
     ledger: Ledger
@@ -66,35 +79,37 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     checked = None
     try:
         # First, so that a stranger's body is never read.
-        progress.principal = authenticate(table, arrival.credentials)
+        within = arrival.within
+        progress.principal = authenticate(table, arrival.credentials) if within is None else _on_account_of(within)
         progress.mark(AUTHENTICATE)
         try:
             raw = await arrival.read_body(table.bounds.max_body_bytes)
         finally:
             progress.resume()
         # Before admission: only a sound request takes a place.
-        progress.call = call = arrival.understand(progress.operation, raw)
+        progress.call = call = shaped(arrival.understand(progress.operation, raw), table)
         progress.mark(VALIDATE)
         # Before routing: under overload, shedding must stay the cheapest thing to do.
-        with services.admission:
+        with services.admission if within is None else _SAME_PLACE:
             plan = route(call, progress.principal, table, arrival.wishes, random())  # noqa: S311 - no secret hangs on it
             progress.mark(ADMIT)
+            # Before the guard and the reservation: both are about what will be sent.
+            if not at_once(call, plan, progress):
+                call, plan = await _fit(call, plan, progress, services, table)
             # Before the guard, which costs something: a place within the tenant's limits on requests.
             async with services.reserver.admit(progress, table):
-                model = table.models[call.model]
-                if model.drop_params:
-                    progress.call = call = call.without(model.drop_params)
-                guard = model.guard
+                guard = table.models[call.model].guard
                 if guard is not None:
                     # Before anything is reserved or sent: a prompt that is blocked costs nothing.
                     checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
-                    call = checked.call
+                    progress.prompt, call = rewritten(call, checked.call, progress.prompt), checked.call
                     if checked.instead:
                         yield checked.instead
                         return
                 # From here on what becomes of the request is the arm's doing.
-                services.observer.begin(progress, plan)
-                services.mirror.begin(progress, plan)
+                if within is None:
+                    services.observer.begin(progress, plan)
+                    services.mirror.begin(progress, plan)
                 outlet = arrival.outlet if progress.transcript is None else None
                 # Last before the call: what is reserved is held until the answer has ended. Leaving it settles.
                 async with services.reserver.reserve(call, plan, progress, table, charge) as call:
@@ -133,6 +148,54 @@ def close(progress: Progress, services: Services) -> None:
     services.mirror.end(progress)
 
 
+async def _fit(call: Call, plan: Plan, progress: Progress, services: Services, table: Table) -> tuple[Call, Plan]:
+    """Make a call fit that does not fit at once, or refuse it."""
+    inner = Inner(services, progress, table)
+    return await services.fitter.fit(call, plan, table.models[call.model], progress, inner)
+
+
+class Inner:
+    """Makes the calls that the stage `fit` needs on the way of a request: the whole path again, on the same account."""
+
+    def __init__(self, services: Services, parent: Progress, table: Table) -> None:
+        self._services = services
+        self._parent = parent
+        self._table = table
+        self._number = 0
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it may: a call that was itself made on the way makes none."""
+        return self._parent.purpose == "request"
+
+    def window(self, model: str) -> int:
+        """The tokens that prompt and answer of this model may have together."""
+        return self._table.models[model].stable.context_window
+
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
+        """The text of the answer, and what it cost. Raises `GatewayError`."""
+        self._number += 1
+        progress = Progress(f"{self._parent.request_id}-{purpose}-{self._number}", Operation.CHAT)
+        progress.purpose = purpose
+        raw = orjson.dumps({**body, "model": model})
+
+        async def read_body(_limit: int) -> bytes:
+            return raw
+
+        arrival = Arrival((), read_body, within=self._parent)
+        async with aclosing(serve(arrival, progress, self._services)) as flow:
+            (event,) = [event async for batch in flow for event in batch]
+        if progress.durable is not None:
+            await progress.durable
+        return answer_text(event.doc), Spent(1, progress.charge.tokens, progress.cost)
+
+
+def _on_account_of(within: Progress) -> Principal:
+    if within.principal is None:
+        raise AssertionError("a stage asks on somebody's account")
+    return replace(within.principal, models=None)  # which models help to make a request fit is the operator's choice
+
+
 def charge(progress: Progress) -> None:
     """What a request that has ended is charged, whatever became of it; leaving a reservation asks for it."""
     progress.mark(RELAY)
@@ -142,7 +205,9 @@ def charge(progress: Progress) -> None:
     if call is None or deployment is None:
         return
     if progress.reached:
-        usage = settle(call, deployment, progress.reported, progress.counted, finished=progress.finished)
+        usage = settle(
+            call, deployment, progress.reported, progress.counted, finished=progress.finished, prompt=progress.prompt
+        )
         progress.charge = progress.earlier.plus(charged(call, deployment, usage))
     else:
         usage, progress.charge = progress.left, progress.earlier

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from app.exchange import Call, Method, Usage
+from app.exchange import Call, Count, Method, Usage
 from app.metering import Charge
 from app.pipeline.bound import output_bound, prompt_bound
 from app.prices import charge
 from app.table import Deployment
 
 
-def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: int, *, finished: bool) -> Usage:
-    """The usage that a request which reached `deployment` is charged.
+def settle(
+    call: Call,
+    deployment: Deployment,
+    reported: Usage | None,
+    counted: int,
+    *,
+    finished: bool,
+    prompt: Count | None = None,
+) -> Usage:
+    """The usage that a request which reached `deployment` is charged. `prompt` is what is known of its prompt.
 
     `reported` is the provider's latest word, `counted` the output tokens that we saw. A finished answer is charged
     what was reported. One that was cut short is charged what was counted plus the deployment's `cancel_allowance`,
@@ -19,14 +27,14 @@ def settle(call: Call, deployment: Deployment, reported: Usage | None, counted: 
     if finished and reported is not None:
         return reported
     bound = output_bound(call, deployment)
-    prompt = reported.input_tokens if reported is not None else prompt_bound(call, deployment)
+    read = reported.input_tokens if reported is not None else prompt_bound(call, deployment, prompt)
     cached, written = (reported.cached_input_tokens, reported.cache_write_tokens) if reported is not None else (0, 0)
     if finished:
-        return Usage(prompt, min(counted, bound), cached, written, method=Method.AT_LEAST)
+        return Usage(read, min(counted, bound), cached, written, method=Method.AT_LEAST)
     if not call.stream or deployment.cancel_allowance is None:
-        return Usage(prompt, bound, cached, written, method=Method.BOUND)
+        return Usage(read, bound, cached, written, method=Method.BOUND)
     seen = counted if reported is None else max(counted, reported.output_tokens)
-    return Usage(prompt, min(seen + deployment.cancel_allowance, bound), cached, written, method=Method.AT_LEAST)
+    return Usage(read, min(seen + deployment.cancel_allowance, bound), cached, written, method=Method.AT_LEAST)
 
 
 def charged(call: Call, deployment: Deployment, usage: Usage) -> Charge:

@@ -13,6 +13,7 @@ import orjson
 
 from app.errors import INVALID_REQUEST, GatewayError
 from app.exchange import Call, JsonObject, Operation
+from app.pipeline.counting import media
 
 MAX_CHOICES = 128
 _MARKS = 4
@@ -20,7 +21,7 @@ _MARKS = 4
 
 def validate(operation: Operation, raw: bytes) -> Call:
     """The call that a body means. Raises `GatewayError` `invalid_request`, naming the field to blame in `param`."""
-    return check(operation, parse(raw), len(raw))
+    return check(operation, parse(raw), len(raw), plain=raw.isascii() and b"\\u" not in raw)
 
 
 def parse(raw: bytes) -> JsonObject:
@@ -34,8 +35,8 @@ def parse(raw: bytes) -> JsonObject:
     return body
 
 
-def check(operation: Operation, body: JsonObject, size: int, *, foreign: bool = False) -> Call:
-    """The call that a parsed body means; `size` and `foreign` as in `Call`. Raises `GatewayError`."""
+def check(operation: Operation, body: JsonObject, size: int, *, foreign: bool = False, plain: bool = False) -> Call:
+    """The call that a parsed body means; `size`, `foreign` and `plain` as in `Call`. Raises `GatewayError`."""
     get = body.get
     model = get("model")
     if type(model) is not str or not model:
@@ -49,13 +50,17 @@ def check(operation: Operation, body: JsonObject, size: int, *, foreign: bool = 
     elif type(choices) is not int or not 1 <= choices <= MAX_CHOICES:
         raise wrong("n", "`n`", f"an integer from 1 to {MAX_CHOICES}", choices)
     cap = _SHAPES[operation](body)
-    prompts = 1
-    if operation is not Operation.CHAT:
+    prompts, images, other = 1, 0, 0
+    if operation is Operation.CHAT:
+        images, other = media(body["messages"])
+    else:
         prompts, size = _READ[operation](body, size)
         choices = max(choices, _best_of(body)) * prompts
     include_usage = "stream_options" in body and _include_usage(body)
-    images = _images(body["messages"]) if operation is Operation.CHAT else 0
-    return Call(operation, model, bool(stream), include_usage, body, size, cap, choices, prompts, images, foreign)
+    return Call(
+        operation, model, bool(stream), include_usage, body, size, cap, choices, prompts, images, foreign, plain, other,
+        cap is None,
+    )  # fmt: skip
 
 
 def _include_usage(body: JsonObject) -> bool:
@@ -72,16 +77,6 @@ def _include_usage(body: JsonObject) -> bool:
     if wanted is not None and type(wanted) is not bool:
         raise wrong("stream_options.include_usage", "`stream_options.include_usage`", "true or false", wanted)
     return bool(wanted)
-
-
-def _images(messages: list[JsonObject]) -> int:
-    """How many images the messages hold or point to."""
-    count = 0
-    for message in messages:
-        content = message.get("content")
-        if type(content) is list:
-            count += sum(type(part) is dict and part.get("type") == "image_url" for part in content)
-    return count
 
 
 def _prompts(value: Any) -> int:

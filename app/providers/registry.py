@@ -8,6 +8,7 @@ from app.exchange import Provider
 from app.pipeline.call import Dialect
 from app.providers.anthropic.dialect import Anthropic
 from app.providers.azure import AzureOpenAI
+from app.providers.completions import Completions
 from app.providers.gemini.dialect import Gemini
 from app.providers.openai import OpenAI
 from app.providers.vllm import Vllm
@@ -18,4 +19,6 @@ DIALECTS: Mapping[str, Dialect] = {
     Provider.GEMINI: Gemini(),
     Provider.OPENAI: OpenAI(),
     Provider.VLLM: Vllm(),
+    f"{Provider.OPENAI}/completions": Completions(OpenAI()),
+    f"{Provider.VLLM}/completions": Completions(Vllm()),
 }

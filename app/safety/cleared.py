@@ -62,7 +62,7 @@ class Cleared:
         self._before: dict[Path, str] = {}
         self._ready: Batch = []
         self._ended = False
-        self._documents, self._question = _asked(call)
+        self._documents, self._question = asked(call)
         self.cut = False
         """Whether the answer has to end."""
 
@@ -202,7 +202,7 @@ def _redact(segment: Segment, path: Path) -> None:
                 event.data = orjson.dumps(event.doc)
 
 
-def _asked(call: Call) -> tuple[tuple[str, ...], str]:
+def asked(call: Call) -> tuple[tuple[str, ...], str]:
     """The documents that an answer is held against, and the last thing that the user said."""
     body = call.body
     documents = tuple(

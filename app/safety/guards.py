@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from app import config
-from app.exchange import JsonObject
+from app.exchange import Call, JsonObject
 from app.pipeline.report import Report
 from app.safety.actions import Actions
 from app.safety.detector import Detector
@@ -14,6 +14,7 @@ from app.safety.moderation import moderate
 from app.safety.policy import GuardPolicy
 from app.safety.stage import Stage
 from app.safety.terms import Lexicon, parse
+from app.safety.whole import harmful
 
 
 class Compiled:
@@ -62,6 +63,14 @@ class Guards:
     ) -> list[JsonObject]:
         """Judge texts as this guard judges prompts; as completions where it looks at no prompts."""
         return await moderate(self.of(settings, tenant).judge, texts, report)
+
+    async def harmful(self, settings: config.Guard, tenant: str, call: Call, texts: Sequence[str]) -> bool | None:
+        """Whether this guard would find anything in a completion's texts; None where it looks at none, or cannot tell.
+
+        Nothing comes of it, and nothing is counted.
+        """
+        stage = self.of(settings, tenant).completion
+        return None if stage is None else await harmful(stage, call, texts)
 
 
 def _policy(

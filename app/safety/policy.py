@@ -76,6 +76,11 @@ class GuardPolicy:
             raise AssertionError("a guard looks at something")
         return stage
 
+    @property
+    def completion(self) -> Stage | None:
+        """The stage that looks at answers."""
+        return self._completion
+
     async def prompt(self, call: Call, report: Report) -> CheckedPrompt:
         """Look at everything that a model will read. Redacts in place: the request's body is nobody else's.
 

@@ -93,7 +93,8 @@ def _sums(rows: list[dict[str, Any]]) -> JsonObject:
         document[f"{side}_length"] = _mean([row[f"{side}_length"] for row in both])
         document[f"{side}_usd"] = sum(row[f"{side}_nano"] for row in rows) / 1e9
     for name in _PAIRS:
-        pairs = [(row[f"primary_{name}"], row[f"shadow_{name}"]) for row in both]
+        # Harm is told of an answer that the guard cut off too.
+        pairs = [(row[f"primary_{name}"], row[f"shadow_{name}"]) for row in (rows if name == "harm" else both)]
         known = [(bool(one), bool(other)) for one, other in pairs if one is not None and other is not None]
         document[name] = {
             "compared": len(known),
@@ -102,7 +103,8 @@ def _sums(rows: list[dict[str, Any]]) -> JsonObject:
         }
     tools = [bool(row["same_tools"]) for row in both if row["same_tools"] is not None]
     document["tools"] = {"compared": len(tools), "same": sum(tools)}
-    document["similarity"] = _spread([row["similarity"] for row in both if row["similarity"] is not None])
+    for name in ("similarity", "meaning"):
+        document[name] = _spread([row[name] for row in both if row[name] is not None])
     return document
 
 

@@ -34,6 +34,7 @@ LEDGER = Table(
     Column("first_token_seconds", Float(53)),
     Column("seconds", Float(53)),
     Column("template", String(NAME)),
+    Column("count_method", String(NAME)),
     Index("ledger_at", "at"),
     Index("ledger_tenant_at", "tenant", "key", "at"),
 )
@@ -224,6 +225,9 @@ SHADOWS = Table(
     Column("shadow_format_ok", Boolean),
     Column("same_tools", Boolean),
     Column("similarity", Float(53)),
+    Column("meaning", Float(53)),
+    Column("primary_text", Text),
+    Column("shadow_text", Text),
     Index("shadow_comparisons_model", "model", "at"),
 )
-"""Answers of a shadow beside those that callers got. No text of anybody."""
+"""Answers of a shadow beside those that callers got. Texts only where `telemetry.capture_content` is on."""

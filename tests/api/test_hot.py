@@ -157,7 +157,7 @@ def test_usage_is_hidden_unless_asked_for(gateway: Gateway, upstream: Upstream, 
 
 
 def test_unknown_fields_go_through(gateway: Gateway, upstream: Upstream) -> None:
-    """Tools, vision parts, logprobs, seed and fields that nobody knows reach the upstream as they are."""
+    """Tools, vision parts, logprobs, seed and fields that nobody knows reach the upstream as they are, with a cap."""
     fields = {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
         "response_format": {"type": "json_object"}, "logprobs": True, "top_logprobs": 2, "seed": 7, "n": 2,
@@ -166,7 +166,7 @@ def test_unknown_fields_go_through(gateway: Gateway, upstream: Upstream) -> None
     parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
     body = {"model": "echo", "messages": [{"role": "user", "content": parts}], **fields}
     assert gateway.post("/v1/chat/completions", orjson.dumps(body)).status_code == 200
-    assert upstream.bodies()[-1] == {**body, "model": "echo"}
+    assert upstream.bodies()[-1] == {**body, "model": "echo", "max_tokens": 512}
 
 
 def test_caller_credentials_and_hop_by_hop_headers_stay_here(gateway: Gateway, upstream: Upstream) -> None:

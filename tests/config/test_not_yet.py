@@ -9,7 +9,7 @@ import pytest
 
 from app.config import load
 from app.config.fields import walk
-from app.config.not_yet import NOT_YET
+from app.config.not_yet import NOT_YET, Unbuilt, _is_off
 from tests.support.configs import ENVIRON, messages, problems, problems_of, small
 
 COMPLETE = Path("tests/fixtures/config/complete.yaml")
@@ -35,7 +35,7 @@ def test_no_setting_has_two_entries() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "capability"),
     [
-        ("models[0].token_limit", "clamp", "fitting requests to a model's context window"),
+        ("safety.queue", 128, "detectors that are models or services"),
     ],
 )
 def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: object, capability: str) -> None:
@@ -54,6 +54,7 @@ def test_what_does_nothing_is_refused_with_what_it_waits_for(path: str, value: o
         ("models[0].candidate", None),
         ("models[0].budgets", []),
         ("models[0].token_limit", "reject"),
+        ("models[0].token_limit", "clamp"),
         ("tenants[0].limits", {}),
         ("tenants[0].limits", {"concurrent": None}),
         ("tenants[0].allow_shadow", True),
@@ -77,8 +78,8 @@ def test_a_list_may_hold_what_is_built() -> None:
 
 def test_zero_is_not_false() -> None:
     """A value is off only as what it is."""
-    assert problems({"models[0].token_limit": "reject"}, allow_unbuilt=False) == []
-    assert problems({"models[0].token_limit": 0}, allow_unbuilt=False) != []
+    entry = Unbuilt("x", "y", (False,))
+    assert [value for value in (False, 0, None) if not _is_off(value, entry)] == [0]
 
 
 def test_a_wrong_value_is_told_once() -> None:

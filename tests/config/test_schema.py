@@ -11,9 +11,10 @@ from tests.support.configs import REMOVED, loaded, messages, problems
 
 
 def test_the_sections_are_those_of_the_contract() -> None:
-    """Nine, by these names, and `safety`."""
+    """Nine, by these names; `safety` and `templates`."""
     assert list(Config.model_fields) == [
-        *("server", "stores", "telemetry", "safety", "deployments", "models", "guards", "tenants", "budgets", "admin"),
+        *("server", "stores", "telemetry", "safety", "deployments", "models", "templates", "guards", "tenants"),
+        *("budgets", "admin"),
     ]
 
 

@@ -44,12 +44,12 @@ class Scene:
         """One more controller."""
         return Controller(self.store, self.telemetry, name, lambda: self.now, lambda: self.config, lambda: True)
 
-    async def observe(self, size: int = 20, *, candidates: int = 10, bad: int = 0) -> None:
-        """A block of requests that have ended; the first `bad` ones of the candidate failed."""
+    async def observe(self, size: int = 20, *, candidates: int = 10, bad: int = 0, user: str | None = None) -> None:
+        """A block of requests that have ended, all of one `user`; the first `bad` ones of the candidate failed."""
         self._number += 1
         epoch = (await self.show())["epoch"]
         names = [f"r{self._number}-{index}" for index in range(size)]
-        starts = [[name, None, int(index < candidates)] for index, name in enumerate(names)]
+        starts = [[name, user, int(index < candidates)] for index, name in enumerate(names)]
         ends = [[name, {"error": True} if index < bad else {}] for index, name in enumerate(names)]
         body = {"epoch": epoch, "starts": starts, "ends": ends, "answered": candidates, "skipped": 0}
         await self.store.put("chat", orjson.dumps(body).decode())
@@ -149,6 +149,30 @@ async def test_too_little_traffic_waits_then_pauses(database: AsyncEngine) -> No
         await scene.observe()
     await scene.pass_time(controller, 12)
     assert (await scene.show())["weight"] == 50.0
+
+
+@pytest.mark.parametrize(
+    ("candidates", "bad", "why"),
+    [
+        (0, 0, "0 of 10 requests of the candidate"),
+        (20, 0, "1 of 20 units observed in the candidate"),
+        (20, 20, "1 of 20 units observed in the candidate"),
+    ],
+    ids=["at stable", "at the candidate", "at a candidate that fails"],
+)
+async def test_all_traffic_from_one_user(database: AsyncEngine, candidates: int, bad: int, why: str) -> None:
+    """He was drawn once, so he is one observation, however much he sends: neither promoted nor rolled back by him."""
+    scene = Scene(database, sticky="user", rollout={**ROLLED["models[0].rollout"], "patience": "1m"})
+    await scene.rollouts.start("ops", "chat", {}, "")
+    controller = scene.controller("one")
+    for _ in range(50):
+        await scene.observe(candidates=candidates, bad=bad, user="the only one")
+        await scene.pass_time(controller, 1)
+    assert (await scene.show())["state"] == "running"
+    await scene.pass_time(controller, 12)
+    end = await scene.show()
+    assert (end["state"], end["weight"], end["alarmed"]) == ("paused", 5.0, False)
+    assert why in end["reason"]
 
 
 async def test_in_mode_manual_a_person_moves_it(database: AsyncEngine) -> None:

@@ -51,6 +51,13 @@ def test_same_seed_same_endings() -> None:
     assert simulate(trial) != simulate(replace(trial, seed=2))
 
 
+def test_parts_make_the_whole() -> None:
+    """Runs are numbered, so that several processes may share them."""
+    whole = Trial(0.01, 0.1, runs=6, max_requests=400)
+    parts = [replace(whole, first_run=first, runs=2) for first in (0, 2, 4)]
+    assert tuple(ending for part in parts for ending in simulate(part).endings) == simulate(whole).endings
+
+
 def test_the_document_has_the_contract_s_keys() -> None:
     """Runs that were not rolled back are infinitely late: a median among them is null."""
     endings = [Ending(100, 10, rolled_back=True), Ending(300, 30, rolled_back=True), Ending(500, 50, rolled_back=False)]
@@ -106,6 +113,17 @@ def test_a_worse_candidate_is_found_among_sticky_users() -> None:
     """One observation per user takes longer than per request, and still ends it."""
     trial = replace(USERS, candidate_rate=0.2, weight=25.0, late_s=5.0, runs=10, max_requests=8000)
     assert simulate(trial).rollbacks >= 9
+
+
+@pytest.mark.parametrize("candidate", [0.02, 1.0])
+def test_one_user_decides_nothing(candidate: float) -> None:
+    """All traffic is his: one observation, which is no evidence for or against anybody."""
+    assert simulate(replace(USERS, candidate_rate=candidate, weight=50.0, crowd=Crowd(users=1), runs=20)).rollbacks == 0
+
+
+def test_a_user_with_most_of_the_traffic_rolls_nothing_back() -> None:
+    """Four fifths of it: still one observation among the others."""
+    assert simulate(replace(USERS, weight=50.0, crowd=Crowd(zipf=3.0), runs=40)).rollbacks <= 4
 
 
 def by_completion(seed: int) -> bool:

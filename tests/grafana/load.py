@@ -34,7 +34,7 @@ ASKED = (
     Ask("breaks", stream=True), Ask("busy"), Ask("nobody"), Ask("chat", who="stranger"), Ask("chat", who="poor"),
     Ask("asks", text=f"a {FRUIT}"), Ask("asks", stream=True, text="write to ada@example.com, please"),
     Ask("says", stream=True, text=f"one {FRUIT} two"), Ask("says", who="other", text=f"a {FRUIT}"), Ask("greedy"),
-    Ask("says", stream=True, text="a forbidden idea"),
+    Ask("says", stream=True, text="a forbidden idea"), Ask("narrow", text="so many words " * 200),
 )  # fmt: skip
 """One round. `asks` has a guard at its prompts, `says` at its completions, which repeat the prompt."""
 MODERATED = ("a kind word", f"the {FRUIT}")
@@ -56,6 +56,7 @@ def document(upstream: str, engine: str, **where: str) -> Json:
         deployment("breaking", upstream, "dies-after-2"),
         deployment("busy", upstream, "fail-503+retry-after-0"),
         deployment("echo", upstream, "echo+pace-5ms"),
+        deployment("narrow", upstream, "echo@narrow") | {"context_window": 256, "max_output_tokens": 64},
         deployment("greedy", upstream, "answer-8+absurd-usage-400"),
     ]
     sections: Json = {
@@ -95,6 +96,7 @@ def _models() -> list[Json]:
         {"name": "asks", "stable": "echo", "guard": "default"},
         {"name": "says", "stable": "echo", "guard": "answers"},
         {"name": "greedy", "stable": "greedy"},
+        {"name": "narrow", "stable": "narrow"},
     ]
 
 
@@ -160,6 +162,10 @@ def meant(answer: httpx2.Response) -> str:
             return "upstream_error"
         return "cut_guard" if b'"finish_reason":"content_filter"' in answer.content else "ok"
     told = answer.json()["error"]
-    by_code = {"content_filter": "refused_guard", "budget_exceeded": "refused_budget"}
+    by_code = {
+        "content_filter": "refused_guard",
+        "budget_exceeded": "refused_budget",
+        "context_length_exceeded": "refused_invalid",
+    }
     by_status = {401: "refused_auth", 404: "refused_invalid"}
     return by_code.get(told["code"]) or by_status.get(answer.status_code) or "upstream_error"

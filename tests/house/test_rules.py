@@ -27,6 +27,7 @@ EDGES = {
 """The files that may catch every error, and what they make of it."""
 
 OPTIONAL: dict[str, str] = {
+    "app/providers/vocabulary.py": "the vocabularies of the `tokenizers` extra",
     "app/safety/models/encoders.py": "the encoders of the `safety` extra, each loaded only where a profile has it",
 }
 """The files that may import inside a function, and the optional dependency that they import."""

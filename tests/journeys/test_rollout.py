@@ -20,6 +20,7 @@ from app.stores.sql import engine
 from app.stores.tables import LEASES
 from tests.support.gateway import ADMIN_KEY, Gateway, Json, config, deployment
 from tests.support.postgres import Postgres
+from tests.support.redis import Redis
 from tests.support.traffic import Traffic
 from tests.support.upstream import Upstream
 
@@ -30,19 +31,30 @@ QUICK = [
 ]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A real server."""
-    with Postgres() as server:
-        yield server
+GUARD = {
+    "name": "default",
+    "blocklist": ["bucket"],
+    "completion": {"detectors": ["rules"], "actions": {"blocklist": "block"}},
+}
+"""The fake upstream's longer answers have this word in them."""
+Stores = dict[str, str]
 
 
-def document(upstream: Upstream, database: str | None = None, **rollout: Any) -> Json:
+@pytest.fixture
+def stores() -> Iterator[Stores]:
+    """A real PostgreSQL and a real Redis, new for each test: a rollout's log is then all that was ever done."""
+    with Postgres() as database, Redis() as limits:
+        yield {"database": database.url, "limits": limits.url}
+
+
+def document(upstream: Upstream, stores: Stores | None = None, **rollout: Any) -> Json:
     """Two versions of one model, and how the second one takes over."""
     deployments = [deployment("v1", upstream.url, "v1"), deployment("v2", upstream.url, "v2")]
-    asked = {"steps": QUICK, "gates": {"error": {}, "slow_first_token": {"seconds": 0.5}}, "horizon": 10, **rollout}
-    models = [{"name": "echo", "stable": "v1", "candidate": "v2", "weight": 0, "sticky": "none", "rollout": asked}]
-    return config(deployments, models, **({"stores": {"database": database}} if database else {}))
+    gates = {"error": {}, "slow_first_token": {"seconds": 0.5}, "harm": {}}
+    asked = {"steps": QUICK, "gates": gates, "horizon": 10, **rollout}
+    model = {"name": "echo", "stable": "v1", "candidate": "v2", "weight": 0, "sticky": "none", "rollout": asked}
+    sections = {"stores": stores} if stores else {}
+    return config(deployments, [{**model, "guard": "default"}], guards=[GUARD], **sections)
 
 
 def admin(gateway: Gateway, path: str, body: Json | None = None, key: str = ADMIN_KEY) -> Json:
@@ -85,11 +97,11 @@ def test_up_and_back_on_one_worker(upstream: Upstream) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_a_good_candidate_is_promoted(upstream: Upstream, postgres: Postgres) -> None:
+def test_a_good_candidate_is_promoted(upstream: Upstream, stores: Stores) -> None:
     """From 5 to 100 % by itself, by four workers, without an error to a caller; every step has its line in the log."""
     upstream.set(aliases={"v1": "answer-2@1", "v2": "answer-2@2"})
     with (
-        Gateway(document(upstream, postgres.url), arguments=["--workers", "4"]) as gateway,
+        Gateway(document(upstream, stores), arguments=["--workers", "4"]) as gateway,
         Traffic(gateway.url, "echo", rate=120) as traffic,
     ):
         ready(gateway)
@@ -108,17 +120,15 @@ def test_a_good_candidate_is_promoted(upstream: Upstream, postgres: Postgres) ->
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("becomes", "gate"),
-    [("flaky-2-500+answer-2", "error"), ("answer-2+ttft-1.5s", "slow_first_token")],
-    ids=["errors", "slow first tokens"],
+    [("flaky-2-500+answer-2", "error"), ("answer-2+ttft-1.5s", "slow_first_token"), ("answer-40", "harm")],
+    ids=["errors", "slow first tokens", "harmful answers"],
 )
-def test_a_candidate_that_turns_bad_is_rolled_back(
-    upstream: Upstream, postgres: Postgres, becomes: str, gate: str
-) -> None:
+def test_a_candidate_that_turns_bad_is_rolled_back(upstream: Upstream, stores: Stores, becomes: str, gate: str) -> None:
     """At 25 %, by itself; the log explains it with its evidence, and callers saw no error: stable rescued them."""
     upstream.set(aliases={"v1": "answer-2@1", "v2": "answer-2@2"})
     steps = [*QUICK[:1], {"weight": 25, "hold": 60, "min_requests": 20}, 100]
     with (
-        Gateway(document(upstream, postgres.url, steps=steps), arguments=["--workers", "4"]) as gateway,
+        Gateway(document(upstream, stores, steps=steps), arguments=["--workers", "4"]) as gateway,
         Traffic(gateway.url, "echo", rate=80, stream=True, connections=24) as traffic,
     ):
         ready(gateway)
@@ -145,10 +155,10 @@ def test_a_candidate_that_turns_bad_is_rolled_back(
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_a_dead_candidate_is_out_at_once(upstream: Upstream, postgres: Postgres) -> None:
+def test_a_dead_candidate_is_out_at_once(upstream: Upstream, stores: Stores) -> None:
     """Down from the first second: rolled back within 12 of its requests, and no caller noticed."""
     upstream.set(aliases={"v1": "answer-2@1"})
-    settings = document(upstream, postgres.url)
+    settings = document(upstream, stores)
     settings["deployments"][1] = deployment("v2", "http://127.0.0.1:9", "v2")
     with (
         Gateway(settings, arguments=["--workers", "4"]) as gateway,
@@ -179,21 +189,20 @@ def holder(database: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_controller_is_killed_in_every_state(upstream: Upstream, postgres: Postgres) -> None:
+def test_the_controller_is_killed_in_every_state(upstream: Upstream, stores: Stores) -> None:
     """Running at each step, paused, ready: another worker goes on; no step is lost, none is done twice."""
     upstream.set(aliases={"v1": "answer-2@1", "v2": "answer-2@2"})
     with (
-        Gateway(document(upstream, postgres.url, mode="manual"), arguments=["--workers", "4"]) as gateway,
+        Gateway(document(upstream, stores, mode="manual"), arguments=["--workers", "4"]) as gateway,
         Traffic(gateway.url, "echo", rate=80) as traffic,
     ):
         ready(gateway)
 
         def kill() -> None:
-            victim = holder(postgres.url)
+            victim = holder(stores["database"])
             os.kill(victim, signal.SIGKILL)
-            gateway.until(lambda: holder(postgres.url) != victim, seconds=40)
+            gateway.until(lambda: holder(stores["database"]) != victim, seconds=40)
 
-        earlier = len(admin(gateway, "/echo").get("log", []))  # of other tests, in the same database
         admin(gateway, "/echo/start", {})
         after = admin(gateway, "/echo")
         for weight in (5, 25, 100):
@@ -206,7 +215,7 @@ def test_the_controller_is_killed_in_every_state(upstream: Upstream, postgres: P
             kill()
             after = admin(gateway, "/echo/advance", {})
         assert after["state"] == "promoted"
-        log = admin(gateway, "/echo")["log"][::-1][earlier:]
+        log = admin(gateway, "/echo")["log"][::-1]
         for line, following in pairwise(log):
             assert (following["state_before"], following["weight_before"]) == (
                 line["state_after"],

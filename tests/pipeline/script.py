@@ -10,11 +10,13 @@ from typing import Any
 import orjson
 
 from app.errors import GatewayError, UpstreamFailure
-from app.exchange import Batch, Endpoint, JsonObject, Operation, Outbound, Result, Timeouts
+from app.exchange import Batch, Call, Count, CountMethod, Endpoint, JsonObject, Operation, Outbound, Result, Timeouts
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
+from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
+from app.pipeline.fit import Fitter
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
@@ -26,7 +28,7 @@ from app.pipeline.serve import Arrival, Services, serve
 from app.providers.registry import DIALECTS
 from app.safety.guards import Guards
 from app.stores.memory import MemoryStore
-from app.table import Shadow, Watch
+from app.table import Deployment, Shadow, Watch
 from app.telemetry import IN_FLIGHT, REQUESTS
 from tests.pipeline.parts import Counted, Lines, no_tracer, state
 from tests.support.configs import ENVIRON
@@ -93,6 +95,21 @@ class Reply:
         self.drained = drain
 
 
+class NoCounter:
+    """Knows no more than the bound; with `exact`, that a prompt has so many tokens."""
+
+    def __init__(self, exact: int | None = None) -> None:
+        self.exact = exact
+
+    async def bound(self, call: Call, deployment: Deployment) -> Count:
+        """The bound from bytes."""
+        return bound(call, deployment)
+
+    async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
+        """Nothing better, or what it was told."""
+        return known if self.exact is None else Count(self.exact, self.exact, self.exact, CountMethod.EXACT)
+
+
 class Outlet:
     """The caller's socket for what needs no look; `full_at` is how many pieces fit."""
 
@@ -144,6 +161,7 @@ class Path:
     """One gateway in process. `cut_at` is the await at which the caller leaves, counted from 0; None for never.
 
     `held` places are taken by other requests; without `patient` there is no budget for retries.
+    `exact` is what prompts count that might not fit.
     """
 
     def __init__(
@@ -153,8 +171,15 @@ class Path:
         held: int = 0,
         patient: bool = True,
         changes: dict[str, Any] | None = None,
+        exact: int | None = None,
     ) -> None:
-        usual = {"deployments[0].health": None, "models[0].fallbacks": ["two"], "server.max_in_flight": 5}
+        usual = {
+            "deployments[0].health": None,
+            "deployments[0].template_tokens": 0,
+            "deployments[1].template_tokens": 0,
+            "models[0].fallbacks": ["two"],
+            "server.max_in_flight": 5,
+        }
         self.state = state({**usual, **(changes or {})})
         self.telemetry, self.log = Counted(), Lines()
         self.admission = Admission(self.state)
@@ -171,8 +196,19 @@ class Path:
         tracer = no_tracer(self.telemetry)
         recorder = Recorder(self.telemetry, self.log, tracer, 200)
         observer, mirror, reserver = Observer(Unheard()), Mirror(Unsent()), Reserver(self.limits)
+        fitter = Fitter(NoCounter(exact), self.telemetry)
         self.services = Services(
-            self.state, self.admission, reserver, caller, self.ledger, recorder, observer, mirror, tracer, Guards()
+            self.state,
+            self.admission,
+            fitter,
+            reserver,
+            caller,
+            self.ledger,
+            recorder,
+            observer,
+            mirror,
+            tracer,
+            Guards(),
         )
         self.script, self.used = list(script), [one for one in script if isinstance(one, Reply)]
         self.sent: list[Outbound] = []

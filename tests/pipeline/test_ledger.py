@@ -15,9 +15,11 @@ from app.table import Deployment, build
 from tests.support.configs import loaded
 from tests.support.entries import Journal
 
-TABLE = build(loaded())
+TABLE = build(loaded({f"deployments[{at}].template_tokens": 0 for at in range(2)}))
 ONE, TWO = TABLE.deployments["one"], TABLE.deployments["two"]
-CALL = Call(Operation.CHAT, "chat", stream=False, include_usage=False, body={}, size=200, max_output_tokens=50)
+CALL = Call(
+    Operation.CHAT, "chat", stream=False, include_usage=False, body={}, size=200, max_output_tokens=50, plain=True
+)
 
 
 def request() -> Progress:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 
+from app.entry import decode
 from app.errors import Failure, GatewayError, UpstreamFailure
 from app.exchange import Arm, Operation, Principal
 from app.metering import (
@@ -58,11 +61,24 @@ async def test_a_request_is_charged_what_it_used() -> None:
 
 
 async def test_what_nothing_limits_goes_through_untouched() -> None:
-    """No cap that the caller did not give; settled all the same."""
+    """But for the deployment's cap, which every answer has; settled all the same."""
     path = Path(Reply(WHOLE))
     _, _, line = await path.ask()
     assert line["cost_usd"] > 0
-    assert "max_tokens" not in orjson.loads(path.sent[0].body)
+    assert orjson.loads(path.sent[0].body)["max_tokens"] == 1024
+
+
+async def test_an_exact_count_is_what_is_reserved() -> None:
+    """Where one was made: the bound from bytes would fill the window, and not fit the budget. The ledger says how."""
+    path = Path(Reply(WHOLE), changes=limited(5100), exact=4000)
+    seen: list[asyncio.Task[tuple[int, int, int]]] = []
+    path.on_send = lambda: seen.append(asyncio.ensure_future(used(path)))
+    text = "a " * 6000
+    _, error, line = await path.ask({"messages": [{"role": "user", "content": text}]})
+    assert (error, line["count"], line["prompt_bound"]) == (None, "exact", 4000)
+    assert [one.result() for one in seen] == [(0, 4000 + 1024, 0)]
+    opened, closed = (decode(*record[1:]) for record in path.journal.told)
+    assert (opened.input_tokens, opened.count_method, closed.count_method) == (4000, "exact", "exact")
 
 
 async def test_a_bound_that_does_not_fit_is_not_sent() -> None:

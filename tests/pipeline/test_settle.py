@@ -92,7 +92,7 @@ def test_who_pays_what(
     asked = call(**fields)
     charged = settle(asked, at, reported, counted, finished=finished)
     if reported is None:
-        expected = expected._replace(input_tokens=asked.size)
+        expected = expected._replace(input_tokens=asked.size + at.template_tokens)
     assert charged == expected
 
 
@@ -102,7 +102,7 @@ def test_who_pays_what(
         (Operation.CHAT, {}, 1024),
         (Operation.CHAT, {"n": 3}, 3 * 1024),
         (Operation.CHAT, {"max_completion_tokens": 10, "n": 2}, 20),
-        (Operation.CHAT, {"max_tokens": 2**64 - 1, "n": 128}, 128 * 8192),
+        (Operation.CHAT, {"max_tokens": 2**64 - 1, "n": 128}, 128 * 1024),
         (Operation.COMPLETION, {"max_tokens": 0}, 0),
         (Operation.COMPLETION, {"prompt": ["a", "b", "c"], "max_tokens": 10, "n": 2}, 60),
         (Operation.COMPLETION, {"prompt": [1, 2, 3], "max_tokens": 10}, 10),
@@ -118,7 +118,7 @@ def test_the_bound_counts_every_answer(operation: Operation, fields: dict[str, A
 
 def test_a_prompt_is_bounded_by_its_bytes_and_the_window() -> None:
     """A token has at least one byte; what does not fit the window is refused, an image's megabytes included."""
-    assert prompt_bound(call(), ONE) == call().size
+    assert prompt_bound(call(), ONE) == call().size + ONE.template_tokens
     image = call(messages=[{"role": "user", "content": "x" * 100_000}])
     assert prompt_bound(image, ONE) == 8192
     many = call(Operation.EMBEDDINGS, input=["x" * 10_000] * 3)

@@ -108,9 +108,11 @@ def traced(upstream_process: Upstream, receiver: Receiver) -> Iterator[Gateway]:
     names = ["echo", "answer-6+pace-20ms+cached-2", "fail-500", "fail-first-1", "dies-after-2", "answer-500+pace-20ms"]
     deployments = [configured(f"to-{name}", url, name) for name in names]
     models: list[Json] = [{"name": name, "stable": f"to-{name}"} for name in names]
+    models[0]["template"] = "words"
     models += [{"name": "saved", "stable": "to-fail-500", "fallbacks": ["to-echo"]}]
     sections = {
         "server": {"workers": 2},
+        "templates": [{"name": "words", "version": 7, "tone": f"{SECRET_WORD} is not for spans."}],
         "telemetry": {
             "otlp_endpoint": receiver.url,
             "trace_sample": 1.0,
@@ -146,7 +148,8 @@ def test_an_answer(traced: Gateway, receiver: Receiver) -> None:
     told = server["attributes"]
     assert told.items() >= {
         "sluicegate.outcome": "ok", "sluicegate.tenant": "team", "sluicegate.key": "main",
-        "http.response.status_code": 200, "sluicegate.kept": "sampled",
+        "http.response.status_code": 200, "sluicegate.kept": "sampled", "sluicegate.count_method": "bound",
+        "sluicegate.template": "words@7",
     }.items()  # fmt: skip
     assert not [name for name in told if name.startswith("gen_ai.")]
     asked = client["attributes"]

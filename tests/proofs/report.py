@@ -43,6 +43,7 @@ _VALUES = {
     "first_token_seconds": "0.2",
     "seconds": "1.5",
     "template": "NULL",
+    "count_method": "'bound'",
 }
 _BATCH = 200_000
 

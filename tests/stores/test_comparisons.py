@@ -23,7 +23,8 @@ def row(**changes: Any) -> dict[str, Any]:
     """A comparison of two answers that are alike."""
     made: dict[str, Any] = {
         "request_id": "r", "at": time.time(), "model": "chat", "primary_deployment": "one", "primary_arm": "stable",
-        "shadow_deployment": "two", "same_tools": None, "similarity": 0.5,
+        "shadow_deployment": "two", "same_tools": None, "similarity": 0.5, "meaning": None,
+        "primary_text": None, "shadow_text": None,
     }  # fmt: skip
     for side in ("primary", "shadow"):
         answer = {"outcome": "ok", "seconds": 1.0, "first_seconds": None, "tokens": 10, "nano": 500, "length": 40}
@@ -37,7 +38,7 @@ async def test_a_report(tmp_path: Path) -> None:
     async with sqlite(tmp_path) as database:
         kept = Comparisons(database, Counted().counter(DROPPED, "shadow_rows"))
         kept.add(row(shadow_refused=True, shadow_seconds=3.0, primary_format_ok=True, shadow_format_ok=False))
-        kept.add(row(same_tools=True, similarity=0.9))
+        kept.add(row(same_tools=True, similarity=0.9, meaning=0.8))
         kept.add(row(shadow_outcome="upstream_error", similarity=None, shadow_seconds=99.0))
         kept.add(row(shadow_deployment="three"))
         kept.add(row(model="other"))
@@ -51,9 +52,23 @@ async def test_a_report(tmp_path: Path) -> None:
         assert two["format_ok"] == {"compared": 1, "only_primary": 1, "only_shadow": 0}
         assert two["tools"] == {"compared": 1, "same": 1}
         assert two["similarity"]["mean"] == pytest.approx(0.7)
+        assert two["meaning"]["p50"] == 0.8
         assert two["shadow_first_seconds"] is None
         assert two["primary_usd"] == pytest.approx(1.5e-6)
         assert await kept.report("nobody", 0.0) == []
+
+
+async def test_harm_is_told_of_answers_that_were_cut_off_too(tmp_path: Path) -> None:
+    """The guard stopped what the caller would have got: the shadow's answer may be the better one."""
+    async with sqlite(tmp_path) as database:
+        kept = Comparisons(database, Counted().counter(DROPPED, "shadow_rows"))
+        kept.add(row(primary_outcome="cut_guard", primary_harm=True, shadow_harm=False))
+        kept.add(row(primary_harm=False, shadow_harm=True))
+        kept.add(row(primary_harm=False, shadow_outcome="upstream_error"))
+        await kept.flush()
+        (pair,) = await kept.report("chat", 0.0)
+        assert pair["harm"] == {"compared": 2, "only_primary": 1, "only_shadow": 1}
+        assert pair["both_answered"] == 1
 
 
 async def test_old_ones_go(tmp_path: Path) -> None:

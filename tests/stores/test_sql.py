@@ -103,7 +103,7 @@ async def test_a_request_is_taken_once(database: AsyncEngine) -> None:
 
 async def test_what_is_written_is_read(database: AsyncEngine) -> None:
     """Every column, numbers beyond 32 bits and missing ones included."""
-    one = replace(ENTRY, charged_nano=2**62, price_reasoning=None, template="t", seconds=None)
+    one = replace(ENTRY, charged_nano=2**62, price_reasoning=None, template="t", count_method="exact", seconds=None)
     await Ledger(database).insert([one])
     async with database.connect() as connection:
         found = (await connection.execute(select(LEDGER))).mappings().one()

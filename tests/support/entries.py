@@ -43,7 +43,7 @@ def encoded(entry: Entry, bound: tuple[int, int] = (1000, 1000)) -> tuple[bytes,
         entry.earlier_tokens, entry.earlier_nano,
     )  # fmt: skip
     names = entry.tenant, entry.key, entry.model, entry.deployment, entry.arm, entry.operation, entry.purpose
-    return numbers, shared(names, entry.prices)
+    return numbers, shared((*names, entry.count_method, entry.template), entry.prices)
 
 
 class Journal:

@@ -33,14 +33,15 @@ models:
 
 
 class Front:
-    """The gateway as a process of its own; each model is named like its one deployment."""
+    """The gateway as a process of its own; each model is named like its one deployment. `sections` are further ones."""
 
-    def __init__(self, folder: Path, deployments: dict[str, JsonObject]) -> None:
+    def __init__(self, folder: Path, deployments: dict[str, JsonObject], **sections: object) -> None:
         self.log = folder / "gateway.log"
         self.port, self.ops_port = free_port(), free_port()
         self.url, self.base_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.port}/v1"
         self._config = folder / "gateway.yaml"
-        self._config.write_text(self._yaml(deployments))
+        more = "".join(f"{name}: {json.dumps(value)}\n" for name, value in sections.items())
+        self._config.write_text(self._yaml(deployments) + more)
         self._server: Server | None = None
 
     def _yaml(self, deployments: dict[str, JsonObject]) -> str:

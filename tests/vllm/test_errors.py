@@ -19,8 +19,6 @@ PICTURE = [
 ]
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str | None]] = {
-    "a prompt over the context": ({"messages": TOO_LONG}, "maximum context length is 2048", "input_tokens"),
-    "an answer over the context": ({"max_tokens": 5000}, "max_tokens=5000 cannot be greater", "max_tokens"),
     "a temperature that is no number": ({"temperature": "hot"}, "valid number", "body.temperature"),
     "a temperature below zero": ({"temperature": -1}, "must be non-negative", "temperature"),
     "a token outside the vocabulary": ({"logit_bias": {"999999": 5}}, "out-of-vocab", "logit_bias"),
@@ -52,6 +50,25 @@ def test_a_bad_request(client: OpenAI, front: Front, case: str, *, stream: bool)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_prompt_over_the_context(client: OpenAI, front: Front, *, stream: bool) -> None:
+    """The gateway refuses it, with the numbers: vLLM counts it, and is asked for no answer."""
+    with pytest.raises(BadRequestError, match="maximum context length is 2048 tokens") as refused:
+        create(client, messages=TOO_LONG, stream=stream)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+    line = front.line(str(refused.value.request_id))
+    assert (line["outcome"], line["attempts"], line["cost_usd"]) == ("refused_invalid", 0, 0)
+
+
+def test_an_answer_over_the_context(client: OpenAI, front: Front) -> None:
+    """Its cap is lowered to the deployment's: vLLM would refuse 5000 tokens."""
+    answer = client.chat.completions.with_raw_response.create(
+        model="chat", messages=[{"role": "user", "content": "Say: yes"}], max_tokens=5000, temperature=0
+    )
+    assert answer.parse().choices[0].message.content
+    assert front.line(str(answer.headers["x-request-id"]))["outcome"] == "ok"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_model_that_the_upstream_does_not_have(client: OpenAI, front: Front, *, stream: bool) -> None:
     """404 with vLLM's message."""
     with pytest.raises(NotFoundError, match="does not exist") as refused:
@@ -77,6 +94,6 @@ def test_what_the_engine_cannot_do(client: OpenAI) -> None:
 def test_nothing_is_told_about_the_upstream(client: OpenAI) -> None:
     """No refusal names the upstream's address."""
     with pytest.raises(BadRequestError) as refused:
-        create(client, max_tokens=5000)
+        create(client, temperature=-1)
     answer = refused.value.response
     assert "127.0.0.1" not in answer.text + str(answer.headers)

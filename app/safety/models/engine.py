@@ -13,6 +13,8 @@ from app.safety.detector import Finding, Inspection
 from app.safety.models.disguise import undisguised
 from app.safety.models.grounding import Grounding
 from app.safety.models.heads import Array, Heads
+from app.safety.models.likeness import LIKENESS
+from app.safety.models.meaning import likeness
 from app.safety.models.pieces import pieces
 from app.safety.models.wire import Answer, Ask
 
@@ -56,6 +58,9 @@ class Engine:
         for question, texts in zip(questions, wanted, strict=True):
             if question.detector == "grounded":
                 findings = self._ungrounded(question.inspection)
+            elif question.detector == LIKENESS:
+                score = likeness([passage.text for passage in question.inspection.passages], self._encoders)
+                findings = () if score is None else (Finding(LIKENESS, 0, score),)
             else:
                 scored = [(at, np.stack([rows[piece] for piece in found])) for at, found in texts if found]
                 look = self._harms if question.detector == "classifier" else self._attacks
@@ -71,7 +76,7 @@ class Engine:
 
     def _texts(self, question: Ask) -> list[tuple[int | None, list[str]]]:
         """What is scored for a question: the pieces of each passage, by the passage's number."""
-        if question.detector == "grounded":
+        if question.detector in ("grounded", LIKENESS):
             return []
         seen = question.inspection
         found: list[tuple[int | None, list[str]]] = []

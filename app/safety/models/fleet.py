@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from app.config import Config, Safety, uses_models
+from app.config import Config, Safety, compares_meaning, uses_models
 from app.safety.detector import Detector
 from app.safety.models.client import Client
 from app.safety.models.keeper import Keeper
+from app.safety.models.likeness import Likeness
 from app.safety.models.members import CATEGORIES, ModelDetector
 
 READY_WITHIN = 30.0
@@ -19,7 +20,7 @@ READY_WITHIN = 30.0
 
 
 class Fleet:
-    """Runs a process while the configuration in force has a guard that names a model.
+    """Runs a process while the configuration in force has a guard that names a model, or compares meanings.
 
     `shared` is the folder that the workers of one gateway have in common; without one the worker makes its own.
     """
@@ -29,6 +30,7 @@ class Fleet:
         self._own = None if shared is not None else Path(tempfile.gettempdir(), f"sluicegate-{secrets.token_hex(6)}")
         self.keeper = Keeper(shared or self._own or Path(), self._wanted)
         self._client = Client(self.keeper.socket)
+        self.likeness = Likeness(self._client)
         self.members: Mapping[str, Detector] = {name: ModelDetector(name, self._client) for name in CATEGORIES}
 
     async def start(self) -> bool:
@@ -53,4 +55,4 @@ class Fleet:
 
     def _wanted(self) -> Safety | None:
         config = self._config()
-        return config.safety if uses_models(config.guards) else None
+        return config.safety if uses_models(config.guards) or compares_meaning(config.models) else None

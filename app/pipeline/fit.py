@@ -1,0 +1,187 @@
+"""Stage 5: does the request fit the context window? What happens to one that does not is the model's `token_limit`.
+
+A bound from bytes comes first: nearly every request fits by it, and costs a microsecond. Only one that might not fit
+is counted exactly, off the event loop; and only one that certainly does not fit is refused: where no exact count can
+be had, the upstream has the last word.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import orjson
+
+from app.cells import Counter as Cell
+from app.errors import CONTEXT_LENGTH_EXCEEDED, GatewayError
+from app.exchange import Call, Count, CountMethod, Operation
+from app.pipeline.counting import LARGE, bound, most_bytes
+from app.pipeline.outgoing import cap
+from app.pipeline.plan import Plan
+from app.pipeline.progress import FIT, Progress
+from app.pipeline.shorten import Ask, Shortened, chunk, summarise, truncate
+from app.table import Deployment, Model, Overflow
+from app.telemetry import FITTED, Telemetry
+
+
+class Counter(Protocol):
+    """Counts prompts as exactly as it can."""
+
+    async def bound(self, call: Call, deployment: Deployment) -> Count:
+        """The bound from bytes of a call so large that working it out would hold the event loop."""
+
+    async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
+        """The best count that can be had; `known`, the bound, where there is none. Raises nothing."""
+
+
+def at_once(call: Call, plan: Plan, progress: Progress) -> bool:
+    """Whether the call fits every deployment of the plan by its bound from bytes; notes the bound.
+
+    The answer has room in the window too: the caller's own cap, or the deployment's.
+    """
+    if call.size > LARGE and not call.plain:
+        return False
+    highest = 0
+    asked = call.max_output_tokens
+    for _, deployment in plan.choices:
+        size = most_bytes(call, deployment)
+        if size is None:
+            return False
+        most = deployment.max_output_tokens
+        if size + (most if asked is None or asked > most else asked) > deployment.context_window:
+            return False
+        highest = max(highest, size)
+    progress.prompt = Count(highest, highest, 0, CountMethod.BOUND)
+    return True
+
+
+def rewritten(before: Call, after: Call, prompt: Count | None) -> Count | None:
+    """What is known of a prompt in which something was replaced: what is longer now may be as many tokens more."""
+    if prompt is None or after.body is before.body:
+        return prompt
+    more = max(len(orjson.dumps(after.body)) - len(orjson.dumps(before.body)), 0)
+    return prompt._replace(tokens=prompt.tokens + more, longest=prompt.longest + more)
+
+
+class Fitter:
+    """Makes calls fit that do not fit at once."""
+
+    def __init__(self, counter: Counter, telemetry: Telemetry) -> None:
+        self._counter = counter
+        self._telemetry = telemetry
+        self._actions: dict[tuple[str, str], Cell] = {}
+
+    async def fit(self, call: Call, plan: Plan, model: Model, progress: Progress, ask: Ask) -> tuple[Call, Plan]:
+        """The call as the model's policy leaves it, and the deployments of the plan that it may fit.
+
+        Raises `GatewayError` `context_length_exceeded` where it certainly fits none, and what calls on the way raise.
+        """
+        overflow, first = model.overflow, plan.choices[0][1]
+        if overflow.policy == "clamp" and not call.soft_cap:
+            call = call._replace(soft_cap=True)
+        progress.mark(FIT)
+        counts = [await self._count(call, deployment) for _, deployment in plan.choices]
+        if overflow.policy in _SHORTENING and call.operation is Operation.CHAT and _is_long(call, first, counts[0]):
+            short = await self._shorten(call, first, overflow, ask)
+            if short is not None:
+                call = short.call
+                progress.fitted = short.told
+                self._tell(call, short.action)
+                counts = [await self._count(call, deployment) for _, deployment in plan.choices]
+        progress.resume()
+        kept = [place for place, count in enumerate(counts) if _may_fit(call, plan.choices[place][1], count)]
+        if not kept:
+            self._tell(call, "reject")
+            raise too_long(call, first, counts[0])
+        progress.prompt = max((counts[place] for place in kept), key=lambda count: count.tokens)
+        progress.call = call
+        self._note_clamp(call, plan.choices[kept[0]][1], progress)
+        return call, plan if len(kept) == len(counts) else Plan(
+            tuple(plan.choices[place] for place in kept), shadow=plan.shadow
+        )
+
+    async def _shorten(self, call: Call, deployment: Deployment, overflow: Overflow, ask: Ask) -> Shortened | None:
+        """The call, shortened as the policy says; None where that does not make it fit."""
+
+        async def fits(short: Call, spare: int) -> bool:
+            spare += _given_up(short, deployment)
+            return _fits(short, deployment, await self._count(short, deployment, spare), spare)
+
+        if overflow.policy == "summarise" and ask.allowed:
+            return await summarise(call, fits, overflow, ask)
+        if overflow.policy == "chunk" and ask.allowed:
+            return await chunk(call, fits, overflow, ask) if _is_chunkable(call) else None
+        return await truncate(call, fits)
+
+    async def _count(self, call: Call, deployment: Deployment, spare: int = 0) -> Count:
+        """The bound where it settles the matter, else the best count that can be had."""
+        slowly = call.size > LARGE and not call.plain
+        count = await self._counter.bound(call, deployment) if slowly else bound(call, deployment)
+        return count if _fits(call, deployment, count, spare) else await self._counter.count(call, deployment, count)
+
+    def _note_clamp(self, call: Call, deployment: Deployment, progress: Progress) -> None:
+        if call.max_output_tokens is None or progress.prompt is None:
+            return
+        lowered = cap(call, deployment, progress.prompt)
+        if lowered < min(call.max_output_tokens, deployment.max_output_tokens):
+            self._tell(call, "clamp")
+            progress.fitted = f"clamp; max_tokens={lowered}"
+
+    def _tell(self, call: Call, action: str) -> None:
+        cell = self._actions.get((call.model, action))
+        if cell is None:
+            cell = self._actions[call.model, action] = self._telemetry.counter(FITTED, call.model, action)
+        cell.inc()
+
+
+def _wanted(call: Call, deployment: Deployment) -> int:
+    """The room that the answer is to have."""
+    asked, most = call.max_output_tokens, deployment.max_output_tokens
+    return most if asked is None or asked > most else asked
+
+
+def _fits(call: Call, deployment: Deployment, count: Count, spare: int = 0) -> bool:
+    """Whether prompt and answer certainly fit, with so many tokens to spare."""
+    return count.longest + _wanted(call, deployment) + spare <= deployment.context_window
+
+
+def _given_up(call: Call, deployment: Deployment) -> int:
+    """Tokens (below zero) of the room for an answer without a cap of the caller's that a long prompt may have.
+
+    Half of the window is enough for such an answer: where `max_output_tokens` is near the window, nothing would fit.
+    """
+    if call.max_output_tokens is not None:
+        return 0
+    return min(deployment.context_window // 2 - deployment.max_output_tokens, 0)
+
+
+def _is_long(call: Call, deployment: Deployment, count: Count) -> bool:
+    """Whether a call has to be shortened, by a policy that does."""
+    return not _fits(call, deployment, count, _given_up(call, deployment))
+
+
+def _is_chunkable(call: Call) -> bool:
+    """Whether a call is a task about a text: one answer, in words, all at once."""
+    asks_more = call.stream or call.choices > 1 or call.images or call.media
+    return not asks_more and not (call.body.get("tools") or call.body.get("functions"))
+
+
+def _may_fit(call: Call, deployment: Deployment, count: Count) -> bool:
+    """Whether they may: a cap that may be lowered needs room for one token."""
+    needed = 1 if call.soft_cap else _wanted(call, deployment)
+    return count.least + needed <= deployment.context_window
+
+
+def too_long(call: Call, deployment: Deployment, count: Count) -> GatewayError:
+    """The refusal of a call that certainly does not fit, with the numbers, in the words that OpenAI's clients know."""
+    answer = 1 if call.soft_cap else _wanted(call, deployment)
+    size = f"{count.least}" if count.least == count.longest else f"at least {count.least}"
+    message = (
+        f"This model's maximum context length is {deployment.context_window} tokens. However, you requested "
+        f"{count.least + answer} tokens or more ({size} in the prompt, {answer} for the answer). Please shorten the "
+        f"prompt or the answer."
+    )
+    return GatewayError(CONTEXT_LENGTH_EXCEEDED, message, param=_PARAMS.get(call.operation))
+
+
+_SHORTENING = frozenset({"truncate", "summarise", "chunk"})
+_PARAMS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDINGS: "input"}

@@ -1,0 +1,203 @@
+"""Counts prompts as exactly as it can be had: by a vocabulary, in a thread, or by asking the upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from app.errors import GatewayError, UpstreamFailure
+from app.exchange import Call, Count, CountMethod, Endpoint, JsonObject, Operation, Outbound, Provider, Timeouts
+from app.pipeline.call import Transport
+from app.pipeline.counting import MESSAGE_TOKENS, TOOLS_TOKENS, bound, growth, scaffold_of, texts
+from app.pipeline.endpoints import Endpoints
+from app.pipeline.outgoing import told_first
+from app.providers.openai import OpenAI
+from app.providers.rendering import rendered
+from app.providers.vocabulary import CountText, Vocabularies
+from app.table import Deployment
+
+TIMEOUTS: Final = Timeouts(connect=1.0, first_token=3.0, between_tokens=3.0, total=3.0)
+"""Seconds that an upstream has for counting; after them the bound stands."""
+SILENT: Final = 60.0
+"""Seconds for which an endpoint that cannot count is not asked again."""
+TOKENIZE: Final = "/tokenize"
+_MOST: Final = 64 * 1024 * 1024
+_MOST_PROMPTS: Final = 8
+"""Prompts of one call that an upstream is asked about."""
+_OPENAI_MESSAGE: Final = 4
+"""Tokens that OpenAI's models put around a message, its name included (OpenAI's cookbook: 3, and 1 for a name)."""
+_SLICE: Final = 16_384
+_PASSED = ("tools", "chat_template", "chat_template_kwargs", "add_generation_prompt", "continue_final_message")
+_COUNTED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS})
+_KNOWN = frozenset({"role", "content"})
+_T = TypeVar("_T")
+
+
+class PromptCounter:
+    """Counts prompts for the stage `fit`. Make it inside the event loop that it serves."""
+
+    def __init__(self, transport: Transport, endpoints: Endpoints) -> None:
+        self._transport = transport
+        self._endpoints = endpoints
+        self._vocabularies = Vocabularies()
+        self._threads = ThreadPoolExecutor(2, "tokens")
+        self._loop = asyncio.get_running_loop()
+        self._silent: dict[Endpoint, float] = {}
+        self._dialect = OpenAI()
+
+    async def load(self, deployments: Iterable[Deployment]) -> None:
+        """Load the vocabularies that deployments name. Raises `ValueError` where a file is none."""
+        for name in {one.tokenizer for one in deployments} - {"upstream", "bound"}:
+            await self._off_loop(partial(self._vocabularies.get, name))
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def bound(self, call: Call, deployment: Deployment) -> Count:
+        """The bound from bytes of a large call, worked out in a thread that lets the event loop have its turns."""
+        grown = await self._off_loop(lambda: sum(_growth(text) for text in texts(call.body)))
+        return bound(call._replace(plain=True, size=call.size + grown), deployment)
+
+    async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
+        """The best count that can be had; `known` where there is none. Raises nothing."""
+        unknown = call.media or (call.images and deployment.image_tokens is None) or call.operation not in _COUNTED
+        if unknown or deployment.tokenizer == "bound":
+            return known
+        if deployment.tokenizer == "upstream":
+            return known if call.images else await self._ask(call, deployment, known)
+        return await self._off_loop(lambda: self._by_vocabulary(call, deployment))
+
+    async def _off_loop(self, work: Callable[[], _T]) -> _T:
+        return await self._loop.run_in_executor(self._threads, work)
+
+    def _by_vocabulary(self, call: Call, deployment: Deployment) -> Count:
+        counts = self._vocabularies.get(deployment.tokenizer)
+        if call.operation is not Operation.CHAT:
+            sizes = [_size(prompt, counts) for prompt in prompts(call)]
+            return Count(sum(sizes), max(sizes), max(sizes), CountMethod.EXACT)
+        return conversation(call, deployment, counts)
+
+    # --- the upstream's own count -------------------------------------------------------------------------
+
+    async def _ask(self, call: Call, deployment: Deployment, known: Count) -> Count:
+        state = self._endpoints.choose(deployment, set(), last_resort=False)
+        if state is None or self._silent.get(state.endpoint, 0.0) > self._loop.time():
+            return known
+        try:
+            asked = questions(call, deployment)
+        except GatewayError:
+            return known  # it cannot be written for this upstream, and will be refused for that
+        if len(asked) > _MOST_PROMPTS:
+            return known
+        try:
+            sizes = [await self._size(question, state.endpoint, deployment) for question in asked]
+        except (UpstreamFailure, GatewayError, ValueError):
+            self._silent[state.endpoint] = self._loop.time() + SILENT
+            return known
+        return Count(sum(sizes), max(sizes), max(sizes), CountMethod.EXACT)
+
+    async def _size(self, question: JsonObject | int, endpoint: Endpoint, deployment: Deployment) -> int:
+        """What vLLM's `/tokenize` counts. Raises `UpstreamFailure` and `ValueError`."""
+        if isinstance(question, int):
+            return question
+        headers = self._dialect.headers(deployment, "count")
+        data = orjson.dumps({**question, "model": deployment.model})
+        request = Outbound("POST", TOKENIZE, headers, data, stream=False, from_root=True)
+        deadline = self._loop.time() + TIMEOUTS.total
+        reply = await self._transport.send(endpoint, request, TIMEOUTS, deadline)
+        try:
+            answer = await reply.read_all(_MOST)
+        finally:
+            reply.close()
+        doc = orjson.loads(answer) if reply.status == 200 else None
+        count = doc.get("count") if type(doc) is dict else None
+        if type(count) is not int or count < 0:
+            raise ValueError("no count")
+        return count
+
+
+def prompts(call: Call) -> list[Any]:
+    """The prompts of a completion, or the inputs of embeddings: texts, or lists of token numbers."""
+    value = call.body["prompt" if call.operation is Operation.COMPLETION else "input"]
+    return value if type(value) is list and type(value[0]) is not int else [value]
+
+
+def _size(prompt: Any, counts: CountText) -> int:
+    return counts(prompt) if type(prompt) is str else len(prompt)
+
+
+def questions(call: Call, deployment: Deployment) -> list[JsonObject | int]:
+    """What vLLM's `/tokenize` is asked, without the model's name, for each prompt; for token numbers, how many.
+
+    Raises `GatewayError` where the conversation cannot be written in the deployment's `prompt_format`.
+    """
+    if call.operation is not Operation.CHAT:
+        return [{"prompt": prompt} if type(prompt) is str else len(prompt) for prompt in prompts(call)]
+    if deployment.prompt_format is not None:
+        return [{"prompt": rendered(_as_sent(call, deployment), deployment.prompt_format)}]
+    body = _as_sent(call, deployment).body
+    return [{"messages": body["messages"], **{name: body[name] for name in _PASSED if body.get(name) is not None}}]
+
+
+def _as_sent(call: Call, deployment: Deployment) -> Call:
+    """The call behind its scaffold."""
+    scaffold = scaffold_of(call, deployment)
+    if scaffold is None:
+        return call
+    return call._replace(body={**call.body, "messages": told_first(call.body["messages"], scaffold)})
+
+
+def conversation(call: Call, deployment: Deployment, counts: CountText) -> Count:
+    """A chat: every text by the vocabulary; markers, tools and images by their bounds."""
+    openai = deployment.provider in (Provider.OPENAI, Provider.AZURE_OPENAI)
+    per_message = _OPENAI_MESSAGE if openai else MESSAGE_TOKENS
+    if deployment.prompt_format is not None:
+        per_message = deployment.prompt_format.most_bytes
+    total = deployment.template_tokens + call.images * (deployment.image_tokens or 0)
+    least = 0
+    for message in _as_sent(call, deployment).body["messages"]:
+        total += per_message
+        for text in contents(message.get("content")):
+            size = counts(text)
+            total += size
+            least += max(size - (len(text) - len(text.strip())) - 1, 0)
+        total += sum(counts(_written(value)) for name, value in message.items() if value and name not in _KNOWN)
+    total += _extras(call.body, counts)
+    return Count(total, total, least, CountMethod.TOKENIZER)
+
+
+def _extras(body: JsonObject, counts: CountText) -> int:
+    """Tools, written as templates may write them, with their instructions; and what else becomes a part of a prompt."""
+    tools = body.get("tools") or body.get("functions")
+    total = TOOLS_TOKENS + counts(_written(tools)) if tools else 0
+    return total + sum(counts(_written(body[name])) for name in ("response_format", "documents") if body.get(name))
+
+
+def _written(value: Any) -> str:
+    return value if type(value) is str else json.dumps(value, ensure_ascii=False, indent=4)
+
+
+def contents(value: Any) -> Iterator[str]:
+    """The texts of a message's content."""
+    if type(value) is str:
+        yield value
+    elif type(value) is list:
+        for part in value:
+            text = part.get("text") if type(part) is dict else part
+            if type(text) is str:
+                yield text
+
+
+def _growth(text: str) -> int:
+    """As `growth`, slice by slice: a mark at the head of a slice may belong to the character before it."""
+    if len(text) <= _SLICE:
+        return growth(text)
+    starts = range(0, len(text), _SLICE)
+    return sum(growth(text[at : at + _SLICE]) for at in starts) + 4 * len(starts)

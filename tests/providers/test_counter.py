@@ -1,0 +1,214 @@
+"""Counting for the stage `fit`: by vocabularies and by a real server's `/tokenize`, never failing, never too low."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from app.exchange import Call, Count, CountMethod, Operation, Provider
+from app.pipeline.counting import bound
+from app.pipeline.endpoints import Endpoints
+from app.pipeline.outgoing import shaped
+from app.providers import counter as module
+from app.providers.counter import PromptCounter, conversation
+from app.providers.transport import HttpTransport
+from app.table import Deployment
+from tests.pipeline.parts import call, deployment, table
+from tests.pipeline.test_counting import MESSAGES, TOOLS, chatml, llama
+from tests.support.upstream import Upstream
+from tests.support.vocabularies import shipped, trained
+
+TALK = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": "one two three"},
+    {"role": "assistant", "content": "four"},
+]
+
+
+@pytest_asyncio.fixture
+async def counter(transport: HttpTransport) -> AsyncIterator[PromptCounter]:
+    """A counter with nothing loaded."""
+    made = PromptCounter(transport, Endpoints(asyncio.get_running_loop().time))
+    yield made
+    made.close()
+
+
+def at(upstream: Upstream, model: str = "echo", **settings: Any) -> Deployment:
+    """A vLLM deployment before the fake upstream."""
+    return deployment(base_url=f"{upstream.url}/v1", model=model, **settings)
+
+
+async def counted(counter: PromptCounter, asked: Call, one: Deployment) -> Count:
+    """The count, with the bound as what is known."""
+    return await counter.count(asked, one, bound(asked, one))
+
+
+async def test_the_upstream_counts_exactly(counter: PromptCounter, upstream: Upstream) -> None:
+    """Its words and its three tokens a message; the answer to the same request is billed as many."""
+    asked = call(messages=TALK)
+    assert await counted(counter, asked, at(upstream)) == (15, 15, 15, CountMethod.EXACT)
+
+
+async def test_what_the_upstream_is_asked(counter: PromptCounter, upstream: Upstream) -> None:
+    """What its chat template needs, with the deployment's own name and key; nothing else of the request."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    kwargs = {"enable_thinking": False}
+    asked = call(messages=TALK, tools=tools, chat_template_kwargs=kwargs, temperature=1, user="ann", stream=True)
+    await counted(counter, asked, at(upstream, api_key="env:OPENAI_API_KEY"))
+    (seen,) = [one for one in upstream.requests() if one["path"] == "/tokenize"]
+    assert ["authorization", "Bearer sk-openai-0123456789"] in seen["headers"]
+    (body,) = upstream.bodies()
+    assert body == {"model": "echo", "messages": TALK, "tools": tools, "chat_template_kwargs": kwargs}
+
+
+async def test_what_is_counted_is_what_is_sent(counter: PromptCounter, upstream: Upstream) -> None:
+    """Behind its template; written out for an upstream that only completes texts."""
+    templates = [{"name": "a", "tone": "be kind"}]
+    told = table({"templates": templates, "models[0].template": "a"})
+    asked = shaped(call(messages=TALK), told)
+    assert (await counted(counter, asked, at(upstream))).tokens > 15
+    assert upstream.bodies()[-1]["messages"][0]["content"] == "be kind\n\nbe brief"
+    await counted(counter, asked, at(upstream, prompt_format="chatml"))
+    assert upstream.bodies()[-1]["prompt"].startswith("<|im_start|>system\nbe kind\n\nbe brief<|im_end|>\n")
+    tool = call(messages=[{"role": "tool", "content": "x", "tool_call_id": "1"}])
+    assert (await counted(counter, tool, at(upstream, prompt_format="chatml"))).method is CountMethod.BOUND
+    words = await counted(counter, asked, deployment("two", tokenizer="o200k"))
+    plain = await counted(counter, call(messages=TALK), deployment("two", tokenizer="o200k"))
+    assert words.tokens > plain.tokens
+
+
+async def test_several_prompts_are_counted_each(counter: PromptCounter, upstream: Upstream) -> None:
+    """All of them are billed, the longest has to fit; token numbers count themselves; too many are not asked for."""
+    several = call(Operation.COMPLETION, prompt=["one two", "one two three four", "x"])
+    assert await counted(counter, several, at(upstream)) == (7, 4, 4, CountMethod.EXACT)
+    numbers = call(Operation.EMBEDDINGS, input=[[1, 2, 3], [4]])
+    assert await counted(counter, numbers, at(upstream)) == (4, 3, 3, CountMethod.EXACT)
+    many = call(Operation.EMBEDDINGS, input=["x"] * 9)
+    assert (await counted(counter, many, at(upstream))).method is CountMethod.BOUND
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1"])
+async def test_an_upstream_that_cannot_count_is_left_alone_for_a_while(
+    counter: PromptCounter, upstream: Upstream, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound stands, and the next request does not ask again until a minute has passed."""
+    monkeypatch.setattr(module, "TOKENIZE", path)
+    asked, one = call(messages=TALK), at(upstream)
+    for _ in range(3):
+        assert (await counted(counter, asked, one)).method is CountMethod.BOUND
+    assert len(upstream.requests()) == 1
+    monkeypatch.setattr(module, "TOKENIZE", "/tokenize")
+    monkeypatch.setattr(counter, "_silent", {})
+    assert (await counted(counter, asked, one)).method is CountMethod.EXACT
+
+
+async def test_an_upstream_that_is_gone(counter: PromptCounter) -> None:
+    """No exception, no wait."""
+    gone = deployment(base_url="http://127.0.0.1:9/v1")
+    assert (await counted(counter, call(messages=TALK), gone)).method is CountMethod.BOUND
+
+
+async def test_a_vocabulary_counts_prompts_exactly(counter: PromptCounter) -> None:
+    """Completions and embeddings are text and nothing else."""
+    one = deployment("two", tokenizer="gpt2")
+    asked = call(Operation.COMPLETION, prompt="The animal didn't cross the street because it was too tired.")
+    assert await counted(counter, asked, one) == (13, 13, 13, CountMethod.EXACT)
+
+
+async def test_a_conversation_by_its_vocabulary(counter: PromptCounter) -> None:
+    """The text exactly, OpenAI's markers at four a message; the lower bound is the text alone."""
+    one = deployment("two", tokenizer="o200k")
+    got = await counted(counter, call(messages=TALK), one)
+    assert got == (6 + 3 * 4 + 16, 6 + 3 * 4 + 16, 6 - 3, CountMethod.TOKENIZER)
+
+
+async def test_images_count_at_their_bound_and_sound_not_at_all(counter: PromptCounter) -> None:
+    """Where nothing better can be known, what is known stays."""
+    parts = [
+        {"type": "text", "text": "what?"},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+    ]
+    asked = call(messages=[{"role": "user", "content": parts}])
+    stated = deployment("two", tokenizer="o200k", image_tokens=1105)
+    assert (await counted(counter, asked, stated)).tokens == 2 + 4 + 16 + 1105
+    for unknown in (deployment("two", tokenizer="o200k"), deployment("two", tokenizer="bound")):
+        assert (await counted(counter, asked, unknown)).method is CountMethod.BOUND
+
+
+@pytest.mark.parametrize("name", ["bpe over NFC", "unigrams over NFKC", "word pieces", "bytes over NFKC"])
+@given(messages=MESSAGES, tools=TOOLS)
+def test_no_template_exceeds_the_count_by_vocabulary(
+    name: str, messages: list[dict[str, Any]], tools: list[dict[str, Any]]
+) -> None:
+    """Text by text, with the stated bounds for what is between, against the whole as templates write it."""
+    tokenizer = Tokenizer.from_str(trained()[name].to_str())
+    tokenizer.add_special_tokens(list(MARKERS))
+
+    def count(text: str) -> int:
+        return len(tokenizer.encode(text).ids)
+
+    got = conversation(call(messages=messages, tools=tools), deployment(), count)
+    assert got.least <= got.tokens
+    for template in (chatml, llama):
+        assert count(template(messages, tools)) <= got.tokens
+
+
+MARKERS = ("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|begin_of_text|>")
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=4))
+def test_the_lower_bound_of_a_conversation_is_one(contents: list[str]) -> None:
+    """No more than the texts alone have, trimmed as templates trim them."""
+    asked = call(messages=[{"role": "user", "content": content} for content in contents])
+    count = shipped().get("o200k")
+    least = conversation(asked, deployment("two"), count).least
+    assert least <= sum(count(content.strip()) for content in contents)
+
+
+async def test_counting_a_hundred_thousand_tokens_never_holds_the_event_loop(counter: PromptCounter) -> None:
+    """The loop has its turns all along: between any two of them lies a small part of the work."""
+    one = deployment("two", tokenizer="o200k", context_window=1_000_000)
+    await counter.load([one])
+    words = " ".join(f"word{n % 977} and some more" for n in range(25_000))
+    asked = call(messages=[{"role": "user", "content": words}])
+    task = asyncio.ensure_future(counted(counter, asked, one))
+    turns, began = 0, time.perf_counter()
+    while not task.done():
+        await asyncio.sleep(0.0001)
+        turns += 1
+    assert (await task).tokens >= 100_000
+    assert turns >= 10, f"{turns} turns in {time.perf_counter() - began} s"
+
+
+async def test_a_large_text_that_grows_is_bounded_in_slices(counter: PromptCounter) -> None:
+    """Never less than the bound of the whole, hardly more."""
+    one = deployment("two", context_window=10**8)
+    asked = call(messages=[{"role": "user", "content": "½ ậ é\u0323 weiß。" * 9_000}])
+    got = await counter.bound(asked, one)
+    assert bound(asked, one).tokens <= got.tokens <= bound(asked, one).tokens + 64
+
+
+async def test_loading_tells_what_is_no_tokenizer(counter: PromptCounter, tmp_path: Path) -> None:
+    """At the start, where the operator sees it."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    broken = table({"deployments[0].tokenizer": str(path)}).deployments.values()
+    with pytest.raises(ValueError, match="is not a tokenizer"):
+        await counter.load(broken)
+
+
+def test_openai_is_told_apart() -> None:
+    """Its markers are known, others' are bounded."""
+    assert deployment("two").provider is Provider.OPENAI
+    asked = call(messages=TALK)
+    count = shipped().get("o200k")
+    assert conversation(asked, deployment("two"), count).tokens < conversation(asked, deployment(), count).tokens
