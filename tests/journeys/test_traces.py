@@ -27,7 +27,7 @@ def document(upstream: str, collector: str, *, capture: bool) -> Json:
     ]
     shadow = {"to": "other", "sample": 1, "max_concurrent": 8, "budget": {"window": "total", "usd": 5}}
     deployments = [deployment("main", upstream, "echo"), deployment("other", upstream, "refusal@other")]
-    models = [
+    models: list[Json] = [
         {"name": "echo", "stable": "main"},
         {"name": "guarded", "stable": "main", "guard": "both"},
         {"name": "watched", "stable": "main", "guard": "answers"},
