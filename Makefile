@@ -59,7 +59,7 @@ test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB 
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
 
-test-clients: setup ## LangChain, LlamaIndex, Semantic Kernel, guidance and Prompt flow through the gateway, into .clients (ARGS=langchain)
+test-clients: setup ## LangChain, LlamaIndex, Semantic Kernel, guidance and Prompt flow through the gateway, into .clients (ARGS=langchain, ARGS=--vllm before a real vLLM)
 	@.venv/bin/python -m scripts.clients.run $(ARGS)
 
 demo-vllm: setup ## the gateway before a real vLLM on this machine's CPU (2.5 GB the first time)

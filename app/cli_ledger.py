@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.books import open_database
 from app.columns import columns
 from app.config import ConfigError, describe, load
+from app.config.service import Stores
 from app.exchange import JsonObject
 from app.stores.delivery import SinkUnavailable
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
@@ -120,6 +121,8 @@ def usage(
     begin = (first or end - timedelta(days=29)).replace(tzinfo=UTC)
     where = {"tenant": tenant} if tenant else {}
     days = int(begin.timestamp() // DAY), int(end.timestamp() // DAY)
+    if not _stores(file).ledger:
+        click.echo("the ledger is off (`stores.ledger`): this is what was used while it was on", err=True)
     found = _with(file, lambda database: Ledger(database).usage(*days, groups, where))
     if as_table:
         click.echo(as_csv(found, groups), nl=False)
@@ -130,13 +133,18 @@ def usage(
         click.echo(columns(names, as_documents(found)))
 
 
-def _with(file: Path, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Do this with the database; what goes wrong is told, and ends the command."""
+def _stores(file: Path) -> Stores:
+    """What the file says of them; a file that cannot be used ends the command."""
     try:
-        stores = load(file, os.environ).stores
+        return load(file, os.environ).stores
     except ConfigError as error:
         click.echo(f"{file} cannot be used:\n{describe(error.problems)}", err=True)
         sys.exit(2)
+
+
+def _with(file: Path, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Do this with the database; what goes wrong is told, and ends the command."""
+    stores = _stores(file)
 
     async def connected() -> T:
         database = open_database(stores)

@@ -198,6 +198,11 @@ class GatewayError(Exception):
         return {"error": error}
 
 
+def refused(param: str, message: str) -> GatewayError:
+    """A 400 that names the field which a request has wrong, or which nobody here or there can serve."""
+    return GatewayError(INVALID_REQUEST, message, param=param)
+
+
 class Failure(StrEnum):
     """Why an attempt at an upstream failed, as the transport saw it. The values are `error.type` in metrics and spans."""
 

@@ -328,7 +328,7 @@ class Process:
         callers.include_router(catalogue(self._state))
         path = self._services
         callers.include_router(moderations(self._state, self._admission, self._guards, path.recorder, path.tracer))
-        callers.include_router(own_usage(self._state, self._books.rows))
+        callers.include_router(own_usage(self._state, self._books.told))
         callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))
         ops_socket = self._launch.listeners.ops
@@ -339,7 +339,7 @@ class Process:
         ops.include_router(directory_admin(operators, self._directory, self._keys.refresh))
         ops.include_router(shadow_report(operators, self._state, self._comparisons))
         ops.include_router(rollout_admin(operators, self._steering.rollouts, self._steering.rollouts))
-        ops.include_router(usage_admin(operators, self._books.rows))
+        ops.include_router(usage_admin(operators, self._books.told))
         ops.include_router(budgets_admin(operators, self._limits.documents))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]
         if ops_socket is not None:

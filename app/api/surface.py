@@ -6,13 +6,14 @@ on the way in, and the events of its answer into what its callers expect on the 
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from app.api.answers import DONE, error_event, events
 from app.errors import UPSTREAM_ERROR, GatewayError
 from app.exchange import Batch, Call, Event, JsonObject, Operation
 from app.pipeline.progress import Progress
-from app.pipeline.validate import validate
+from app.pipeline.validate import validate, wrong
 
 MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What reading a chunk of an unexpected shape raises."""
@@ -28,6 +29,16 @@ def string(value: object) -> str:
     if type(value) is not str:
         raise TypeError("not a string")
     return value
+
+
+def offered(body: JsonObject, read: Callable[[Any, str], JsonObject]) -> list[JsonObject]:
+    """The tools that a request offers, each read by `read(tool, place)`. Raises `GatewayError`."""
+    tools = body.get("tools")
+    if not tools:
+        return []
+    if type(tools) is not list:
+        raise wrong("tools", "`tools`", "an array", tools)
+    return [read(tool, f"tools[{number}]") for number, tool in enumerate(tools)]
 
 
 class Writer(Protocol):

@@ -71,6 +71,9 @@ class Stores(Settings):
     """Budgets and limits: `memory` for one worker, `redis://HOST:PORT/N` for more; one with a password by reference."""
     limits_timeout: Annotated[Timeout, _RESTART] = 0.05
     """How long a request waits for Redis; then its tenant's `on_store_failure` decides."""
+    ledger: Annotated[bool, _RESTART] = True
+    """Whether every request is written down, in spool and database. Without it nobody can be told what was used, and
+    there can be no budgets."""
     spool: Annotated[Text, _RESTART] = "./spool"
     """The ledger's durable local folder."""
     spool_fsync: Annotated[Literal["grouped", "always"], _RESTART] = "grouped"

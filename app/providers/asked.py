@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from app.errors import GatewayError
+from app.errors import GatewayError, refused
 from app.exchange import Call, JsonObject
-from app.providers.conversation import refused
 from app.table import Deployment
 
 _OPENAI: Final = frozenset(

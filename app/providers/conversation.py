@@ -12,17 +12,12 @@ from typing import Any
 
 import orjson
 
-from app.errors import INVALID_REQUEST, GatewayError
+from app.errors import GatewayError, refused
 from app.exchange import JsonObject
 from app.providers.parts import Media, Part, Text, Thinking, ToolCall, ToolResult, Turn
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}
 _AUDIO = {"wav": "audio/wav", "mp3": "audio/mpeg"}
-
-
-def refused(param: str, message: str) -> GatewayError:
-    """A 400 that names the parameter."""
-    return GatewayError(INVALID_REQUEST, message, param=param)
 
 
 def turns(messages: list[JsonObject]) -> list[Turn]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from app.errors import refused
 from app.exchange import Call, JsonObject, PromptFormat
-from app.providers.conversation import content, refused
+from app.providers.conversation import content
 from app.providers.parts import Text
 
 _ROLES: Final = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from app.errors import refused
 from app.exchange import JsonObject
-from app.providers.conversation import refused
 
 
 class Tool(NamedTuple):

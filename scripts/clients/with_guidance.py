@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
-
 from guidance import assistant, gen, models, system, user  # type: ignore[import-not-found]  # in an environment of its own
 
-URL, KEY = os.environ["GATEWAY_URL"], os.environ["GATEWAY_KEY"]
+from scripts.clients.setting import KEY, PROVIDERS, REAL, URL, check, model
 
 
 def talk(provider: str) -> None:
     """A conversation whose answer is captured."""
-    model = models.OpenAI(f"{provider}-echo", api_key=KEY, base_url=f"{URL}/v1", echo=False)
+    said = models.OpenAI(model(provider), api_key=KEY, base_url=f"{URL}/v1", echo=False)
     with system():
-        model += "Be brief."
+        said += "Be brief."
     with user():
-        model += "one two three"
+        said += "one two three"
     with assistant():
-        model += gen("answer", max_tokens=20)
-    assert model["answer"] == "one two three", model["answer"]
+        said += gen("answer", max_tokens=20)
+    check(said["answer"], "one two three")
 
 
-for one in ("vllm", "openai"):
+OVER = PROVIDERS if REAL else ("vllm", "openai")  # it asks for log probabilities, which the others do not tell
+for one in OVER:
     talk(one)
-print("models.OpenAI over vllm and openai: roles, streamed answers captured by gen()")
+print(f"models.OpenAI over {', '.join(OVER)}: roles, streamed answers captured by gen()")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from typing import Any
 
 from langchain_anthropic import ChatAnthropic  # type: ignore[import-not-found]  # in an environment of its own
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage  # type: ignore[import-not-found]  # as above
@@ -11,7 +11,7 @@ from langchain_core.tools import tool  # type: ignore[import-not-found]  # as ab
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings  # type: ignore[import-not-found]  # as above
 from pydantic import BaseModel
 
-URL, KEY = os.environ["GATEWAY_URL"], os.environ["GATEWAY_KEY"]
+from scripts.clients.setting import CALLS, KEY, PROVIDERS, REAL, URL, check, embedder, model
 
 
 class Trip(BaseModel):
@@ -29,44 +29,54 @@ def get_weather(city: str) -> str:
 
 async def streamed(providers: tuple[str, ...]) -> list[str]:
     """What comes piece by piece, from each."""
-    models = [ChatOpenAI(model=f"{one}-echo", base_url=f"{URL}/v1", api_key=KEY, max_retries=0) for one in providers]
-    return ["".join([str(piece.content) async for piece in model.astream("one two three")]) for model in models]
+    chats = [chat(model(one)) for one in providers]
+    return ["".join([str(piece.content) async for piece in one.astream("one two three")]) for one in chats]
+
+
+def chat(name: str, **settings: Any) -> Any:
+    """OpenAI's integration."""
+    return ChatOpenAI(model=name, base_url=f"{URL}/v1", api_key=KEY, max_retries=0, max_tokens=60, **settings)
+
+
+def called(client: Any) -> None:
+    """Tools in parallel, and what follows their results. A small model has to be told to call one."""
+    offered = client.bind_tools([get_weather], tool_choice="get_weather" if REAL else None)
+    first = offered.invoke("weather in Paris?")
+    assert len(first.tool_calls) == CALLS
+    assert REAL or [call["args"] for call in first.tool_calls] == [{"city": "Paris"}] * CALLS
+    results = [ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in first.tool_calls]
+    after = client.bind_tools([get_weather]).invoke([HumanMessage("weather in Paris?"), first, *results])
+    assert after.content or after.tool_calls
 
 
 def openai(provider: str) -> None:
     """Messages, tools and their results, a form, over this provider."""
-    echo = ChatOpenAI(model=f"{provider}-echo", base_url=f"{URL}/v1", api_key=KEY, max_retries=0)
-    assert echo.invoke([SystemMessage("s"), HumanMessage("one two")]).content == "one two"
-    assert echo.with_structured_output(Trip, method="json_schema").invoke("trip") == Trip(city="Paris", days=1)
-    caller = ChatOpenAI(model=f"{provider}-tool-call-2", base_url=f"{URL}/v1", api_key=KEY, max_retries=0)
-    first = caller.bind_tools([get_weather]).invoke("weather?")
-    assert [call["args"] for call in first.tool_calls] == [{"city": "Paris"}] * 2
-    results = [ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in first.tool_calls]
-    assert caller.bind_tools([get_weather]).invoke([HumanMessage("weather?"), first, *results]).content
-    responses = ChatOpenAI(
-        model=f"{provider}-echo", base_url=f"{URL}/v1", api_key=KEY, max_retries=0, use_responses_api=True, store=False
-    )
-    assert responses.invoke("one two").text == "one two"
+    echo = chat(model(provider))
+    check(echo.invoke([SystemMessage("s"), HumanMessage("one two")]).content, "one two")
+    trip = echo.with_structured_output(Trip, method="json_schema").invoke("A trip of one day to Paris, as JSON.")
+    assert isinstance(trip, Trip)
+    assert REAL or trip == Trip(city="Paris", days=1)
+    called(chat(model(provider, "tool-call-2")))
+    responses = chat(model(provider), use_responses_api=True, store=False)
+    check(responses.invoke("one two").text, "one two")
 
 
 def anthropic(provider: str) -> None:
     """Anthropic's own client over this provider."""
-    echo = ChatAnthropic(model=f"{provider}-echo", base_url=URL, api_key=KEY, max_retries=0)
-    assert echo.invoke([SystemMessage("s"), HumanMessage("one two")]).content == "one two"
-    assert "".join(str(piece.text) for piece in echo.stream("one two")) == "one two"
-    caller = ChatAnthropic(model=f"{provider}-tool-call-2", base_url=URL, api_key=KEY, max_retries=0)
-    first = caller.bind_tools([get_weather]).invoke("weather?")
-    results = [ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in first.tool_calls]
-    assert len(results) == 2
-    assert caller.bind_tools([get_weather]).invoke([HumanMessage("weather?"), first, *results]).content
+    where: Any = {"base_url": URL, "api_key": KEY, "max_retries": 0, "max_tokens": 60}
+    echo = ChatAnthropic(model=model(provider), **where)
+    check(echo.invoke([SystemMessage("s"), HumanMessage("one two")]).content, "one two")
+    check("".join(str(piece.text) for piece in echo.stream("one two")), "one two")
+    called(ChatAnthropic(model=model(provider, "tool-call-2"), **where))
 
 
-for one in ("vllm", "anthropic", "gemini"):
+for one in PROVIDERS:
     openai(one)
-for one in ("vllm", "anthropic"):
+for one in PROVIDERS[:2]:
     anthropic(one)
-assert asyncio.run(streamed(("vllm", "anthropic", "gemini"))) == ["one two three"] * 3
-vectors = OpenAIEmbeddings(model="vllm-echo", base_url=f"{URL}/v1", api_key=KEY, check_embedding_ctx_length=False)
+for text in asyncio.run(streamed(PROVIDERS)):
+    check(text, "one two three")
+vectors = OpenAIEmbeddings(model=embedder("vllm"), base_url=f"{URL}/v1", api_key=KEY, check_embedding_ctx_length=False)
 assert len(vectors.embed_documents(["a", "b"])) == 2
-print("ChatOpenAI over vllm, anthropic, gemini: messages, async streams, parallel tools, JSON schema, responses;")
-print("ChatAnthropic over vllm, anthropic: messages, streams, parallel tools and results; OpenAIEmbeddings")
+print(f"ChatOpenAI over {', '.join(PROVIDERS)}: messages, async streams, tools and results, JSON schema, responses;")
+print(f"ChatAnthropic over {', '.join(PROVIDERS[:2])}: messages, streams, tools and results; OpenAIEmbeddings")

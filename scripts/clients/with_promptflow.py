@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 from promptflow.core import OpenAIModelConfiguration, Prompty  # type: ignore[import-not-found]  # in an environment of its own
 
-URL, KEY = os.environ["GATEWAY_URL"], os.environ["GATEWAY_KEY"]
+from scripts.clients.setting import KEY, PROVIDERS, URL, check, model
+
 PROMPTY = """---
 name: echo
 model:
@@ -29,7 +29,7 @@ user:
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "echo.prompty"
     file.write_text(PROMPTY, encoding="utf-8")
-    for one in ("vllm", "anthropic", "gemini"):
-        where = OpenAIModelConfiguration(base_url=f"{URL}/v1", api_key=KEY, model=f"{one}-echo")
-        assert Prompty.load(source=file, model={"configuration": where})(question="one two") == "one two"
-print("Prompty over vllm, anthropic, gemini: system and user, inputs, parameters")
+    for one in PROVIDERS:
+        where = OpenAIModelConfiguration(base_url=f"{URL}/v1", api_key=KEY, model=model(one))
+        check(Prompty.load(source=file, model={"configuration": where})(question="one two"), "one two")
+print(f"Prompty over {', '.join(PROVIDERS)}: system and user, inputs, parameters")

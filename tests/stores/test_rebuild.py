@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -54,7 +53,7 @@ class Host:
     def _record(self, tokens: int, method: str) -> tuple[bytes, bytes]:
         now = time.time()
         return encoded(
-            replace(ENTRY, at=now, method=method, input_tokens=tokens, output_tokens=0, cached_input_tokens=0)
+            ENTRY._replace(at=now, method=method, input_tokens=tokens, output_tokens=0, cached_input_tokens=0)
         )
 
 

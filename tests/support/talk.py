@@ -127,7 +127,7 @@ def answer(surface: str, response: httpx2.Response) -> Seen:
     streamed = "event-stream" in response.headers["content-type"]
     if not streamed:
         return {CHAT: _read_chat, MESSAGES: _read_message, RESPONSES: _read_response}[surface](response.json())
-    docs = [orjson.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")]
+    docs = [orjson.loads(line[6:]) for line in response.text.split("\n") if line.startswith("data: {")]
     assert not any("error" in doc and doc["error"] for doc in docs), docs
     if surface == RESPONSES:
         text = "".join(doc["delta"] for doc in docs if doc["type"] == "response.output_text.delta")

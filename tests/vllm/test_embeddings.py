@@ -6,13 +6,16 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 
 from scripts.vllm.server import Server, vllm
-from tests.support.vllm import Front, deployment
+from tests.support.vllm import KEY, Front, deployment
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
+
+AUTH = {"authorization": f"Bearer {KEY}"}
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,24 @@ def test_an_embedding_model_does_not_chat(client: OpenAI) -> None:
     """Its server has no such path: the 404 is passed on."""
     with pytest.raises(NotFoundError):
         client.chat.completions.create(model="embed", messages=[{"role": "user", "content": "Hello"}])
+
+
+def test_rerank(front: Front) -> None:
+    """The likest document first; tokens are counted and charged."""
+    documents = ["Interest rates rose again.", "The kitten naps on the couch.", "A cat sleeps."]
+    asked = {"model": "embed", "query": "Where does the cat sleep?", "documents": documents, "top_n": 2}
+    got = httpx2.post(f"{front.url}/v1/rerank", json=asked, headers=AUTH, timeout=60)
+    found = got.json()["results"]
+    assert [one["index"] for one in found] in ([1, 2], [2, 1])
+    assert found[0]["relevance_score"] >= found[1]["relevance_score"]
+    line = front.line(got.headers["x-request-id"])
+    assert (line["operation"], line["input_tokens"]) == ("rerank", got.json()["usage"]["total_tokens"])
+
+
+def test_score(front: Front) -> None:
+    """One text against several."""
+    asked = {"model": "embed", "text_1": "A cat sleeps.", "text_2": ["A kitten naps.", "Interest rates rose."]}
+    got = httpx2.post(f"{front.url}/v1/score", json=asked, headers=AUTH, timeout=60)
+    near, far = (one["score"] for one in got.json()["data"])
+    assert near > far
+    assert front.line(got.headers["x-request-id"])["operation"] == "score"

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from app.exchange import JsonObject, Usage
+from app.providers.anthropic.answer import FINISH
 
 STOPS: Final = {
     "stop": "end_turn",
@@ -14,15 +15,6 @@ STOPS: Final = {
     "tool_calls": "tool_use",
     "function_call": "tool_use",
     "content_filter": "refusal",
-}
-_NATIVE: Final = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
 }
 
 
@@ -36,7 +28,7 @@ def stop_of(choice: JsonObject, refusal: Any) -> tuple[str, str | None, JsonObje
         choice.get("native_finish_reason"),
         choice.get("stop_reason"),
     )
-    reason = native if type(native) is str and _NATIVE.get(native) == finish else STOPS.get(finish or "", "end_turn")
+    reason = native if type(native) is str and FINISH.get(native) == finish else STOPS.get(finish or "", "end_turn")
     met = sequence if type(sequence) is str and reason in ("end_turn", "stop_sequence") else None
     details = None
     if reason == "refusal":

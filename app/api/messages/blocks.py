@@ -7,13 +7,8 @@ from typing import Any
 
 import orjson
 
-from app.errors import INVALID_REQUEST, GatewayError
+from app.errors import refused
 from app.exchange import JsonObject
-
-
-def refused(param: str, message: str) -> GatewayError:
-    """A 400 that names the field."""
-    return GatewayError(INVALID_REQUEST, message, param=param)
 
 
 def text_of(value: Any, place: str, name: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.api.messages.blocks import messages, refused, system, text_of
+from app.api.messages.blocks import messages, system, text_of
+from app.api.surface import offered
+from app.errors import refused
 from app.exchange import Call, JsonObject, Operation
 from app.pipeline.validate import check, parse, wrong
 
@@ -56,11 +58,9 @@ def _check(body: JsonObject, *, counted: bool) -> None:
 
 
 def _tools(body: JsonObject, chat: JsonObject) -> None:
-    offered = body.get("tools")
-    if offered:
-        if type(offered) is not list:
-            raise wrong("tools", "`tools`", "an array", offered)
-        chat["tools"] = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(offered)]
+    tools = offered(body, _tool)
+    if tools:
+        chat["tools"] = tools
     wanted = body.get("tool_choice")
     if wanted is None:
         return

@@ -7,17 +7,12 @@ from typing import Any, Final
 
 import orjson
 
-from app.errors import INVALID_REQUEST, GatewayError
+from app.errors import refused
 from app.exchange import JsonObject
 
 SEALED: Final = "sluicegate:"
 """How `encrypted_content` begins that holds a provider's signed thoughts, to be sent back as they are."""
 _ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
-
-
-def refused(param: str, message: str) -> GatewayError:
-    """A 400 that names the field."""
-    return GatewayError(INVALID_REQUEST, message, param=param)
 
 
 def messages(given: Any) -> list[JsonObject]:
@@ -47,11 +42,16 @@ def _message(item: JsonObject, place: str, found: list[JsonObject]) -> None:
     if role != "assistant":
         found.append({"role": role, "content": content})
         return
+    _silent(found)["content"] = content
+
+
+def _silent(found: list[JsonObject]) -> JsonObject:
+    """The same, if it has said and called nothing yet; else a fresh one."""
     said = _assistant(found)
     if said.get("content") is not None or said.get("tool_calls"):
         said = {"role": "assistant", "content": None}
         found.append(said)
-    said["content"] = content
+    return said
 
 
 def _assistant(found: list[JsonObject]) -> JsonObject:
@@ -111,11 +111,7 @@ def _reasoning(item: JsonObject, _place: str, found: list[JsonObject]) -> None:
         blocks = orjson.loads(base64.b64decode(sealed.removeprefix(SEALED), validate=True))
     except ValueError:
         return
-    said = _assistant(found)
-    if said.get("content") is not None or said.get("tool_calls"):
-        said = {"role": "assistant", "content": None}
-        found.append(said)
-    said["thinking_blocks"] = blocks
+    _silent(found)["thinking_blocks"] = blocks
 
 
 _READERS: dict[str, Any] = {

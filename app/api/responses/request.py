@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from app.api.responses.items import messages, refused
+from app.api.responses.items import messages
+from app.api.surface import offered
+from app.errors import refused
 from app.exchange import Call, JsonObject, Operation
 from app.pipeline.validate import check, parse, wrong
 
@@ -73,16 +75,14 @@ def _check(body: JsonObject) -> None:
 
 
 def _tools(body: JsonObject, chat: JsonObject) -> None:
-    offered = body.get("tools")
-    if offered:
-        if type(offered) is not list:
-            raise wrong("tools", "`tools`", "an array", offered)
-        chat["tools"] = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(offered)]
+    tools = offered(body, _tool)
+    if tools:
+        chat["tools"] = tools
     wanted = body.get("tool_choice")
     if wanted is None:
         return
     if type(wanted) is str:
-        if offered or wanted != "auto":  # SDKs send the default along without any tool
+        if tools or wanted != "auto":  # SDKs send the default along without any tool
             chat["tool_choice"] = wanted
     elif type(wanted) is dict and wanted.get("type") == "function" and type(wanted.get("name")) is str:
         chat["tool_choice"] = {"type": "function", "function": {"name": wanted["name"]}}

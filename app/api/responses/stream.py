@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 
+from app.api.chunks import ChunkWriter
 from app.api.responses import answer
-from app.api.surface import MALFORMED, malformed, string
-from app.errors import UPSTREAM_ERROR, GatewayError
-from app.exchange import Batch, Event, JsonObject, Usage
+from app.api.surface import string
+from app.errors import GatewayError
+from app.exchange import Event, JsonObject
 from app.pipeline.progress import Progress
 
 _DELTA = (
@@ -19,43 +20,22 @@ _DELTA = (
 _NAMES = {"text": "output_text", "refusal": "refusal", "reasoning": "reasoning_text"}
 
 
-class ResponsesWriter:
-    """Writes one response. Items follow each other: a new kind of content, or another call, ends the one before."""
+class ResponsesWriter(ChunkWriter):
+    """Writes one response: items, one after the other, of kind text, refusal, reasoning or call."""
 
-    __slots__ = (
-        "_blocks", "_call", "_calls", "_ending", "_id", "_kind", "_pieces", "_progress", "_response", "_sequence",
-        "_usage",
-    )  # fmt: skip
+    __slots__ = ("_blocks", "_call", "_id", "_pieces", "_response", "_sequence")
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+        super().__init__(progress)
         self._response: JsonObject | None = None
         self._sequence = -1
-        self._kind = ""  # of the open item: text, refusal, reasoning or call
         self._id = ""
         self._pieces: list[str] = []
         self._blocks: list[JsonObject] = []
         self._call: JsonObject = {}
-        self._calls = -1
-        self._ending: JsonObject = {}
-        self._usage: Usage | None = None
 
-    def whole(self, event: Event) -> bytes:
-        """The response. Raises `GatewayError` where the answer is none."""
-        try:
-            return orjson.dumps(answer.whole(event.doc, event.usage, self._progress))
-        except MALFORMED as error:
-            raise malformed() from error
-
-    def events(self, batch: Batch) -> bytes:
-        """The events that these chunks mean. Raises `GatewayError` where they mean nothing."""
-        out: list[bytes] = []
-        try:
-            for event in batch:
-                self._chunk(event, out)
-        except MALFORMED as error:
-            raise malformed() from error
-        return b"".join(out)
+    def _whole(self, event: Event) -> JsonObject:
+        return answer.whole(event.doc, event.usage, self._progress)
 
     def end(self, error: GatewayError | None) -> bytes:
         """The last item's end and the whole response; or what went wrong, in the response and as an error."""
@@ -86,20 +66,7 @@ class ResponsesWriter:
             self._tell("response.in_progress", out, response=response)
         return response
 
-    def _chunk(self, event: Event, out: list[bytes]) -> None:
-        if event.usage is not None:
-            self._usage = event.usage
-        self._begin(event.doc, out)
-        for choice in event.doc.get("choices") or ():
-            if choice.get("index"):
-                continue
-            if choice.get("finish_reason"):
-                self._ending = choice
-            delta = choice.get("delta")
-            if delta:
-                self._take(delta, choice.get("logprobs"), out)
-
-    def _take(self, delta: JsonObject, logprobs: Any, out: list[bytes]) -> None:
+    def _take(self, delta: JsonObject, choice: JsonObject, out: list[bytes]) -> None:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought:
             self._say("reasoning", thought, out)
@@ -116,7 +83,7 @@ class ResponsesWriter:
             self._pieces.append(string(text))
             self._sequence += 1
             place, known = len(self._output) - 1, orjson.dumps(self._id)
-            told = orjson.dumps((logprobs or {}).get("content") or [])
+            told = orjson.dumps((choice.get("logprobs") or {}).get("content") or [])
             out.append(_DELTA % (known, place, orjson.dumps(text), told, self._sequence))
         if delta.get("refusal"):
             self._say("refusal", delta["refusal"], out)
@@ -138,14 +105,11 @@ class ResponsesWriter:
         return {"item_id": self._id, "output_index": len(self._output) - 1}
 
     def _called(self, call: JsonObject, out: list[bytes]) -> None:
-        number, function = call.get("index", 0), call.get("function") or {}
-        if number > self._calls:
+        function = call.get("function") or {}
+        if self._fresh(call, "call"):
             self._close(out)
-            self._calls = number
             self._call = {**call, "function": {"name": function.get("name")}}
             self._open("call", out)
-        elif number < self._calls or self._kind != "call":
-            raise GatewayError(UPSTREAM_ERROR, "The upstream went back to a tool call that had ended.")
         text = function.get("arguments")
         if text:
             self._pieces.append(string(text))

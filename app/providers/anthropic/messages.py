@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.errors import refused
 from app.exchange import JsonObject
-from app.providers.conversation import refused
 from app.providers.parts import Media, Part, Text, Thinking, ToolCall, ToolResult, Turn
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})

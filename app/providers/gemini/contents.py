@@ -5,8 +5,8 @@ from __future__ import annotations
 from mimetypes import guess_type
 from typing import Final
 
+from app.errors import refused
 from app.exchange import JsonObject
-from app.providers.conversation import refused
 from app.providers.parts import Media, Part, Text, Thinking, ToolCall, ToolResult, Turn
 
 OURS: Final = "call_gemini_"
