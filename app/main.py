@@ -60,6 +60,7 @@ from app.rollouts import Steering
 from app.safety.guards import Guards
 from app.safety.models.fleet import Fleet
 from app.safety.redactor import Redactor
+from app.safety.remote.members import members
 from app.shadows import Comparing, LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
@@ -148,7 +149,9 @@ class Process:
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
-        self._guards = Guards(config.guards)
+        self._transport = HttpTransport()
+        services = members(lambda: self._reloader.config, self._transport)
+        self._guards = Guards(config.guards, {**self._fleet.members, **services})
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
@@ -168,7 +171,6 @@ class Process:
         )
         self._reloader.prepare = self._prepare
         self._endpoints = Endpoints(self._loop.time)
-        self._transport = HttpTransport()
         self._admission = Admission(self._state)
         attempts = Attempts(telemetry, self._loop.time)
         caller = Caller(

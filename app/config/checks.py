@@ -64,6 +64,10 @@ def _whole(draft: Draft) -> Iterator[Finding]:
     yield from _secrets(draft)
     if draft.admin is not None:
         yield from _admin(draft.admin)
+    if draft.safety is not None:
+        yield from extras.models(draft.guards, draft.safety)
+        yield from extras.services(draft.guards, draft.safety)
+        yield from extras.judge(draft.safety, draft.models, [name for name in draft.names["models"] if name])
     if draft.stores is not None and not draft.stores.ledger and _has_budgets(draft):
         yield (
             ("stores", "ledger"),

@@ -12,8 +12,6 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-MEMBERS = "detectors that are models or services"
-
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
@@ -27,13 +25,7 @@ class Unbuilt:
     off: tuple[object, ...] = ()
 
 
-NOT_YET = (
-    Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
-    Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
-    Unbuilt("safety.profile", MEMBERS, ("full",)),
-    Unbuilt("safety.queue", MEMBERS, (256,)),
-    Unbuilt("safety.threads", MEMBERS, (1,)),
-)
+NOT_YET: tuple[Unbuilt, ...] = ()
 
 _NOTHING: tuple[object, ...] = (None, (), {})
 
