@@ -17,6 +17,7 @@ from app.config.service import Stores
 from app.pipeline.ledger import Ledger
 from app.stores import sql
 from app.stores.delivery import Delivery, SinkUnavailable
+from app.stores.hosts import Hosts
 from app.stores.migrate import upgrade
 from app.stores.spool import Spool
 from app.tasks import TaskGroup
@@ -46,6 +47,7 @@ class Books:
         self.reason: str | None = "not connected yet"
         """Why the database does not take rows; None while it does."""
         self.rows = sql.Ledger(self.database)
+        self.hosts = Hosts(folder, self.database)
         self.told = self.rows if stores.ledger else None
         """For those who ask what was used; None where nothing is written down."""
         self._days = stores.ledger_days
@@ -66,6 +68,7 @@ class Books:
             async with asyncio.timeout(LAST_DELIVERY_S):
                 if self.delivery.claim():
                     await self.delivery.turn()
+                    await self.hosts.leave()
         except (SinkUnavailable, OSError) as error:
             _log.warning("the spool keeps what the database did not take", extra={"reason": str(error)})
         self.delivery.release()

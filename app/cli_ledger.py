@@ -1,4 +1,4 @@
-"""Commands that work on the database of a configuration, whether a gateway runs on it or not: `keys`, `usage`."""
+"""Commands that work on the database of a configuration, a gateway on it or not: `keys`, `hosts`, `usage`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from app.config.service import Stores
 from app.exchange import JsonObject
 from app.stores.delivery import SinkUnavailable
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
+from app.stores.hosts import Hosts
 from app.stores.migrate import upgrade
 from app.stores.sql import DAY, Ledger
 from app.stores.tables import GROUPS
@@ -93,6 +95,36 @@ def revoke(file: Path, key_id: str, *, as_document: bool) -> None:
     """Revoke the key KEY_ID: it stops working everywhere within a second."""
     _with(file, lambda database: Directory(database).revoke_key(_who(), key_id))
     click.echo(orjson.dumps({"id": key_id, "revoked": True}).decode() if as_document else f"{key_id} is revoked")
+
+
+@click.group()
+def hosts() -> None:
+    """The hosts that share a Redis, without whose spools lost budgets are not rebuilt."""
+
+
+@hosts.command("list")
+@_config
+@_json
+def list_hosts(file: Path, *, as_document: bool) -> None:
+    """List them; each says every half minute that it lives."""
+    found = [asdict(one) for one in _with(file, lambda database: Hosts(Path(), database).known())]
+    if as_document:
+        click.echo(orjson.dumps(found).decode())
+        return
+    rows = [{**one, **{name: _when(one[name]) for name in ("since", "seen")}} for one in found]
+    click.echo(columns(("id", "name", "since", "seen"), rows))
+
+
+@hosts.command()
+@_config
+@click.argument("host_id")
+@_json
+def forget(file: Path, host_id: str, *, as_document: bool) -> None:
+    """Strike the host HOST_ID, which will not come back: what only its spool knows is not counted any more."""
+    if not _with(file, lambda database: Hosts(Path(), database).forget(_who(), [host_id])):
+        click.echo(f"There is no host `{host_id}`.", err=True)
+        sys.exit(1)
+    click.echo(orjson.dumps({"id": host_id, "forgotten": True}).decode() if as_document else f"{host_id} is forgotten")
 
 
 @click.command()
@@ -169,6 +201,10 @@ def _budget(text: str) -> JsonObject:
         return {"window": window, unit: int(amount) if unit == "tokens" else float(amount)}
     except ValueError:
         raise click.UsageError(f"--budget {text!r} is none; write day:tokens=1000000 or month:usd=50") from None
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _who() -> str:

@@ -315,7 +315,7 @@ class Process:
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         # Workers share their budgets, or there is one of them.
-        purse = self._limits.store if workers > 1 else LocalPurse(self._books.rows)
+        purse = self._limits.store if self._limits.shared else LocalPurse(self._books.rows)
         texts = self._launch.config.telemetry.capture_content
         comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, texts=texts)
         return Shadows(

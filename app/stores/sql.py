@@ -28,7 +28,8 @@ DAY = 86400
 _CONNECT_S = 5
 _COMMAND_S = 60
 _DELETE = 5000
-_UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+"""What a database that does not answer raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +83,16 @@ class Ledger:
             rows = await asyncio.to_thread(_as_json, sorted(entries, key=_id))
             async with self._database.begin() as connection:
                 await connection.execute(_TAKE, {"rows": rows})
-        except _UNAVAILABLE as error:
-            raise _unavailable(error) from error
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
 
     async def spent(self, budgets: Iterable[Budget], now: float, besides: Collection[str] = ()) -> list[Spent]:
         """What was used of each budget in its current window, but for some requests. Raises SinkUnavailable."""
         try:
             async with self._database.connect() as connection:
                 return [await self._spent(connection, budget, now, besides) for budget in budgets]
-        except _UNAVAILABLE as error:
-            raise _unavailable(error) from error
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
 
     async def usage(
         self, first: int, last: int, by: Sequence[str] = GROUPS, where: Mapping[str, str] | None = None
@@ -108,7 +109,7 @@ class Ledger:
         try:
             async with self._database.connect() as connection:
                 found = (await connection.execute(wanted)).mappings().all()
-        except _UNAVAILABLE as error:
+        except UNAVAILABLE as error:
             raise SinkUnavailable(str(error)) from error
         return [Usage({name: one[name] for name in by}, {name: int(one[name]) for name in SUMS}) for one in found]
 
@@ -143,7 +144,8 @@ class Ledger:
         return Spent(budget, start, used)
 
 
-def _unavailable(error: BaseException) -> SinkUnavailable:
+def unavailable(error: BaseException) -> SinkUnavailable:
+    """The same as an error of ours; the first line alone, which names no rows."""
     lines = str(error).splitlines()
     return SinkUnavailable(lines[0] if lines else type(error).__name__)
 
