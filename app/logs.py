@@ -38,7 +38,7 @@ LOG_FIELDS: dict[str, str] = {
     "prompt_bound": "The most tokens that the prompt could have when it was sent.",
     "count": "How that was found: exact, tokenizer (text by vocabulary, template at its bound), bound (from bytes).",
     "template": "Name and version of the prompt template that was put before the caller's messages.",
-    "purpose": "What a call of the gateway's own is for: summary, chunk. Its `request_id` begins with its request's.",
+    "purpose": "What a call of the gateway's own is for: summary, chunk, guard. Its id begins with its request's.",
     "fit": "What was done to make the request fit the context window.",
     "attempts": "Upstream attempts made.",
     "input_tokens": "Input tokens charged.",

@@ -175,7 +175,7 @@ def run(options: Any) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", default="tiny", choices=("full", "fast", "tiny"))
+    parser.add_argument("--profile", default="tiny", choices=("full", "tiny"))
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64])

@@ -39,7 +39,7 @@ def test_who_uses_no_model_needs_none_of_them(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_profile_says_what_it_needs() -> None:
     """Those that can be written in a configuration."""
-    assert set(extras.NEEDED) == {"full", "fast", "tiny"}
+    assert set(extras.NEEDED) == {"full", "tiny"}
     assert extras.missing("tiny") == []
 
 

@@ -69,6 +69,7 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.timeout(240)
 def test_a_gateway_asks_the_models(upstream: Upstream) -> None:
     """An attack costs no upstream call; one that hangs is answered by the guard's policy, within the deadline or so."""
     guard = {

@@ -48,6 +48,7 @@ def settings(upstream: Upstream, services: SafetyServices, **prompt: Any) -> dic
     return document([echo], [{"name": "echo", "stable": "to-echo", "guard": "g"}], guards=[guard], safety=where)
 
 
+@pytest.mark.timeout(240)
 def test_a_gateway_asks_services(upstream: Upstream, services: SafetyServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either can block; a blocked prompt costs no upstream call; who hangs or crashes is judged by policy, in time."""
     monkeypatch.setenv("SERVICE_KEY", KEY)
@@ -64,6 +65,7 @@ def test_a_gateway_asks_services(upstream: Upstream, services: SafetyServices, m
         assert len(upstream.requests()) == calls + 1
 
 
+@pytest.mark.timeout(240)
 def test_on_error_allow_lets_prompts_through(
     upstream: Upstream, services: SafetyServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +78,7 @@ def test_on_error_allow_lets_prompts_through(
         assert answer.json()["choices"][0]["finish_reason"] == "content_filter"
 
 
+@pytest.mark.timeout(240)
 def test_a_model_of_the_gateway_judges_on_the_tenants_account(upstream: Upstream) -> None:
     """An echo says what it is told: `unsafe` and a hazard blocks, before the model itself is asked; the log knows."""
     stage = {"detectors": ["guard_model"], "deadline_ms": 5000}
