@@ -22,7 +22,8 @@ from app.control.policy import Bad, Gate, Policy, Step
 from app.control.rehearse import Rehearsal, rehearse
 from app.control.simulate import Ending, Simulation, Trial, simulate
 from app.control.traffic import Crowd, Rates
-from scripts.rollout_arrays import Array, endings
+from scripts import rollout_crowds as crowds
+from scripts.rollout_arrays import endings
 
 Document = dict[str, float | None]
 Row = Sequence[str]
@@ -83,7 +84,7 @@ class Kept:
         """The same for a whole rollout."""
         return self._once(f"{name} x{plan.runs}", lambda: rehearse(plan).document())
 
-    def arrays(self, name: str, work: Callable[[], Array]) -> Document:
+    def arrays(self, name: str, work: Callable[[], Any]) -> Document:
         """The same for many runs side by side."""
         return self._once(f"{name} x{self.runs}", lambda: {"rollback_rate": float(np.isfinite(work()).mean())})
 
@@ -137,7 +138,7 @@ def users(kept: Kept) -> Iterable[Row]:
         cases.append((traffic, "50 → 1 %", f"late falling {rate} {rps}", trial))
     few = min(kept.runs, 300)
     for traffic, weights, name, trial in cases:
-        row = kept.trial(name, replace(trial, runs=kept.runs))
+        row = kept.arrays(name, partial(crowds.endings, replace(trial, runs=kept.runs)))
         fixed = kept.trial(f"{name} fixed", replace(trial, runs=few, fixed=FixedRule))
         wrong = None
         if trial.crowd is not None and trial.weight_end is None:

@@ -42,6 +42,8 @@ def run(url: str, *, shadow: bool, seconds: float, rate: float) -> tuple[float, 
         took = sorted(traffic.seconds)
         copies = gateway.value("sluicegate_shadow_copies_total")
         running = gateway.value("sluicegate_shadow_in_flight")
+        if shadow and copies + running != len(took):
+            raise SystemExit(f"{len(took)} requests, but {copies:g} copies dropped and {running:g} under way")
     return took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000, len(took), copies, copies + running
 
 

@@ -142,8 +142,9 @@ class Book:
         arms: tuple[list[tuple[Result, ...]], list[tuple[Result, ...]]] = ([], [])
         late = self._unfinished
         for key, unit in block.units.items():
-            arms[unit.candidate].append(tuple(late if result is None else result for result in unit.results.values()))
+            arms[unit.candidate].append(tuple([late if result is None else result for result in unit.results.values()]))
             del self._units[key]
-            for request in unit.results:
-                self._running.pop(request, None)
+            for request, result in unit.results.items():
+                if result is None:
+                    del self._running[request]
         return Observed(tuple(arms[0]), tuple(arms[1]), block.key[0])

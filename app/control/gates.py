@@ -107,8 +107,14 @@ def limits_of(gates: Sequence[Gate]) -> list[Limit | None]:
 
 
 def _unit(gate: Gate, limit: float | None, results: Iterable[Result]) -> bool | None:
-    verdicts = [bad for bad in (judge(gate, limit, result) for result in results) if bad is not None]
-    return any(verdicts) if verdicts else None
+    unit = None
+    for result in results:
+        bad = judge(gate, limit, result)
+        if bad:
+            return True
+        if bad is not None:
+            unit = bad
+    return unit
 
 
 def _slow(limit: float | None, result: Result, seconds: float | None) -> bool | None:

@@ -8,13 +8,13 @@ from statistics import fmean, quantiles
 from typing import Any
 
 from sqlalchemy import delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.cells import Counter
 from app.exchange import JsonObject
 from app.stores.notes import StoreUnavailable
 from app.stores.tables import SHADOWS
+from app.stores.transactions import reading, writing
 
 EVERY = 1.0
 """Seconds between two batches."""
@@ -24,7 +24,6 @@ READ_MOST = 20_000
 """The latest comparisons that a report is made of at most."""
 KEPT_S = 30 * 86400.0
 """Seconds after which a comparison is deleted."""
-_UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
 _PAIRS = ("refused", "harm", "format_ok")
 
 
@@ -55,10 +54,10 @@ class Comparisons:
         if not rows:
             return
         try:
-            async with self._database.begin() as connection:
+            async with writing(self._database, StoreUnavailable) as connection:
                 await connection.execute(insert(SHADOWS), rows)
                 await connection.execute(delete(SHADOWS).where(SHADOWS.c.at < rows[0]["at"] - KEPT_S))
-        except _UNAVAILABLE:
+        except StoreUnavailable:
             return
         for _ in rows:
             self._waiting.popleft()
@@ -66,12 +65,9 @@ class Comparisons:
     async def report(self, model: str, since: float) -> list[JsonObject]:
         """Sums over the comparisons since then, by pair of deployments. Raises StoreUnavailable."""
         wanted = select(SHADOWS).where(SHADOWS.c.model == model, SHADOWS.c.at >= since)
-        try:
-            async with self._database.connect() as connection:
-                latest = wanted.order_by(SHADOWS.c.number.desc()).limit(READ_MOST)
-                rows = [dict(row) for row in (await connection.execute(latest)).mappings()]
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(str(error)) from error
+        async with reading(self._database, StoreUnavailable) as connection:
+            latest = wanted.order_by(SHADOWS.c.number.desc()).limit(READ_MOST)
+            rows = [dict(row) for row in (await connection.execute(latest)).mappings()]
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in rows:
             groups.setdefault((row["primary_deployment"], row["shadow_deployment"]), []).append(row)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 from sqlalchemy import Row, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.config import Key, KeySecret, Tenant
@@ -25,11 +25,11 @@ from app.exchange import JsonObject
 from app.stores.glance import UNAVAILABLE, Glance
 from app.stores.migrate import LOCK
 from app.stores.tables import AUDIT, KEYS, TENANTS
+from app.stores.transactions import reading, writing
 
 PREFIX = "sk-sg-"
 T = TypeVar("T", Key, Tenant)
 _HINT = len(PREFIX) + 4
-_UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
 
 
 class DirectoryUnavailable(Exception):
@@ -64,7 +64,7 @@ class Directory:
 
     async def tenants(self) -> tuple[Tenant, ...]:
         """Every tenant that is stored or has a stored key, as the configuration would hold it, without revoked keys."""
-        async with self._reading() as connection:
+        async with reading(self._database, DirectoryUnavailable) as connection:
             stored = (await connection.execute(select(TENANTS))).all()
             keys = (await connection.execute(select(KEYS).where(KEYS.c.revoked.is_(None)))).all()
         settings = {row.tenant: {} for row in keys} | {row.name: orjson.loads(row.settings) for row in stored}
@@ -74,14 +74,14 @@ class Directory:
 
     async def list_tenants(self) -> list[JsonObject]:
         """The stored tenants, as documents."""
-        async with self._reading() as connection:
+        async with reading(self._database, DirectoryUnavailable) as connection:
             found = (await connection.execute(select(TENANTS).order_by(TENANTS.c.name))).all()
         return [{"name": row.name, "created": row.created, **orjson.loads(row.settings)} for row in found]
 
     async def list_keys(self, tenant: str | None = None) -> list[JsonObject]:
         """The stored keys, as documents without digests; revoked ones too."""
         wanted = select(KEYS).order_by(KEYS.c.tenant, KEYS.c.name, KEYS.c.created)
-        async with self._reading() as connection:
+        async with reading(self._database, DirectoryUnavailable) as connection:
             found = (
                 await connection.execute(wanted if tenant is None else wanted.where(KEYS.c.tenant == tenant))
             ).all()
@@ -90,7 +90,7 @@ class Directory:
     async def audit(self, limit: int, before: int | None = None) -> list[JsonObject]:
         """The latest changes first; those with a number below `before`."""
         wanted = select(AUDIT).order_by(AUDIT.c.number.desc()).limit(limit)
-        async with self._reading() as connection:
+        async with reading(self._database, DirectoryUnavailable) as connection:
             rows = await connection.execute(wanted if before is None else wanted.where(AUDIT.c.number < before))
             found = rows.mappings().all()
         return [{**row, "before": _parsed(row["before"]), "after": _parsed(row["after"])} for row in found]
@@ -107,7 +107,7 @@ class Directory:
     async def change_tenant(self, who: str, name: str, settings: Mapping[str, Any]) -> JsonObject:
         """Replace a tenant's settings. Raises Refused: there is none of that name, or the settings are wrong."""
         _tenant(name, settings, [])
-        async with self._reading() as connection:
+        async with reading(self._database, DirectoryUnavailable) as connection:
             row = (await connection.execute(select(TENANTS).where(TENANTS.c.name == name))).first()
         if row is None:
             raise Refused(f"There is no tenant `{name[:64]}` that was made here.")
@@ -156,19 +156,11 @@ class Directory:
             await _revoke(connection, key_id)
 
     async def _live(self, key_id: str) -> Row[Any]:
-        async with self._reading() as connection:
+        async with reading(self._database, DirectoryUnavailable) as connection:
             row = (await connection.execute(select(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked.is_(None)))).first()
         if row is None:
             raise Refused(f"There is no key `{key_id[:64]}` that works.")
         return row
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._database.connect() as connection:
-                yield connection
-        except _UNAVAILABLE as error:
-            raise DirectoryUnavailable(str(error)) from error
 
     @asynccontextmanager
     async def _changing(
@@ -178,16 +170,16 @@ class Directory:
         row = {"at": time.time(), "who": who, "what": what, "subject": subject}
         row |= {"before": before and orjson.dumps(before).decode(), "after": after and orjson.dumps(after).decode()}
         try:
-            async with self._database.begin() as connection:
+            async with writing(self._database, DirectoryUnavailable) as connection:
                 # Changes stand in line, so that their numbers appear in order: who has seen one has seen those before.
                 if connection.dialect.name == "postgresql":
                     await connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
                 await connection.execute(insert(AUDIT).values(row))
                 yield connection
-        except IntegrityError as error:
-            raise Refused(f"There is a {what.rsplit(maxsplit=1)[-1]} `{subject}` already.") from error
-        except _UNAVAILABLE as error:
-            raise DirectoryUnavailable(str(error)) from error
+        except DirectoryUnavailable as error:
+            if isinstance(error.__cause__, IntegrityError):
+                raise Refused(f"There is a {what.rsplit(maxsplit=1)[-1]} `{subject}` already.") from error
+            raise
 
 
 async def _insert_key(connection: AsyncConnection, issued: Issued, tenant: str, name: str, settings: str) -> None:

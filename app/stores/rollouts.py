@@ -7,14 +7,13 @@ the controller writes goes through only while it holds the lease, so of two cont
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Float, bindparam, delete, func, insert, literal_column, or_, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.exchange import JsonObject
@@ -22,6 +21,7 @@ from app.stores.glance import UNAVAILABLE, Glance
 from app.stores.migrate import LOCK
 from app.stores.notes import StoreUnavailable
 from app.stores.tables import ANSWERS, AUDIT, BATCHES, EVIDENCE, FEEDBACK, LEASES, ROLLOUTS, STEPS, UNITS
+from app.stores.transactions import reading, writing
 
 LEASE = "rollouts"
 LEASE_S = 3.0
@@ -30,7 +30,6 @@ TAKEN_AT_ONCE = 500
 """Batches that are read at a time."""
 SCORES_S = 7 * 86400.0
 """Seconds for which a score of an observed answer is waited for."""
-_UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
 
 
 class Changed(Exception):
@@ -104,19 +103,19 @@ class RolloutStore:
 
     async def all(self) -> list[Stored]:
         """Every rollout."""
-        async with self._reading() as connection:
+        async with reading(self._database, StoreUnavailable) as connection:
             rows = (await connection.execute(select(ROLLOUTS).order_by(ROLLOUTS.c.model))).all()
         return [Stored(row.model, row.version, orjson.loads(row.document)) for row in rows]
 
     async def get(self, model: str) -> Stored:
         """The rollout of a model; version 0 where there never was one."""
-        async with self._reading() as connection:
+        async with reading(self._database, StoreUnavailable) as connection:
             row = (await connection.execute(select(ROLLOUTS).where(ROLLOUTS.c.model == model))).first()
         return Stored(model, row.version, orjson.loads(row.document)) if row is not None else Stored(model, 0, {})
 
     async def change(self, before: Stored, document: JsonObject, entry: Entry) -> None:
         """A person's change, with its line in the log and in the audit. Raises Changed."""
-        async with self._writing() as connection:
+        async with writing(self._database, StoreUnavailable) as connection:
             await _replace(connection, before, document, entry)
             # As the directory does: its readers take the audit's last number for the version of everything.
             if self._postgres:
@@ -130,7 +129,7 @@ class RolloutStore:
     async def log(self, model: str, limit: int) -> list[JsonObject]:
         """The latest transitions, the last one first."""
         wanted = select(STEPS).where(STEPS.c.model == model).order_by(STEPS.c.number.desc()).limit(limit)
-        async with self._reading() as connection:
+        async with reading(self._database, StoreUnavailable) as connection:
             rows = (await connection.execute(wanted)).mappings().all()
         return [{**row, "evidence": orjson.loads(row["evidence"])} for row in rows]
 
@@ -141,7 +140,7 @@ class RolloutStore:
         until = self._now + LEASE_S
         free = or_(LEASES.c.holder == holder, LEASES.c.until < self._now)
         wanted = update(LEASES).where(LEASES.c.name == LEASE, free).values(holder=holder, until=until)
-        async with self._writing() as connection:
+        async with writing(self._database, StoreUnavailable) as connection:
             if (await connection.execute(wanted)).rowcount == 1:
                 return True
             if (await connection.execute(select(LEASES.c.holder).where(LEASES.c.name == LEASE))).first() is not None:
@@ -154,31 +153,31 @@ class RolloutStore:
 
     async def release(self, holder: str) -> None:
         """Let another one act at once."""
-        async with self._writing() as connection:
+        async with writing(self._database, StoreUnavailable) as connection:
             await connection.execute(delete(LEASES).where(LEASES.c.name == LEASE, LEASES.c.holder == holder))
 
     async def decide(self, holder: str, before: Stored, document: JsonObject, entry: Entry, learned: Learned) -> None:
         """The controller's change, with everything that it was decided on. Raises Changed."""
-        async with self._writing() as connection:
+        async with writing(self._database, StoreUnavailable) as connection:
             await self._hold(connection, holder)
             await _replace(connection, before, document, entry)
             await self._learn(connection, before.model, learned)
 
     async def learn(self, holder: str, model: str, learned: Learned) -> None:
         """Keep what the controller has taken in. Raises Changed where it is not the one that acts any more."""
-        async with self._writing() as connection:
+        async with writing(self._database, StoreUnavailable) as connection:
             await self._hold(connection, holder)
             await self._learn(connection, model, learned)
 
     async def evidence(self, model: str) -> JsonObject | None:
         """What was kept last."""
-        async with self._reading() as connection:
+        async with reading(self._database, StoreUnavailable) as connection:
             row = (await connection.execute(select(EVIDENCE.c.document).where(EVIDENCE.c.model == model))).first()
         return None if row is None else orjson.loads(row.document)
 
     async def units(self, model: str) -> list[JsonObject]:
         """The sticky units that were met."""
-        async with self._reading() as connection:
+        async with reading(self._database, StoreUnavailable) as connection:
             rows = (await connection.execute(select(UNITS).where(UNITS.c.model == model))).mappings().all()
         return [dict(row) for row in rows]
 
@@ -186,13 +185,13 @@ class RolloutStore:
 
     async def put(self, model: str, body: str) -> None:
         """Keep a batch of observations."""
-        async with self._writing() as connection:
+        async with writing(self._database, StoreUnavailable) as connection:
             await connection.execute(insert(BATCHES).values(model=model, body=body))
 
     async def batches(self, model: str, besides: Collection[int]) -> list[tuple[int, JsonObject]]:
         """The oldest batches, but for those that were taken in already."""
         wanted = select(BATCHES.c.number, BATCHES.c.body).where(BATCHES.c.model == model).order_by(BATCHES.c.number)
-        async with self._reading() as connection:
+        async with reading(self._database, StoreUnavailable) as connection:
             rows = (await connection.execute(wanted.limit(TAKEN_AT_ONCE + len(besides)))).all()
         return [(row.number, orjson.loads(row.body)) for row in rows if row.number not in besides]
 
@@ -205,7 +204,7 @@ class RolloutStore:
             .order_by(FEEDBACK.c.number)
             .limit(TAKEN_AT_ONCE + len(besides))
         )
-        async with self._reading() as connection:
+        async with reading(self._database, StoreUnavailable) as connection:
             rows = (await connection.execute(wanted)).all()
         return [
             Score(row.request_id, row.epoch, row.cohort, row.unit, row.candidate, row.score)
@@ -246,22 +245,6 @@ class RolloutStore:
             await connection.execute(insert(ANSWERS), rows)
         if learned.scored:
             await connection.execute(delete(ANSWERS).where(ANSWERS.c.request_id.in_(list(learned.scored))))
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._database.connect() as connection:
-                yield connection
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(str(error)) from error
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with self._database.begin() as connection:
-                yield connection
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(str(error)) from error
 
 
 async def _replace(connection: AsyncConnection, before: Stored, document: JsonObject, entry: Entry) -> None:

@@ -12,6 +12,12 @@ from tests.support.gateway import KEY, Gateway, Json, config, deployment
 from tests.support.upstream import Upstream
 
 BUDGET = {"window": "total", "usd": 5}
+GUARD = {
+    "name": "default",
+    "blocklist": ["bucket"],
+    "completion": {"detectors": ["rules"], "actions": {"blocklist": "block"}},
+}
+"""The fake upstream's longer answers have this word in them."""
 
 
 def document(url: str, **shadow: Any) -> Json:
@@ -21,9 +27,11 @@ def document(url: str, **shadow: Any) -> Json:
         deployment("other", url, "echo@other"),
         deployment("hanging", url, "hangs"),
         deployment("broken", url, "fail-503+retry-after-0"),
+        deployment("wordy", url, "answer-40"),
     ]
     asked = {"to": "other", "sample": 1, "max_concurrent": 8, "budget": BUDGET, **shadow}
-    made = config(deployments, [{"name": "echo", "stable": "main", "shadow": asked}])
+    model = {"name": "echo", "stable": "main", "guard": "default", "shadow": asked}
+    made = config(deployments, [model], guards=[GUARD])
     secret = {"name": "quiet", "secret": "env:TEST_QUIET_KEY"}
     made["tenants"].append({"name": "quiet", "keys": [secret], "allow_shadow": False})
     return made
@@ -94,6 +102,20 @@ def test_copies_are_compared_and_counted_apart(start: Start, upstream: Upstream)
     }
     own = gateway.get("/v1/usage").json()["data"]
     assert sum(row["requests"] for row in own) == 3
+
+
+@pytest.mark.timeout(150)
+def test_harm_flips(start: Start) -> None:
+    """The shadow would have said what the guard forbids; then the caller's own answer is cut off as well."""
+    gateway = start(to="wordy")
+    assert gateway.chat().status_code == 200
+    gateway.until(lambda: copies(gateway, "ok") == 1)
+    assert gateway.chat(text="not one bucket").json()["choices"][0]["finish_reason"] == "content_filter"
+    gateway.until(lambda: bool(report(gateway)) and report(gateway)[0]["comparisons"] == 2)
+    [pair] = report(gateway)
+    assert pair["harm"] == {"compared": 2, "only_primary": 0, "only_shadow": 1}
+    assert gateway.value("sluicegate_shadow_flips_total", what="harm") == 1
+    assert gateway.value("sluicegate_guard_hits_total", category="blocklist") == 1
 
 
 @pytest.mark.timeout(150)

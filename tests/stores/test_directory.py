@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
-from app.stores.migrate import upgrade
 from app.stores.sql import engine
 from app.stores.tables import KEYS
-from tests.support.postgres import Postgres
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A real server."""
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    """Either database, migrated, empty."""
-    if request.param == "sqlite":
-        made = engine(f"sqlite+aiosqlite:///{tmp_path}/ledger.db")
-    else:
-        made = engine(request.getfixturevalue("postgres").url)
-        async with made.begin() as connection:
-            await connection.execute(text("DROP SCHEMA public CASCADE"))
-            await connection.execute(text("CREATE SCHEMA public"))
-    await upgrade(made)
-    yield made
-    await made.dispose()
 
 
 async def test_a_secret_is_kept_as_a_digest_only(database: AsyncEngine) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,26 +13,9 @@ from app.stores.feedback import Answered, FeedbackStore
 from app.stores.notes import StoreUnavailable
 from app.stores.rollouts import Changed, Entry, Learned, RolloutStore, Score, Stored
 from app.stores.sql import engine
-from tests.support.databases import postgresql, sqlite
-from tests.support.postgres import Postgres
 
 MADE = Entry("ops", "start", ("idle", 0.0), ("running", 1.0), "because", [])
 MOVED = Entry("controller", "passed", ("running", 1.0), ("running", 5.0), "no alarm", [{"gate": "error"}])
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A real server."""
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    """Either database."""
-    made = sqlite(tmp_path) if request.param == "sqlite" else postgresql(request.getfixturevalue("postgres").url)
-    async with made as opened:
-        yield opened
 
 
 @pytest.fixture
