@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards test-vllm test-clients demo-vllm bench soak load prove peers eval-safety lock clean
+.PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards screenshots traces-phoenix test-vllm test-clients demo-vllm bench soak load prove peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
@@ -47,6 +47,14 @@ check-deploy: setup ## compose file, Dockerfile and Helm chart, statically, in a
 dashboards: setup ## write grafana/dashboards/*.json anew from the code beside them
 	@.venv/bin/python -m grafana.generate
 
+screenshots: setup ## pictures of the dashboards from real data into docs/dashboards (node, npm, chromium, prometheus; 630 MB)
+	@sh scripts/render/setup.sh
+	@.venv/bin/python -m scripts.render.take $(ARGS)
+
+traces-phoenix: setup ## traces read back from a real trace store, Phoenix, into .phoenix (620 MB; ARGS=--stay to look at them)
+	@sh scripts/phoenix/setup.sh
+	@.venv/bin/python -m scripts.phoenix.show $(ARGS)
+
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
 	@.venv/bin/pytest -m vllm
@@ -84,5 +92,5 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    -c requirements.lock pyproject.toml -o requirements-safety.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .load .deploy .clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	rm -rf .venv .uv .vllm .peers .load .deploy .clients .phoenix scripts/render/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 	    dist

@@ -14,14 +14,17 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 
-CAPACITY = 262_144  # doubles: 2 MiB of address space, touched only as far as it is used
+CAPACITY = 262_144  # doubles: 2 MiB
 SPARE = 64
+WORKER = "worker-{}"
+"""What the files of a worker are called, by its number."""
 
 
 class Series(NamedTuple):
@@ -44,33 +47,44 @@ class Cells:
         self.refused = 0
         self._starts: dict[tuple[str, tuple[str, ...]], int] = {}
         self._names: int | None = None
+        self._unwritten = bytearray()
         if directory is None:
             self.values = memoryview(bytearray(CAPACITY * 8)).cast("d")
             return
-        descriptor = os.open(directory / f"{name}.cells", os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(descriptor, CAPACITY * 8)
-        self.values = memoryview(mmap.mmap(descriptor, CAPACITY * 8)).cast("d")
-        os.close(descriptor)
+        self.values = _mapped(directory / f"{name}.cells")
         names = directory / f"{name}.series"
         for series in _read_catalogue(names):
             self._enter(series)
         self._names = os.open(names, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.ftruncate(self._names, names.read_bytes().rfind(b"\n") + 1)  # a line that was not finished is not continued
+        if self.catalogue:
+            end = self._end()  # behind it: values whose names the process before this one could not write any more
+            self.values[end:] = memoryview(bytes((CAPACITY - end) * 8)).cast("d")
 
     def allocate(self, metric: str, labels: tuple[str, ...], size: int) -> int:
         """The first of the series' `size` slots; when the array is full it is `refused` and shares the last slots."""
         known = self._starts.get((metric, labels))
         if known is not None:
             return known
-        start = self.catalogue[-1].start + self.catalogue[-1].size if self.catalogue else 0
+        start = self._end()
         if start + size > CAPACITY - SPARE:
             self.refused += 1
             return CAPACITY - SPARE
         series = Series(metric, labels, start, size)
         self._enter(series)
         if self._names is not None:
-            os.write(self._names, orjson.dumps(tuple(series)) + b"\n")
+            self._unwritten += orjson.dumps(tuple(series)) + b"\n"
+            self.flush()
         return start
+
+    def flush(self) -> None:
+        """Write the names of series that the disk had no room for; until then their values count unseen."""
+        if self._names is not None and self._unwritten:
+            with suppress(OSError):
+                del self._unwritten[: os.write(self._names, self._unwritten)]
+
+    def _end(self) -> int:
+        return self.catalogue[-1].start + self.catalogue[-1].size if self.catalogue else 0
 
     def _enter(self, series: Series) -> None:
         self.catalogue.append(series)
@@ -145,6 +159,29 @@ class Files:
                 values = memoryview(file.read(used)).cast("d")
             for series in tuple(catalogue):
                 yield series, tuple(values[series.start : series.start + series.size])
+
+
+def reserve(directory: Path, names: Iterable[str]) -> None:
+    """Take the room on the disk that processes of these names will need. Raises OSError as `Cells` does."""
+    for name in names:
+        _mapped(directory / f"{name}.cells").release()
+
+
+def _mapped(path: Path) -> memoryview[float]:
+    """The array in a file. Its room on the disk is taken at once: a page that finds none later kills the process.
+
+    Raises OSError, its text naming the file, where there is no room.
+    """
+    size = CAPACITY * 8
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        return memoryview(mmap.mmap(descriptor, size)).cast("d")
+    except OSError as error:
+        text = f"no room for metrics: {path} needs {size >> 20} MiB ({error.strerror}); make some, or set TMPDIR"
+        raise OSError(error.errno, text) from error
+    finally:
+        os.close(descriptor)
 
 
 def _read_catalogue(path: Path) -> list[Series]:

@@ -15,6 +15,7 @@ import uvloop
 
 from app import demo as demonstration
 from app import logs
+from app.cells import WORKER, reserve
 from app.cli_ledger import hosts, keys, usage
 from app.cli_models import models
 from app.cli_rollout import rollout
@@ -108,8 +109,15 @@ def _supervise(config: Config, launch: Launch, lifeline: int | None) -> int:
         first = lifeline if worker == 0 else None  # were each to follow it, the second would cut what runs
         return _run(launch.for_worker(worker, folder), {supervisor.lifeline: None, first: os.getppid()})
 
-    supervisor = Supervisor(config.server.workers, work, launch.listeners.close)
-    return supervisor.run()
+    names = [WORKER.format(number) for number in range(config.server.workers)]
+    supervisor = Supervisor(
+        config.server.workers, work, launch.listeners.close, lambda folder: reserve(folder, names)
+    )  # fmt: skip
+    try:
+        return supervisor.run()
+    except OSError as error:
+        click.echo(error.strerror, err=True)
+        return 1
 
 
 def _run(launch: Launch, lifelines: dict[int | None, int | None]) -> int:

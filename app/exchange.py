@@ -23,6 +23,11 @@ class Operation(StrEnum):
     RERANK = "rerank"
     SCORE = "score"
     TOKENIZE = "tokenize"
+    MODERATION = "moderation"
+
+
+UPSTREAM_OPERATIONS = tuple(one for one in Operation if one is not Operation.MODERATION)
+"""Those for which an upstream is asked."""
 
 
 class Provider(StrEnum):

@@ -74,7 +74,7 @@ def render(found: Found, form: Format = TEXT) -> Iterator[str]:
         yield ""
     for metric in METRICS:
         name = metric.name.removesuffix("_total") if form.openmetrics and metric.kind is Kind.COUNTER else metric.name
-        yield f"# HELP {name} {_text(metric.help) if form.openmetrics else metric.help}\n# TYPE {name} {metric.kind}\n"
+        yield f"# HELP {name} {_text(metric.told) if form.openmetrics else metric.told}\n# TYPE {name} {metric.kind}\n"
         examples = merged.get(metric.name + EXEMPLARS, {}) if form.openmetrics else {}
         for labels, slots in merged.get(metric.name, {}).items():
             if slots[0] != slots[0]:

@@ -28,7 +28,17 @@ from app.stores.resp import Unanswered
 from app.stores.usage import usd
 from app.table import State
 from app.tasks import TaskGroup
-from app.telemetry import BUDGET_LIMIT, BUDGET_RESERVED, BUDGET_USED, DROPPED, LIMITS_REBUILT, LIMITS_UP, Telemetry
+from app.telemetry import (
+    BUDGET_LIMIT,
+    BUDGET_RESERVED,
+    BUDGET_USED,
+    DROPPED,
+    LIMITS_REBUILT,
+    LIMITS_UP,
+    UNKNOWN,
+    Metric,
+    Telemetry,
+)
 
 FILLED_WITHIN_S = 10.0
 """Seconds that a process which begins waits for what was spent before; later, budgets are closed until it is known."""
@@ -54,6 +64,7 @@ class Limits:
         self._books = books
         self._spending = Spending(books.delivery, books.rows, self._budgets)
         self._dropped = self._rebuilt = 0
+        self._shown: set[tuple[Metric, str, str, str]] = set()
         self.store: MemoryStore | RedisStore
         if where == "memory":
             self.store = self._memory = MemoryStore()
@@ -163,7 +174,7 @@ class Limits:
             await asyncio.sleep(_RETRY_S if self._books.reason else 0.01)
 
     async def _tell(self) -> None:
-        """Keep the gauges; those of budgets in the process that delivers the ledger, or they would be added up."""
+        """Keep the gauges; those of budgets in the process that delivers the ledger, so that one asks for all."""
         seen_at = 0.0
         while True:
             if self._line is not None and self._books.delivery.delivers and time.monotonic() >= seen_at:
@@ -175,12 +186,15 @@ class Limits:
                 self._telemetry.counter(DROPPED, "settlements").inc(self._redis.dropped - self._dropped)
                 self._telemetry.counter(LIMITS_REBUILT).inc(self._rebuilder.rebuilt - self._rebuilt)
                 self._dropped, self._rebuilt = self._redis.dropped, self._rebuilder.rebuilt
-            if self._books.delivery.delivers:
+            if not self._books.delivery.delivers:
+                self._show([])
+            else:
                 with suppress(StoreUnavailable):  # told by LIMITS_UP
                     self._show(await self.store.levels(self._state.table.scopes.shown))
             await asyncio.sleep(_LOOK_S)
 
     def _show(self, levels: list[Level]) -> None:
+        shown, self._shown = self._shown, set()
         for level in levels:
             labels = scope_name(level.budget), level.budget.window, level.budget.unit
             for metric, amount in (
@@ -188,8 +202,10 @@ class Limits:
                 (BUDGET_USED, level.used),
                 (BUDGET_RESERVED, level.reserved),
             ):
-                shown = amount / 1e9 if level.budget.unit is Unit.MONEY else amount
-                self._telemetry.gauge(metric, *labels).set(shown)
+                self._telemetry.gauge(metric, *labels).set(amount / 1e9 if level.budget.unit is Unit.MONEY else amount)
+                self._shown.add((metric, *labels))
+        for metric, *gone in shown - self._shown:  # a budget that the configuration has no more
+            self._telemetry.gauge(metric, *gone).set(UNKNOWN)
 
 
 def _waiting_for(hosts: tuple[Host, ...]) -> str:

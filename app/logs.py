@@ -19,6 +19,44 @@ import orjson
 from app.cells import Counter
 from app.exchange import JsonObject
 
+LOG_FIELDS: dict[str, str] = {
+    "ts": "UTC time at which the request ended, RFC 3339.",
+    "event": "`request` for the access line.",
+    "request_id": "The `x-request-id` of the response.",
+    "trace_id": "The trace that the request belongs to; absent without tracing and without a `traceparent`.",
+    "span_id": "The request's own span in it.",
+    "operation": "OpenTelemetry's `gen_ai.operation.name`.",
+    "model": "The public model name, `-` if no such model is configured.",
+    "deployment": "The deployment that answered last, if any was called.",
+    "arm": "Its role.",
+    "tenant": "Who pays.",
+    "key": "The name of the key that was shown.",
+    "outcome": "How the request ended.",
+    "status": "The HTTP status that the caller got; absent when it left before one was sent.",
+    "code": "The error code, on errors.",
+    "stream": "Whether the answer was streamed.",
+    "prompt_bound": "The most tokens that the prompt could have when it was sent.",
+    "count": "How that was found: exact, tokenizer (text by vocabulary, template at its bound), bound (from bytes).",
+    "template": "Name and version of the prompt template that was put before the caller's messages.",
+    "purpose": "What a call of the gateway's own is for: summary, chunk, guard. Its id begins with its request's.",
+    "fit": "What was done to make the request fit the context window.",
+    "attempts": "Upstream attempts made.",
+    "input_tokens": "Input tokens charged.",
+    "output_tokens": "Output tokens charged.",
+    "usage": "How they were counted: exact, at_least, bound, nothing_sent.",
+    "cost_usd": "What the request cost.",
+    "duration_ms": "From arrival to the last byte.",
+    "first_token_ms": "Streams: from arrival to the first byte of the answer.",
+    "overhead_ms": "The gateway's own share of the duration.",
+    "guard": "The guard that looked at the request, if any did.",
+    "guard_hits": "What it found: a list of stage, category, severity, detector, action and count.",
+    "guard_failures": "Detectors that gave no verdict: a list of detector, reason and count.",
+    "guard_hold_ms": "The longest that text of the answer was held back.",
+    "detail": "On upstream failures: what was seen, for operators.",
+}
+"""Every field of the access line. Prompt and completion text never is one."""
+
+
 FLUSH_EVERY = 0.1
 MOST_QUEUED = 20_000
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}

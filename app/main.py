@@ -31,7 +31,7 @@ from app.api.server import Bounds, Protocol
 from app.api.shadows import shadow_report
 from app.api.usage import budgets_admin, own_usage, usage_admin
 from app.books import Books
-from app.cells import Cells, Files, Series
+from app.cells import WORKER, Cells, Files, Series
 from app.config import Config, as_json, is_loopback, redacted
 from app.control.keys import StoredKeys
 from app.control.reload import Reloader, ReloadResult
@@ -59,13 +59,14 @@ from app.providers.transport import HttpTransport
 from app.rollouts import Steering
 from app.safety.guards import Guards
 from app.safety.models.fleet import Fleet
+from app.safety.redactor import Redactor
 from app.safety.remote.members import members
 from app.shadows import Comparing, LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
 from app.tasks import TaskGroup
-from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, QUEUE_LENGTH, SPANS, Telemetry
+from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, GUARD_FAILURES, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
 
 _log = logging.getLogger("sluicegate")
@@ -140,7 +141,7 @@ class Process:
         self._tasks = TaskGroup("main")
         self._stopping = False
         self._supervisor = os.getppid() if launch.metrics_dir is not None else None
-        self._cells = Cells(launch.metrics_dir, f"worker-{launch.worker}")
+        self._cells = Cells(launch.metrics_dir, WORKER.format(launch.worker))
         self._successor = bool(self._cells.catalogue)
         """Whether it takes the place of a worker that died: then the supervisor's configuration may be out of date."""
         self._files = Files(launch.metrics_dir) if launch.metrics_dir is not None else None
@@ -168,7 +169,7 @@ class Process:
             on_reload=[self._reloaded],
             make=self._table,
         )
-        self._reloader.prepare = lambda wanted: self._guards.prepare(wanted.guards)
+        self._reloader.prepare = self._prepare
         self._endpoints = Endpoints(self._loop.time)
         self._admission = Admission(self._state)
         attempts = Attempts(telemetry, self._loop.time)
@@ -178,9 +179,10 @@ class Process:
         self._collector = self._make_collector(config)
         watched = config.telemetry
         dropped = telemetry.counter(DROPPED, "spans")
-        tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped)
-        self._recorder = recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
-        self._shadows = self._make_shadows(attempts, config.server.workers)
+        self._redactor = Redactor(config.guards) if watched.capture_content else None
+        tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped, self._redactor)
+        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        self._shadows = self._make_shadows(attempts, config.server.workers, tracer)
         self._counter = PromptCounter(self._transport, self._endpoints)
         fitter = Fitter(self._counter, telemetry)
         self._services = Services(
@@ -188,6 +190,7 @@ class Process:
             self._steering.observer, Mirror(self._shadows), tracer, self._guards,
         )  # fmt: skip
         self._servers = self._make_servers(config)
+        self._begin_counts(config)
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
     async def run(self) -> None:
@@ -264,6 +267,19 @@ class Process:
         """The table of a configuration, with the keys and the weights that the database holds."""
         return self._steering.finish(tables.build(self._keys.extend(config)))
 
+    def _prepare(self, wanted: Config) -> None:
+        """Compile, off the loop, what a configuration that is about to be in force needs."""
+        self._guards.prepare(wanted.guards)
+        if self._redactor is not None:
+            self._redactor.prepare(wanted.guards)
+
+    def _begin_counts(self, config: Config) -> None:
+        """Counters that rarely move begin at 0: an alert sees the first failure, and a board that there is none."""
+        stages = [stage for guard in config.guards for stage in (guard.prompt, guard.completion) if stage is not None]
+        for detector in {str(detector) for stage in stages for detector in stage.detectors}:
+            for reason in ("error", "timeout"):
+                self._telemetry.counter(GUARD_FAILURES, detector, reason)
+
     def _rebuild(self) -> None:
         self._reloader.rebuild()
 
@@ -271,6 +287,7 @@ class Process:
         document = _document(result)
         Protocol.bounds = _bounds(self._reloader.config)
         self._fleet.look()
+        self._begin_counts(self._reloader.config)
         self._telemetry.counter(CONFIG_RELOADS, document["result"]).inc()
         self._steering.rollouts.warn()
         if result.changed or result.problems:
@@ -293,7 +310,7 @@ class Process:
         )
         return Collector(self._transport, url, tables.headers_of(config.telemetry.otlp_headers), who, counts)
 
-    def _make_shadows(self, attempts: Attempts, workers: int) -> Shadows:
+    def _make_shadows(self, attempts: Attempts, workers: int, tracer: Tracer) -> Shadows:
         dropped = self._telemetry.counter(DROPPED, "shadow_rows")
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
@@ -302,8 +319,8 @@ class Process:
         texts = self._launch.config.telemetry.capture_content
         comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, texts=texts)
         return Shadows(
-            self._state, self._admission, caller, self._books.ledger, purse, comparing, self._telemetry,
-            (self._launch.worker, workers),
+            self._state, self._admission, caller, self._books.ledger, purse, comparing,
+            (self._telemetry, tracer), (self._launch.worker, workers),
         )  # fmt: skip
 
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
@@ -311,7 +328,8 @@ class Process:
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
-        callers.include_router(moderations(self._state, self._admission, self._guards, self._recorder))
+        path = self._services
+        callers.include_router(moderations(self._state, self._admission, self._guards, path.recorder, path.tracer))
         callers.include_router(own_usage(self._state, self._books.told))
         callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))

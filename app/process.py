@@ -42,6 +42,7 @@ async def watch_process(telemetry: Telemetry, transport: HttpTransport, cells: C
         if _HAS_PROC:
             telemetry.gauge(RESIDENT_MEMORY).set(_resident_bytes())
             telemetry.gauge(OPEN_FDS).set(_open_files())
+        cells.flush()
         dropped.inc(cells.refused - refused)
         refused = cells.refused
         used = process_time()

@@ -52,6 +52,23 @@ ATTEMPT = "sluicegate.attempt"
 FIRST_BYTE = "sluicegate.time_to_first_token"
 OVERHEAD = "sluicegate.overhead"
 KEPT = "sluicegate.kept"
+RESERVED = "sluicegate.reserved_tokens"
+CHARGED = "sluicegate.charged_tokens"
+CLAMPED = "sluicegate.clamped_to"
+OBSERVED = "sluicegate.rollout.observed"
+COPIED = "sluicegate.shadow.copied"
+DIFFERS = "sluicegate.shadow.differs"
+GUARD = "sluicegate.guard"
+GUARD_STAGE = "sluicegate.guard.stage"
+GUARD_VERDICT = "sluicegate.guard.verdict"
+GUARD_HITS = "sluicegate.guard.hits"
+GUARD_FAILURES = "sluicegate.guard.failures"
+GUARD_HOLD = "sluicegate.guard.hold"
+EVALUATION = "gen_ai.evaluation.name"
+EVALUATION_SCORE = "gen_ai.evaluation.score.value"
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+CONTENT_CUT = "sluicegate.content_cut"
 COUNT_METHOD = "sluicegate.count_method"
 TEMPLATE = "sluicegate.template"
 
@@ -98,5 +115,22 @@ SPAN_ATTRIBUTES: dict[str, str] = {
     COUNT_METHOD: "Server span: how the prompt was counted before it was sent: exact, tokenizer, bound.",
     TEMPLATE: "Server span: name and version of the prompt template that was put before the caller's messages.",
     KEPT: "Server span: why the trace is here: `sampled`, or `error`, `cut`, `slow` where it was not sampled.",
+    RESERVED: "Server span: tokens that were reserved in budgets, where any limit the request.",
+    CHARGED: "Server span: tokens that the request is charged, all its attempts together.",
+    CLAMPED: "Server span: the output cap, where a budget lowered it.",
+    OBSERVED: "Server span: true where a rollout counts the request among its observations.",
+    COPIED: "Server span: true where a copy went to the model's shadow.",
+    DIFFERS: "Evaluation span: in what the shadow differs: status, refusal, harm, format, tools.",
+    GUARD: "Server span and guard spans: the guard's name.",
+    GUARD_STAGE: "Guard span: `prompt` or `completion`.",
+    GUARD_VERDICT: "Guard span: `passed`, `redacted`, `refused` (the prompt), `cut` (the completion).",
+    GUARD_HITS: "Guard span: what was found, each as `category severity action detector`.",
+    GUARD_FAILURES: "Server span: detectors that gave no verdict, each as `detector reason`.",
+    GUARD_HOLD: "Guard span of a completion: the longest that text was held back, in seconds.",
+    EVALUATION: "Evaluation span: what was measured: `similarity` of a shadow's answer.",
+    EVALUATION_SCORE: "Evaluation span: the measure, 0 to 1.",
+    INPUT_MESSAGES: "Client span that answered, with `capture_content`: the redacted prompt, as OpenTelemetry's JSON.",
+    OUTPUT_MESSAGES: "The same of the answer.",
+    CONTENT_CUT: "True where that is not all of it.",
 }
-"""Every attribute. Prompt and completion text never is one."""
+"""Every attribute. Prompt and completion text is none, but for the two of `capture_content`."""

@@ -26,6 +26,7 @@ from app.pipeline.plan import Plan
 from app.pipeline.progress import Progress
 from app.pipeline.reservation import StoreUnavailable
 from app.pipeline.serve import charge
+from app.pipeline.spans import Tracer
 from app.pipeline.transcript import Transcript
 from app.stores import sql
 from app.stores.comparisons import Comparisons
@@ -128,7 +129,7 @@ class Shadows:
         ledger: Ledger,
         purse: Purse,
         comparing: Comparing,
-        telemetry: Telemetry,
+        told: tuple[Telemetry, Tracer],
         share: tuple[int, int],
     ) -> None:
         self._state = state
@@ -137,7 +138,7 @@ class Shadows:
         self._ledger = ledger
         self._purse = purse
         self._comparing = comparing
-        self._telemetry = telemetry
+        self._telemetry, self._tracer = told
         self._worker, self._workers = share
         self._taken: dict[str, int] = {}
         self._tasks = TaskGroup("shadow")
@@ -205,6 +206,7 @@ class Shadows:
     async def _call(self, shadow: Shadow, call: Call, progress: Progress, primary: _Side, bound: Charge) -> None:
         progress.principal, progress.call = NOBODY, call
         progress.transcript = said = Transcript()
+        progress.trace = self._tracer.copy(primary.progress, progress.request_id)
         began = time.perf_counter()
         try:
             with suppress(GatewayError):
@@ -231,9 +233,13 @@ class Shadows:
             self._count(shadow, progress.outcome)
             self._telemetry.counter(SHADOW_COST, shadow.model, shadow.deployment.name).inc(progress.cost / 1e9)
         other = _Side(progress, progress.outcome, time.perf_counter() - began, said)
+        comparing = time.perf_counter()
         row = await asyncio.to_thread(compare, shadow.model, primary, other)
         await self._look(shadow, row, primary, other)
-        self._tell(shadow, row)
+        differs = differences(row)
+        self._tell(shadow, row, differs)
+        similarity = row["similarity"]
+        self._tracer.compared(progress, comparing, None if similarity is None else float(str(similarity)), differs)
         self._comparing.rows.add(row)
 
     async def _look(self, shadow: Shadow, row: dict[str, object], primary: _Side, other: _Side) -> None:
@@ -253,22 +259,27 @@ class Shadows:
         if self._comparing.texts:
             row["primary_text"], row["shadow_text"] = primary.said.text, other.said.text
 
-    def _tell(self, shadow: Shadow, row: dict[str, object]) -> None:
+    def _tell(self, shadow: Shadow, row: dict[str, object], differs: tuple[str, ...]) -> None:
         labels = shadow.model, shadow.deployment.name
         for side in ("primary", "shadow"):
             self._telemetry.histogram(SHADOW_SECONDS, *labels, side).observe(float(str(row[f"{side}_seconds"])))
         for metric, name in ((SHADOW_SIMILARITY, "similarity"), (SHADOW_MEANING, "meaning")):
             if row[name] is not None:
                 self._telemetry.histogram(metric, *labels).observe(float(str(row[name])))
-        pairs = {"status": "outcome", "refusal": "refused", "harm": "harm", "format": "format_ok"}
-        flips = [
-            what
-            for what, name in pairs.items()
-            if None not in (row[f"primary_{name}"], row[f"shadow_{name}"])
-            and row[f"primary_{name}"] != row[f"shadow_{name}"]
-        ]
-        for what in (*flips, *(["tools"] if row["same_tools"] is False else [])):
+        for what in differs:
             self._telemetry.counter(SHADOW_FLIPS, *labels, what).inc()
+
+
+def differences(row: dict[str, object]) -> tuple[str, ...]:
+    """In what the two sides of a comparison differ."""
+    pairs = {"status": "outcome", "refusal": "refused", "harm": "harm", "format": "format_ok"}
+    found = [
+        what
+        for what, name in pairs.items()
+        if None not in (row[f"primary_{name}"], row[f"shadow_{name}"])
+        and row[f"primary_{name}"] != row[f"shadow_{name}"]
+    ]
+    return (*found, "tools") if row["same_tools"] is False else tuple(found)
 
 
 async def _prompt_of(call: Call, deployment: Deployment) -> Count:

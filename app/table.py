@@ -17,7 +17,17 @@ from urllib.parse import urlsplit
 
 from app import config
 from app.config import Config, Secret
-from app.exchange import Arm, Endpoint, Operation, Principal, PromptFormat, Provider, Scaffold, Timeouts
+from app.exchange import (
+    UPSTREAM_OPERATIONS,
+    Arm,
+    Endpoint,
+    Operation,
+    Principal,
+    PromptFormat,
+    Provider,
+    Scaffold,
+    Timeouts,
+)
 from app.metering import Allowances
 from app.prices import Prices
 from app.scaffolds import Scaffolding
@@ -32,7 +42,7 @@ _PICO_USD = 10**12
 _PORTS = {"http": 80, "https": 443}
 _REASONING = re.compile(r"(o[1-9]|gpt-[5-9])([-.]|$)")
 _FOUND_BY = 16
-_EVERY_OPERATION = frozenset(Operation)
+_EVERY_OPERATION = frozenset(UPSTREAM_OPERATIONS)
 _SPOKEN: Mapping[Provider, frozenset[Operation]] = {
     Provider.ANTHROPIC: frozenset({Operation.CHAT, Operation.TOKENIZE}),
     Provider.AZURE_OPENAI: frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS}),

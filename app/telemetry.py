@@ -1,4 +1,4 @@
-"""Every metric and every field of the access log, declared once; and the kept children through which stages write them.
+"""Every metric, declared once; and the kept children through which stages write them.
 
 Names and buckets follow OpenTelemetry's GenAI semantic conventions (v1.38, `gen_ai.client.*`, written in Prometheus
 form) where one exists; `sluicegate_*` is ours. Buckets of times to first token go on to 120 s.
@@ -42,6 +42,13 @@ class Metric:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     merge: Merge = Merge.SUM
+
+    @property
+    def told(self) -> str:
+        """The help text of a scrape: with how workers' values become one, where that is not a counter's plain sum."""
+        if self.merge is Merge.MAX:
+            return f"{self.help} Of several workers: the highest."
+        return f"{self.help} Of several workers: the sum." if self.kind is Kind.GAUGE else self.help
 
 
 _DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -168,10 +175,17 @@ BUDGET_LIMIT = Metric(
     Kind.GAUGE,
     "What a budget allows in its current window: tokens, or US dollars for unit `money`.",
     _BUDGET,
+    merge=Merge.MAX,
 )
-BUDGET_USED = Metric("sluicegate_budget_used", Kind.GAUGE, "What was used of it, overage included.", _BUDGET)
+BUDGET_USED = Metric(
+    "sluicegate_budget_used", Kind.GAUGE, "What was used of it, overage included.", _BUDGET, merge=Merge.MAX
+)
 BUDGET_RESERVED = Metric(
-    "sluicegate_budget_reserved", Kind.GAUGE, "What requests under way, and workers' slices, hold of it.", _BUDGET
+    "sluicegate_budget_reserved",
+    Kind.GAUGE,
+    "What requests under way, and workers' slices, hold of it.",
+    _BUDGET,
+    merge=Merge.MAX,
 )
 OVERAGE_TOKENS = Metric(
     "sluicegate_overage_tokens_total",
@@ -197,12 +211,21 @@ ROLLOUT_WEIGHT = Metric(
     Kind.GAUGE,
     "Percent of a model's traffic that a deployment gets by its rollout; shown by the process that acts on rollouts.",
     ("model", "deployment"),
+    merge=Merge.MAX,
 )
 ROLLOUT_EVIDENCE = Metric(
     "sluicegate_rollout_evidence",
     Kind.GAUGE,
-    "Evidence that the candidate is worse, by gate; it alarms at 1 / (the gate's part of alpha). Shown by the process that acts.",
+    "Evidence that the candidate is worse, by gate, while a rollout is under way; it alarms at 1 / (the gate's part of alpha).",
     ("model", "gate"),
+    merge=Merge.MAX,
+)
+ROLLOUT_STATE = Metric(
+    "sluicegate_rollout_state",
+    Kind.GAUGE,
+    "1 for the state in which a model's rollout is (running, ready, paused, promoted, rolled_back), 0 for the others.",
+    ("model", "state"),
+    merge=Merge.MAX,
 )
 SHADOW_COPIES = Metric(
     "sluicegate_shadow_copies_total",
@@ -384,48 +407,10 @@ METRICS = (
     BUDGET_LIMIT, BUDGET_USED, BUDGET_RESERVED, OVERAGE_TOKENS, OVERAGE_USD, LIMITS_UP, LIMITS_REBUILT,
     REQUEST_DURATION, ENGINE_UP, ENGINE_ASLEEP, ENGINE_RUNNING, ENGINE_WAITING, ENGINE_KV_CACHE, ENGINE_PREFIX_QUERIES,
     ENGINE_PREFIX_HITS, ENGINE_PREEMPTIONS, ENGINE_PROMPT_TOKENS, ENGINE_OUTPUT_TOKENS, CPU_SECONDS, LOOP_LAG,
-    GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, FEEDBACK_SCORE,
+    GUARD_HITS, GUARD_HOLD, GUARD_FAILURES, SPOOL_BYTES, SPOOL_RECORDS, LEDGER_ROWS, DATABASE_UP, ROLLOUT_WEIGHT, ROLLOUT_EVIDENCE, ROLLOUT_STATE, FEEDBACK_SCORE,
     SHADOW_COPIES, SHADOW_IN_FLIGHT, SHADOW_COST, SHADOW_SECONDS, SHADOW_FLIPS, SHADOW_SIMILARITY, SHADOW_MEANING,
     SPANS, QUEUE_LENGTH, TASKS, UPSTREAM_CONNECTIONS, RESIDENT_MEMORY, OPEN_FDS, BUILD_INFO, TOKEN_USAGE, OPERATION_DURATION, FIRST_CHUNK, PER_CHUNK,
 )  # fmt: skip
-
-LOG_FIELDS: dict[str, str] = {
-    "ts": "UTC time at which the request ended, RFC 3339.",
-    "event": "`request` for the access line.",
-    "request_id": "The `x-request-id` of the response.",
-    "trace_id": "The trace that the request belongs to; absent without tracing and without a `traceparent`.",
-    "span_id": "The request's own span in it.",
-    "operation": "OpenTelemetry's `gen_ai.operation.name`.",
-    "model": "The public model name, `-` if no such model is configured.",
-    "deployment": "The deployment that answered last, if any was called.",
-    "arm": "Its role.",
-    "tenant": "Who pays.",
-    "key": "The name of the key that was shown.",
-    "outcome": "How the request ended.",
-    "status": "The HTTP status that the caller got; absent when it left before one was sent.",
-    "code": "The error code, on errors.",
-    "stream": "Whether the answer was streamed.",
-    "prompt_bound": "The most tokens that the prompt could have when it was sent.",
-    "count": "How that was found: exact, tokenizer (the text by its vocabulary, the chat template at its bound), bound (from bytes).",
-    "template": "Name and version of the prompt template that was put before the caller's messages.",
-    "purpose": "What a call of the gateway's own, made on the way of a request, is for: summary, chunk, guard. Its `request_id` begins with that request's.",
-    "fit": "What was done to make the request fit the context window.",
-    "attempts": "Upstream attempts made.",
-    "input_tokens": "Input tokens charged.",
-    "output_tokens": "Output tokens charged.",
-    "usage": "How they were counted: exact, at_least, bound, nothing_sent.",
-    "cost_usd": "What the request cost.",
-    "duration_ms": "From arrival to the last byte.",
-    "first_token_ms": "Streams: from arrival to the first byte of the answer.",
-    "overhead_ms": "The gateway's own share of the duration.",
-    "guard": "The guard that looked at the request, if any did.",
-    "guard_hits": "What it found: a list of stage, category, severity, detector, action and count.",
-    "guard_failures": "Detectors that gave no verdict: a list of detector, reason and count.",
-    "guard_hold_ms": "The longest that text of the answer was held back.",
-    "detail": "On upstream failures: what was seen, for operators.",
-}
-"""Every field of the access line. Prompt and completion text never is one."""
-
 
 UNKNOWN = math.nan
 """A gauge's value while there is none: the exposition leaves the series out."""

@@ -30,9 +30,15 @@ Work = Callable[[int, Path], int]
 
 
 class Supervisor:
-    """Keeps `count` workers alive until it is told to stop; then it calls `on_stop`, once or more often."""
+    """Keeps `count` workers alive until it is told to stop; then it calls `on_stop`, once or more often.
 
-    def __init__(self, count: int, work: Work, on_stop: Callable[[], None]) -> None:
+    `prepare` gets the folder that workers share before the first of them begins.
+    """
+
+    def __init__(
+        self, count: int, work: Work, on_stop: Callable[[], None], prepare: Callable[[Path], None] | None = None
+    ) -> None:
+        self._prepare = prepare
         self._count = count
         self._work = work
         self._on_stop = on_stop
@@ -46,6 +52,8 @@ class Supervisor:
         for number in _HANDLED:
             signal.signal(number, self._pass_on)
         with tempfile.TemporaryDirectory(prefix="sluicegate-") as folder:
+            if self._prepare is not None:
+                self._prepare(Path(folder))
             for worker in range(self._count):
                 self._start(worker, Path(folder))
             while self._workers:

@@ -57,6 +57,23 @@ SPENT = Row(
     ),
 )  # fmt: skip
 
+
+def _of_unit(metric: str, unit: str) -> str:
+    return f'max by (scope, window) (sluicegate_budget_{metric}{{unit="{unit}"}})'
+
+
+def _forecast(window: str, seconds_left: str) -> Query:
+    """Share of a budget that is used at its window's end if the last half hour goes on."""
+    used, limit = (f'sluicegate_budget_{name}{{window="{window}"}}' for name in ("used", "limit"))
+    grown = f"clamp_min(deriv({used}[30m]), 0) * ({seconds_left})"
+    return Query(f"max by (scope, window, unit) (({used} + {grown}) / ({limit} > 0))", _BUDGET)
+
+
+_BUDGET = "{{scope}} {{window}} {{unit}}"
+_SCOPE = "{{scope}} {{window}}"
+_OF_DAY = "86400 - time() % 86400"
+_OF_MONTH = f"scalar(days_in_month() - day_of_month()) * 86400 + {_OF_DAY}"
+
 BUDGETS = Row(
     "Budgets",
     (
@@ -64,25 +81,42 @@ BUDGETS = Row(
             "Used share", "Used and reserved, of what each budget allows in its window. At 80 % an alert warns, at 95 % it"
             " asks to act: raise the budget, or tell the tenant.",
             "percentunit",
-            (Query("max by (scope, window, unit) ((sluicegate_budget_used + sluicegate_budget_reserved) / (sluicegate_budget_limit > 0))", "{{scope}} {{window}} {{unit}}"),),
+            (Query("max by (scope, window, unit) ((sluicegate_budget_used + sluicegate_budget_reserved) / (sluicegate_budget_limit > 0))", _BUDGET),),
             "bars", 12, bad=0.8, most=1,
         ),
         Panel(
-            "Reserved", "Held for requests under way: upper bounds, given back when they end. Large beside the limit: callers"
-            " ask for far longer answers than they get; tell them about max_tokens.",
-            "short", (Query("max by (scope, window, unit) (sluicegate_budget_reserved)", "{{scope}} {{window}} {{unit}}"),), width=12,
+            "At the window's end, at this pace", "Share of day and month budgets (UTC) that will be used when their window ends,"
+            " if the last half hour goes on. Above 1: it will not last; raise it, or speak to the tenant.",
+            "percentunit", (_forecast("day", _OF_DAY), _forecast("month", _OF_MONTH)), width=12, bad=1, most=2,
         ),
         Panel(
-            "In a day, at this pace", "Used share of day budgets 24 hours from now if the last hour goes on. Above 1: it will"
-            " not last.",
-            "percentunit",
-            (Query('max by (scope, window, unit) (predict_linear(sluicegate_budget_used{window=~"day|month|total"}[1h], 86400) / (sluicegate_budget_limit{window=~"day|month|total"} > 0))', "{{scope}} {{window}} {{unit}}"),),
-            width=12, bad=1,
+            "Reserved tokens", "Held for requests under way: upper bounds, given back when they end. Large beside the limit:"
+            " callers ask for far longer answers than they get; tell them about max_tokens.",
+            "short", (Query(_of_unit("reserved", "tokens"), _SCOPE),),
         ),
         Panel(
-            "Limits", "What each budget allows. It falls: somebody changed the configuration or used the admin API; the"
-            " audit says who.",
-            "short", (Query("max by (scope, window, unit) (sluicegate_budget_limit)", "{{scope}} {{window}} {{unit}}"),), "table", 12,
+            "Reserved money", "The same in US dollars, at the dearest deployment that each request may reach. Grows without"
+            " traffic: a dear fallback was added.",
+            "currencyUSD", (Query(_of_unit("reserved", "money"), _SCOPE),),
+        ),
+        Panel(
+            "Beyond the bound", "Tokens a second that upstreams report beyond what was reserved for them. Above zero: check the"
+            " deployment's max_output_tokens; the money is in `sluicegate usage`.",
+            "suffix: tok/s", (Query("sum by (deployment) (rate(sluicegate_overage_tokens_total[$__rate_interval]))", "{{deployment}}"),), bad=0.001,
+        ),
+        Panel(
+            "Limits in tokens", "What each budget allows. It falls: somebody changed the configuration or used the admin API;"
+            " the audit says who.",
+            "short", (Query(_of_unit("limit", "tokens"), _SCOPE),), "table",
+        ),
+        Panel(
+            "Limits in money", "The same for budgets of money. It falls: see the audit.",
+            "currencyUSD", (Query(_of_unit("limit", "money"), _SCOPE),), "table",
+        ),
+        Panel(
+            "Cost beyond the bound, 24 hours", "What that came to in a day, in US dollars. It is charged; a budget may be over"
+            " its limit by as much.",
+            "currencyUSD", (Query("sum by (deployment) (increase(sluicegate_overage_usd_total[24h]))", "{{deployment}}"),), "table",
         ),
     ),
 )  # fmt: skip

@@ -17,6 +17,16 @@ def _rate(metric: str) -> str:
     return f"max by (deployment, endpoint) (rate(sluicegate_vllm_{metric}_total{{{_OF}}}[$__rate_interval]))"
 
 
+def _vllm_only(expr: str) -> str:
+    """Of a query by deployment, those that are vLLM: the gateway's own metrics know all deployments."""
+    return f"{expr} and on (deployment) max by (deployment) (sluicegate_vllm_up)"
+
+
+def _p95(metric: str) -> Query:
+    query = quantiles(metric, _OF, "deployment")[1]
+    return Query(_vllm_only(query.expr), query.legend)
+
+
 LOAD = Row(
     "Load",
     (
@@ -25,7 +35,7 @@ LOAD = Row(
             " above the engine's: requests wait for connections; far below: others use the engine too.",
             "short",
             (
-                Query(f"sum by (deployment) (sluicegate_in_flight{{{_OF}}})", "gateway {{deployment}}"),
+                Query(_vllm_only(f"sum by (deployment) (sluicegate_in_flight{{{_OF}}})"), "gateway {{deployment}}"),
                 Query(_engine("requests_running"), f"running {_WHERE}"),
                 Query(_engine("requests_waiting"), f"waiting {_WHERE}"),
             ),
@@ -62,7 +72,7 @@ SPEED = Row(
             "suffix: tok/s",
             (
                 Query(_rate("generation_tokens"), f"engine {_WHERE}"),
-                Query(f'sum by (deployment) (rate(gen_ai_client_token_usage_sum{{gen_ai_token_type="output", {_OF}}}[$__rate_interval]))', "gateway {{deployment}}"),
+                Query(_vllm_only(f'sum by (deployment) (rate(gen_ai_client_token_usage_sum{{gen_ai_token_type="output", {_OF}}}[$__rate_interval]))'), "gateway {{deployment}}"),
             ),
         ),
         Panel(
@@ -71,16 +81,16 @@ SPEED = Row(
         ),
         Panel(
             "First chunk, p95", "From the start of the attempt to the engine's first chunk. Grows with the waiting queue.",
-            "s", (quantiles("gen_ai_client_operation_time_to_first_chunk_seconds", _OF, "deployment")[1],), exemplars=True,
+            "s", (_p95("gen_ai_client_operation_time_to_first_chunk_seconds"),), exemplars=True,
         ),
         Panel(
             "Between chunks, p95", "What a stream's reader waits. Grows with the engine's batch.",
-            "s", (quantiles("gen_ai_client_operation_time_per_output_chunk_seconds", _OF, "deployment")[1],), width=12,
+            "s", (_p95("gen_ai_client_operation_time_per_output_chunk_seconds"),), width=12,
         ),
         Panel(
             "Attempts by result", "What the engine answered. 503: its queue is full; `between_tokens` and `first_token`: it"
             " fell silent.",
-            "reqps", (Query(f"sum by (deployment, result) (rate(sluicegate_upstream_attempts_total{{{_OF}}}[$__rate_interval]))", "{{deployment}} {{result}}"),),
+            "reqps", (Query(_vllm_only(f"sum by (deployment, result) (rate(sluicegate_upstream_attempts_total{{{_OF}}}[$__rate_interval]))"), "{{deployment}} {{result}}"),),
             width=12,
         ),
     ),

@@ -55,18 +55,23 @@ QUEUES = Row(
             "suffix: spans/s", (Query("sum(rate(sluicegate_spans_exported_total[$__rate_interval]))", "spans"),),
         ),
         Panel(
-            "Ledger: waiting in the spool", "Requests that wait for the database, and their bytes on disk. Grows: the database is"
-            " away; nothing is lost while the disk has room.",
-            "short", (Query("max(sluicegate_spool_records)", "records"), Query("max(sluicegate_spool_bytes)", "bytes")),
+            "Ledger: waiting", "Requests that have ended and wait for the database. Grows: the database is away or slow; nothing is"
+            " lost while the disk has room.",
+            "short", (Query("max(sluicegate_spool_records)", "records"),), width=6,
+        ),
+        Panel(
+            "Ledger: spool on disk", "What the spool takes. Segments leave whole, so it rises and falls; only ever rising with"
+            " requests waiting: look at the database, and at the disk's room.",
+            "bytes", (Query("max(sluicegate_spool_bytes)", "bytes"),), width=6,
         ),
         Panel(
             "Ledger: rows delivered", "Rows a second into the database. Far below requests: it cannot keep up.",
-            "suffix: rows/s", (Query("sum(rate(sluicegate_ledger_rows_total[$__rate_interval]))", "rows"),),
+            "suffix: rows/s", (Query("sum(rate(sluicegate_ledger_rows_total[$__rate_interval]))", "rows"),), width=6,
         ),
         Panel(
             "Retries denied", "Retries that the budget of 10 % of traffic did not allow: the deployment is failing, and"
             " retrying would make it worse.",
-            "suffix: /s", (Query("sum by (deployment) (rate(sluicegate_retries_denied_total[$__rate_interval]))", "{{deployment}}"),), bad=0.001,
+            "suffix: /s", (Query("sum by (deployment) (rate(sluicegate_retries_denied_total[$__rate_interval]))", "{{deployment}}"),), width=6, bad=0.001,
         ),
     ),
 )  # fmt: skip
@@ -84,6 +89,11 @@ DEPENDENCIES = Row(
             "short", (Query("sum(sluicegate_database_up)", "workers"),),
         ),
         Panel(
+            "Limit store up", "Workers that can take from budgets and limits, and rebuilds of Redis' state. Below the number of"
+            " workers: requests with budgets are refused or live on slices; `/readyz` says why.",
+            "short", (Query("sum(sluicegate_limit_store_up)", "workers"), Query("sum(sluicegate_limit_store_rebuilds_total)", "rebuilds")),
+        ),
+        Panel(
             "Connections to upstreams", "Idle and busy ones. Busy ones grow without traffic: streams that do not end.",
             "short", (Query("sum by (state) (sluicegate_upstream_connections)", "{{state}}"),),
         ),
@@ -96,11 +106,14 @@ DEPENDENCIES = Row(
             "short", (Query("sum(sluicegate_tasks)", "tasks"),),
         ),
         Panel(
-            "Reloads and versions", "Reloads of the configuration by result, and workers by version. `refused`: the running"
-            " configuration is older than the file; `sluicegate check` says why.",
-            "short",
-            (Query("sum by (result) (sluicegate_config_reloads_total)", "{{result}}"), Query("sum by (version) (sluicegate_build_info)", "{{version}}")),
-            "table",
+            "Reloads", "Reloads of the configuration by result, workers together. `refused`: the running configuration is older"
+            " than the file; `sluicegate check` says why.",
+            "short", (Query("sum by (result) (sluicegate_config_reloads_total)", "{{result}}"),), "table", 12, 6,
+        ),
+        Panel(
+            "Versions", "Workers by version of the gateway. More than one: a deployment is under way, or got stuck; look at its"
+            " pods.",
+            "short", (Query("sum by (version) (sluicegate_build_info)", "{{version}}"),), "table", 12, 6,
         ),
     ),
 )  # fmt: skip

@@ -108,18 +108,23 @@ USE = Row(
         Panel(
             "Tokens", "Input and output tokens a second, as charged. Input grows alone: prompts got longer.",
             "suffix: tok/s",
-            (Query('sum by (gen_ai_token_type) (rate(gen_ai_client_token_usage_sum{gen_ai_request_model=~"$model", deployment=~"$deployment"}[$__rate_interval]))', "{{gen_ai_token_type}}"),),
+            (Query('sum by (gen_ai_token_type) (rate(gen_ai_client_token_usage_sum{gen_ai_request_model=~"$model", deployment=~"$deployment"}[$__rate_interval]))', "{{gen_ai_token_type}}"),), width=6,
+        ),
+        Panel(
+            "Too long for the model", "Requests that did not fit the context window, by what was done. `reject` that grows: prompts"
+            " got longer; another `token_limit`, or a model with a larger window.",
+            "reqps", (Query('sum by (model, action) (rate(sluicegate_fit_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{action}}"),), width=6,
         ),
         Panel(
             "Cost per hour by deployment", "Where the money goes. A fallback that is dearer than the deployment it stands in"
             " for shows here first.",
             "currencyUSD", (Query(f"sum by (deployment) (rate(sluicegate_cost_usd_total{{{_IN}}}[$__rate_interval])) * 3600", "{{deployment}}"),),
-            stacked=True,
+            width=6, stacked=True,
         ),
         Panel(
             "In flight", "Requests that a deployment is serving now. Grows and does not fall: it has stopped answering;"
             " the timeouts will end them, look at vLLM engines.",
-            "short", (Query('sum by (deployment) (sluicegate_in_flight{deployment=~"$deployment"})', "{{deployment}}"),),
+            "short", (Query('sum by (deployment) (sluicegate_in_flight{deployment=~"$deployment"})', "{{deployment}}"),), width=6,
         ),
     ),
 )  # fmt: skip

@@ -36,7 +36,7 @@ class Panel(NamedTuple):
     description: str
     unit: str
     queries: tuple[Query, ...]
-    kind: Literal["graph", "stat", "bars", "table"] = "graph"
+    kind: Literal["graph", "stat", "names", "bars", "table"] = "graph"
     width: int = 8
     height: int = 8
     stacked: bool = False
@@ -173,7 +173,7 @@ def _graph(panel: Panel) -> timeseries.Panel:
     made = timeseries.Panel().fill_opacity(20 if panel.stacked else 5).line_width(1)
     made = made.show_points(common_models.VisibilityMode.NEVER)
     if panel.stacked:
-        made = made.stacking(common.StackingConfig().mode(common_models.StackingMode.NORMAL))
+        made = made.stacking(common.StackingConfig().mode(common_models.StackingMode.NORMAL).group("A"))
     if panel.bad is not None:
         style = common.GraphThresholdsStyleConfig().mode(common_models.GraphThresholdsStyleMode.DASHED)
         made = made.thresholds_style(style)
@@ -185,12 +185,28 @@ def _stat(_: Panel) -> stat.Panel:
     return stat.Panel().graph_mode(common_models.BigValueGraphMode.NONE)
 
 
+def _names(panel: Panel) -> stat.Panel:
+    return _stat(panel).text_mode(common_models.BigValueTextMode.NAME)
+
+
 def _bars(_: Panel) -> bargauge.Panel:
     return bargauge.Panel().orientation(common_models.VizOrientation.HORIZONTAL)
 
 
 def _table(_: Panel) -> table.Panel:
-    return table.Panel()
+    """Labels and the value; when it was asked is in nobody's interest."""
+    options = {"excludeByName": {"Time": True}, "renameByName": {"Value": "value"}}
+    return (
+        table.Panel()
+        .min_width(80)
+        .with_transformation(models.DataTransformerConfig(id_val="organize", options=options))
+    )
 
 
-_KINDS: dict[str, Callable[[Panel], Builder]] = {"graph": _graph, "stat": _stat, "bars": _bars, "table": _table}
+_KINDS: dict[str, Callable[[Panel], Builder]] = {
+    "graph": _graph,
+    "stat": _stat,
+    "names": _names,
+    "bars": _bars,
+    "table": _table,
+}

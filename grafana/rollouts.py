@@ -67,17 +67,24 @@ ROLLOUT = Row(
             "Weights", "Percent of a model's traffic by deployment. Falls to 0 by itself: rolled back; `sluicegate rollout"
             " show` says by which gate.",
             "percent", (Query('max by (model, deployment) (sluicegate_rollout_weight{model=~"$model"})', "{{model}} {{deployment}}"),),
-            most=100, stacked=False,
+            width=6, most=100,
         ),
         Panel(
             "Evidence against the candidate", "Grows as a gate finds the candidate worse than stable; it rolls back at one over"
             " the gate's part of alpha (20 at 5 %). Near 1: nothing is known either way.",
-            "short", (Query('max by (model, gate) (sluicegate_rollout_evidence{model=~"$model"})', "{{model}} {{gate}}"),),
+            "short", (Query('max by (model, gate) (sluicegate_rollout_evidence{model=~"$model"})', "{{model}} {{gate}}"),), width=6,
+        ),
+        Panel(
+            "State", "Where each rollout is. `paused` waits for a person: `sluicegate rollout show MODEL` says why, then resume,"
+            " promote or abort.",
+            "none", (Query('max by (model, state) (sluicegate_rollout_state{model=~"$model"}) == 1', "{{model}}: {{state}}"),),
+            "names", 6,
         ),
         Panel(
             "Feedback", "Mean score that callers gave. Few scores mean little: compare with the count.",
             "short",
             (Query(f"{_rate('sluicegate_feedback_score_sum', _OF, 'by (model, deployment)')} / {_rate('sluicegate_feedback_score_count', _OF, 'by (model, deployment)')}", "{{model}} {{deployment}}"),),
+            width=6,
         ),
     ),
 )  # fmt: skip
@@ -89,14 +96,34 @@ SHADOW = Row(
             "Shadow requests", "Copies sent beside the callers' requests, by how they ended. Dropped ones are the price of"
             " load: shadows go first.",
             "reqps", (Query('sum by (model, result) (rate(sluicegate_shadow_copies_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{result}}"),),
-            width=12,
         ),
         Panel(
-            "Agreement of shadows", "Share of answers that agree with the caller's. Low: read a few of them before the"
-            " rollout begins.",
+            "Agreement of shadows", "How much the shadow's text shares with the caller's in words and, where embeddings are made, in meaning; 0 to 1, mean. Low: read a few of them"
+            " before the rollout begins.",
             "percentunit",
-            (Query('sum by (model) (rate(sluicegate_shadow_similarity_sum{model=~"$model"}[$__rate_interval])) / sum by (model) (rate(sluicegate_shadow_similarity_count{model=~"$model"}[$__rate_interval]))', "{{model}}"),),
-            width=12,
+            (Query('sum by (model) (rate(sluicegate_shadow_similarity_sum{model=~"$model"}[$__rate_interval])) / sum by (model) (rate(sluicegate_shadow_similarity_count{model=~"$model"}[$__rate_interval]))', "{{model}} words"),
+             Query('sum by (model) (rate(sluicegate_shadow_meaning_sum{model=~"$model"}[$__rate_interval])) / sum by (model) (rate(sluicegate_shadow_meaning_count{model=~"$model"}[$__rate_interval]))', "{{model}} meaning")),
+            most=1,
+        ),
+        Panel(
+            "Differences", "Comparisons a second in which the shadow differs, by what: status, refusal, harm, format, tools."
+            " `harm` or `format` that primary has not: do not begin the rollout; the shadow report has the counts.",
+            "suffix: /s", (Query('sum by (model, what) (rate(sluicegate_shadow_flips_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{what}}"),),
+        ),
+        Panel(
+            "Duration side by side, p95", "The same requests, answered by both. The shadow is slower under a copy of the load:"
+            " it will be under the load itself.",
+            "s",
+            (Query('histogram_quantile(0.95, sum by (le, model, side) (rate(sluicegate_shadow_duration_seconds_bucket{model=~"$model"}[$__rate_interval])))', "{{model}} {{side}}"),),
+        ),
+        Panel(
+            "Cost of copies per hour", "Nobody is charged for them; they stay within the shadow's own budget. Too much: lower"
+            " `sample`.",
+            "currencyUSD", (Query('sum by (model) (rate(sluicegate_shadow_cost_usd_total{model=~"$model"}[$__rate_interval])) * 3600', "{{model}}"),),
+        ),
+        Panel(
+            "Copies under way", "Places taken, of `max_concurrent`. Full: copies are dropped as busy; the shadow is slow.",
+            "short", (Query('sum by (model) (sluicegate_shadow_in_flight{model=~"$model"})', "{{model}}"),),
         ),
     ),
 )  # fmt: skip
@@ -116,6 +143,13 @@ ATTEMPTS = Row(
             "First chunk of the upstream", "From the start of the attempt to its first chunk: the engine's or provider's own"
             " share of the time to first token. Dots lead to traces.",
             "s", quantiles("gen_ai_client_operation_time_to_first_chunk_seconds", _GEN_AI), exemplars=True,
+        ),
+        Panel(
+            "Upstream duration by deployment, p95", "One attempt, first to last byte, by the upstream alone. Far below the"
+            " request's duration: the rest is retries, or the gateway's own (Gateway health).",
+            "s",
+            (Query(f"histogram_quantile(0.95, sum by (le, deployment) (rate(gen_ai_client_operation_duration_seconds_bucket{{{_GEN_AI}}}[$__rate_interval])))", "{{deployment}}"),),
+            exemplars=True, width=24,
         ),
     ),
 )  # fmt: skip

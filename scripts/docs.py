@@ -17,8 +17,9 @@ from app import config
 from app.cli import main as command_line
 from app.config import Config, reference
 from app.errors import CODES, Outcome
+from app.logs import LOG_FIELDS
 from app.semconv import SPAN_ATTRIBUTES
-from app.telemetry import LOG_FIELDS, METRICS
+from app.telemetry import METRICS
 from tests.support import matrix
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -54,7 +55,7 @@ def outcomes() -> str:
 def metrics() -> str:
     """Every metric."""
     rows = (
-        (code(row.name), row.kind, ", ".join(map(code, row.labels)), row.help)
+        (code(row.name), row.kind, ", ".join(map(code, row.labels)), row.told)
         for row in sorted(METRICS, key=lambda row: row.name)
     )
     return table(("metric", "kind", "labels", "meaning"), rows)

@@ -142,3 +142,60 @@ def test_the_catalogue_holds_any_label(tmp_path: Path) -> None:
     cells.allocate("c", labels, 1)
     assert [series for series, _ in list(Files(tmp_path).read())] == [Series("c", labels, 0, 1)]
     assert orjson.loads((tmp_path / "worker.series").read_bytes()) == ["c", list(labels), 0, 1]
+
+
+FULL = """
+import os, resource, sys
+from pathlib import Path
+from app.cells import Cells, Counter, Files
+folder = Path(sys.argv[1])
+cells = Cells(folder, "w")
+Counter(cells, cells.allocate("early", (), 1)).inc(3)
+size = (folder / "w.series").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, resource.RLIM_INFINITY))
+late = Counter(cells, cells.allocate("late", ("a",), 1))
+late.inc(7)
+cells.allocate("later", ("b",), 2)
+seen = lambda: {series.metric: values for series, values in Files(folder).read()}
+assert seen() == {"early": (3.0,)}, seen()
+if sys.argv[2] == "dies":
+    os._exit(0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+cells.flush()
+assert seen() == {"early": (3.0,), "late": (7.0,), "later": (0.0, 0.0)}, seen()
+assert cells.refused == 0
+"""
+
+
+def written_on_a_full_disk(folder: Path, how: str) -> None:
+    """A process whose catalogue finds no room in the middle of a line (EFBIG by the kernel, as ENOSPC would be)."""
+    command = [sys.executable, "-c", FULL, str(folder), how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """Names wait until there is room; what was counted meanwhile is seen then."""
+    written_on_a_full_disk(tmp_path, "lives")
+
+
+def test_a_successor_does_not_inherit_what_has_no_name(tmp_path: Path) -> None:
+    """It died before its names could be written: its successor's series begin at nothing."""
+    written_on_a_full_disk(tmp_path, "dies")
+    cells = Cells(tmp_path, "w")
+    assert values(cells) == {("early", ()): (3,)}
+    cells.allocate("another", (), 3)
+    assert values(cells) == {("early", ()): (3,), ("another", ()): (0, 0, 0)}
+
+
+def test_no_room_at_the_start_is_told(tmp_path: Path) -> None:
+    """With the file's name and what to do, before a page without room could kill the process."""
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom app.cells import Cells\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))\n"
+        "Cells(Path(sys.argv[1]), 'w')\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "w.cells needs 2 MiB (File too large); make some, or set TMPDIR" in done.stderr

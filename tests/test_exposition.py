@@ -46,7 +46,7 @@ def test_every_metric_is_told_of_even_without_samples() -> None:
     families = {family.name: family for family in text_string_to_metric_families("".join(render([])))}
     for metric in METRICS:
         family = families[metric.name.removesuffix("_total") if metric.kind is Kind.COUNTER else metric.name]
-        assert (family.type, family.documentation, family.samples) == (metric.kind, metric.help, [])
+        assert (family.type, family.documentation, family.samples) == (metric.kind, metric.told, [])
     assert len(families) == len(METRICS)
 
 

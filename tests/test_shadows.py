@@ -22,7 +22,7 @@ from app.shadows import Comparing, LocalPurse, Shadows, _Side, compare
 from app.stores import sql
 from app.table import Shadow
 from app.telemetry import SHADOW_COPIES, SHADOW_IN_FLIGHT
-from tests.pipeline.parts import Counted, call, state
+from tests.pipeline.parts import Counted, call, no_tracer, state
 from tests.support.databases import sqlite
 from tests.support.entries import ENTRY
 
@@ -36,7 +36,9 @@ def shadows(most: int, worker: int = 0, workers: int = 1) -> tuple[Shadows, Shad
     running, telemetry = state({"models[0].shadow": asked, "server.max_in_flight": 10}), Counted()
     admission = Admission(running)
     nothing = cast("Any", None)
-    made = Shadows(running, admission, nothing, nothing, nothing, nothing, telemetry, (worker, workers))
+    made = Shadows(
+        running, admission, nothing, nothing, nothing, nothing, (telemetry, no_tracer(telemetry)), (worker, workers)
+    )
     shadow = running.table.models["chat"].shadow
     assert shadow is not None
     return made, shadow, telemetry, admission
@@ -128,7 +130,8 @@ async def looked(
         return 0.25 if one != other else 1.0
 
     nothing, comparing = cast("Any", None), Comparing(cast("Any", None), Judge(), alike, texts=texts)
-    made = Shadows(running, Admission(running), nothing, nothing, nothing, comparing, Counted(), (0, 1))
+    told = (Counted(), no_tracer(Counted()))
+    made = Shadows(running, Admission(running), nothing, nothing, nothing, comparing, told, (0, 1))
     primary.progress.principal = Principal(tenant="team", key="k")
     primary.progress.outcome = primary.outcome
     row = compare("chat", primary, shadow)

@@ -12,10 +12,10 @@ import pytest
 
 from app import telemetry
 from app.cells import Cells
+from app.logs import LOG_FIELDS
 from app.telemetry import (
     COST,
     IN_FLIGHT,
-    LOG_FIELDS,
     METRICS,
     OVERHEAD,
     REQUESTS,

@@ -28,6 +28,7 @@ from app.metering import Limit, Measure
 from app.pipeline.ledger import JournalFailed
 from app.pipeline.progress import LEFT, Progress
 from app.pipeline.serve import Arrival, Services, serve
+from app.pipeline.transcript import Transcript
 
 _log = logging.getLogger("sluicegate")
 
@@ -76,7 +77,9 @@ class Hot:
             return
         headers = scope["headers"]
         credentials, length, wishes = read_head(headers)
-        progress.trace = self._services.tracer.begin(progress.request_id, scope["path"], headers)
+        progress.trace = trace = self._services.tracer.begin(progress.request_id, scope["path"], headers)
+        if trace is not None and trace.captures:
+            progress.transcript = Transcript()
 
         async def read_body(limit: int) -> bytes:
             return await _read_body(scope, receive, length, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -9,15 +10,19 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
 from app import config
+from app.api.cycle import REQUEST_ID
 from app.api.hot import new_id, read_headers
 from app.api.schemas import ERRORS
-from app.errors import INVALID_REQUEST, MODEL_NOT_FOUND, REQUEST_TOO_LARGE, GatewayError
-from app.exchange import JsonObject
+from app.errors import INVALID_REQUEST, MODEL_NOT_FOUND, REQUEST_TOO_LARGE, GatewayError, Outcome
+from app.exchange import JsonObject, Operation
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
+from app.pipeline.progress import AUTHENTICATE, GUARD, VALIDATE, Progress
 from app.pipeline.report import Report
+from app.pipeline.spans import Tracer
 from app.table import State, Table
 
 MOST_INPUTS = 1000
@@ -34,11 +39,11 @@ class Moderator(Protocol):
         """A result for each text. Raises `GatewayError`."""
 
 
-class Counts(Protocol):
-    """Counts what guards find."""
+class Records(Protocol):
+    """Takes the record of each request."""
 
-    def count_guarded(self, report: Report) -> None:
-        """Of one request."""
+    def record(self, progress: Progress) -> None:
+        """The request has ended."""
 
 
 class Part(BaseModel):
@@ -75,8 +80,10 @@ class ModerationResponse(BaseModel):
     results: list[Judgement]
 
 
-def moderations(state: State, admission: Admission, moderator: Moderator, counts: Counts) -> APIRouter:
-    """The route. Credentials are looked at before the body is read."""
+def moderations(
+    state: State, admission: Admission, moderator: Moderator, recorder: Records, tracer: Tracer
+) -> APIRouter:
+    """The route. Credentials are looked at before the body is read; every request has its outcome and its line."""
     router = APIRouter(tags=["moderations"], responses=ERRORS)
     schema = ModerationRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
@@ -89,18 +96,39 @@ def moderations(state: State, admission: Admission, moderator: Moderator, counts
         openapi_extra={"requestBody": body},
     )
     async def moderate(request: Request) -> Response:
+        scope = request.scope
+        progress = Progress(scope[REQUEST_ID], Operation.MODERATION)
+        progress.trace = tracer.begin(progress.request_id, scope["path"], scope["headers"])
+        try:
+            answer = await judge(request, progress)
+            progress.outcome, progress.status = Outcome.OK, 200
+            return JSONResponse(answer)
+        except GatewayError as error:
+            progress.fail(error)
+            raise
+        except (asyncio.CancelledError, ClientDisconnect) as departure:
+            progress.cut(departure if isinstance(departure, asyncio.CancelledError) else GeneratorExit())
+            raise
+        finally:
+            recorder.record(progress)
+
+    async def judge(request: Request, progress: Progress) -> JsonObject:
         table = state.table
-        principal = authenticate(table, read_headers(request.scope["headers"])[0])
-        document = _document(await _body(request, table.bounds.max_body_bytes))
+        progress.principal = who = authenticate(table, read_headers(request.scope["headers"])[0])
+        progress.mark(AUTHENTICATE)
+        try:
+            raw = await _body(request, table.bounds.max_body_bytes)
+        finally:
+            progress.resume()
+        document = _document(raw)
         texts = _texts(document.get("input"))
         guard = _guard(table, document.get("model"))
-        report = Report(guard.name)
+        progress.mark(VALIDATE)
+        progress.report = report = Report(guard.name)
         with admission:
-            try:
-                results = await moderator.moderate(guard, principal.tenant, texts, report)
-            finally:
-                counts.count_guarded(report)
-        return JSONResponse({"id": f"modr-{new_id()}", "model": guard.name, "results": results})
+            results = await moderator.moderate(guard, who.tenant, texts, report)
+        progress.mark(GUARD)
+        return {"id": f"modr-{new_id()}", "model": guard.name, "results": results}
 
     return router
 

@@ -12,8 +12,6 @@ from typing import Any
 from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
-CONTENT = "the redactor of traced content"
-
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
@@ -27,7 +25,7 @@ class Unbuilt:
     off: tuple[object, ...] = ()
 
 
-NOT_YET = (Unbuilt("telemetry.capture_content", CONTENT, (False,)),)
+NOT_YET: tuple[Unbuilt, ...] = ()
 
 _NOTHING: tuple[object, ...] = (None, (), {})
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from app.config import Config
 from app.control.analysis import Report
-from app.control.lifecycle import Event, tick
+from app.control.lifecycle import Event, State, tick
 from app.control.measure import Measurement, News, rows
 from app.control.rollout import Ramp, read
 from app.control.units import Meeting
@@ -23,7 +23,7 @@ from app.control.verdict import Action, Measured, Verdict, event_of, judge
 from app.exchange import JsonObject
 from app.stores.notes import StoreUnavailable
 from app.stores.rollouts import Changed, Entry, Learned, RolloutStore, Stored
-from app.telemetry import ROLLOUT_EVIDENCE, ROLLOUT_WEIGHT, Metric, Telemetry
+from app.telemetry import ROLLOUT_EVIDENCE, ROLLOUT_STATE, ROLLOUT_WEIGHT, UNKNOWN, Metric, Telemetry
 
 EVERY = 0.2
 """Seconds between two turns."""
@@ -116,13 +116,15 @@ class Controller:
         if not self._acts:
             return
         found = {stored.model: stored for stored in await self._store.all()}
+        shown, self._shown = self._shown, set()
         for model, stored in found.items():
             ramp = read(model, stored.document)
-            self._show_weights(ramp)
+            self._show(ramp)
             if ramp.active:
                 await self._step(stored, ramp)
             else:
                 self._runs.pop(model, None)
+        self._hide(shown - self._shown)
 
     async def _step(self, stored: Stored, ramp: Ramp) -> None:
         run = self._runs.get(ramp.model)
@@ -229,11 +231,16 @@ class Controller:
     def _drop(self) -> None:
         """What was not written has not happened; another process shows what it knows."""
         self._runs.clear()
-        for metric, *labels in self._shown:
-            self._telemetry.gauge(metric, *labels).set(0.0)
-        self._shown.clear()
+        self._hide(self._shown)
+        self._shown = set()
 
-    def _show_weights(self, ramp: Ramp) -> None:
+    def _hide(self, gauges: set[tuple[Metric, str, str]]) -> None:
+        for metric, *labels in gauges:
+            self._telemetry.gauge(metric, *labels).set(UNKNOWN)
+
+    def _show(self, ramp: Ramp) -> None:
+        for state in State:
+            self._gauge(ramp.progress.state is state, ROLLOUT_STATE, ramp.model, state)
         for deployment, weight in ((ramp.stable, 100.0 - ramp.weight), (ramp.candidate, ramp.weight)):
             self._gauge(weight, ROLLOUT_WEIGHT, ramp.model, deployment)
 

@@ -33,6 +33,8 @@ class Prompt(Protocol):
     """The findings in Azure's shape (`content_filter_results`)."""
     safe_text: str | None
     """What is answered when it is refused; None for an error."""
+    seen: bool
+    """Whether anybody looks at prompts."""
 
 
 class Watch(Protocol):
@@ -109,11 +111,14 @@ async def check(policy: Policy, call: Call, progress: Progress, ask: Ask | None 
 
     `ask` is for detectors that are models of this gateway.
     """
-    report = progress.report = Report(policy.name)
+    report, began = Report(policy.name), progress.resumed
+    progress.report = report
     report.ask = ask
     prompt = await policy.prompt(call, report)
     progress.call = prompt.call
     progress.mark(GUARD)
+    if prompt.seen:
+        report.looked.append(("prompt", began, progress.resumed))
     if report.refused:
         progress.end()
     if report.refused and prompt.safe_text is None:
@@ -140,15 +145,18 @@ class Checked:
 
     async def through(self, answer: Source) -> Source:
         """The answer as the caller may see it."""
+        watching = ("completion", self._progress.resumed, 0.0)
         slow = self._policy.slow_watch(self._prompt, self._report)
         if slow is not None:
             raced = Raced(answer, slow, self._progress)
             self._report.beside = raced.close
+            self._report.looked.append(watching)
             await raced.begin()
             return raced
         watch = self._policy.watch(self._prompt, self._report)
         if watch is None:
             return answer
+        self._report.looked.append(watching)
         guarded = Guarded(answer, watch, self._progress)
         await guarded.begin()
         return guarded

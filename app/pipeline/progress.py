@@ -31,6 +31,10 @@ FULL_SOCKET: Final = 0.005
 class Held(Protocol):
     """What a request has reserved, as attempts see it (`reserve.Reservation`)."""
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of its bound."""
+
     def sending(self) -> None:
         """Say that an upstream may see the request from now on. Raises `GatewayError` where it waited too long."""
         ...

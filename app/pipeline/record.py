@@ -195,7 +195,7 @@ class Recorder:
 
 
 def _line(progress: Progress, own: float) -> JsonObject:
-    """The access line; its fields are declared in `telemetry.LOG_FIELDS`. What does not apply is left out."""
+    """The access line; its fields are declared in `logs.LOG_FIELDS`. What does not apply is left out."""
     call, usage, principal, deployment = progress.call, progress.usage, progress.principal, progress.deployment
     line: JsonObject = {
         "ts": datetime.now(UTC),

@@ -28,7 +28,7 @@ class Hit(NamedTuple):
 class Report:
     """The findings of one guarded request."""
 
-    __slots__ = ("ask", "beside", "cut", "failures", "guard", "held", "hits", "refused")
+    __slots__ = ("ask", "beside", "cut", "failures", "guard", "held", "hits", "looked", "refused")
 
     def __init__(self, guard: str) -> None:
         self.guard = guard
@@ -44,6 +44,8 @@ class Report:
         """Whether the prompt was blocked."""
         self.cut = False
         """Whether the completion was stopped."""
+        self.looked: list[tuple[str, float, float]] = []
+        """Stage, and when looking began and ended (`perf_counter`; 0: with the request)."""
         self.held = 0.0
         """Seconds: the longest that text of the answer was held back."""
 

@@ -13,11 +13,12 @@ from typing import Protocol
 from app import semconv
 from app.cells import Counter
 from app.errors import Outcome
-from app.exchange import Call, JsonObject
 from app.otlp import CLIENT, INTERNAL, SERVER, Attributes, Span
+from app.pipeline import content
 from app.pipeline.attempts import Attempt
+from app.pipeline.attributes import answered, attempted, copied, looked, served
 from app.pipeline.progress import Progress
-from app.pipeline.trace import Trace, begin, threshold
+from app.pipeline.trace import Trace, begin, of_copy, threshold
 
 MOST_KEPT = 100
 """Traces a second and worker that are kept though they were not sampled: an outage must not cost more than traffic."""
@@ -31,15 +32,6 @@ _BAD: Mapping[Outcome, str] = {
 }
 """Outcomes that are kept. What was refused is not: strangers could fill the collector."""
 _FAILED = frozenset({Outcome.UPSTREAM_ERROR, Outcome.UPSTREAM_TIMEOUT, Outcome.INTERNAL_ERROR, Outcome.OVERLOADED})
-_NUMBERS = {
-    "temperature": semconv.REQUEST_TEMPERATURE,
-    "top_p": semconv.REQUEST_TOP_P,
-    "top_k": semconv.REQUEST_TOP_K,
-    "seed": semconv.REQUEST_SEED,
-    "frequency_penalty": semconv.REQUEST_FREQUENCY,
-    "presence_penalty": semconv.REQUEST_PRESENCE,
-}
-"""Parameters of a request that are numbers. What is text may be the caller's own, and stays out."""
 
 
 class SpanSink(Protocol):
@@ -52,10 +44,14 @@ class SpanSink(Protocol):
 class Tracer:
     """Decides which requests are traced, and makes their spans. Without a sink only contexts are handed on.
 
-    `slow` is in seconds: to the first byte of a stream, to the end of any other answer.
+    `slow` is in seconds: to the first byte of a stream, to the end of any other answer. With `redact` the spans of
+    sampled requests hold what was said, as it leaves that.
     """
 
-    def __init__(self, sink: SpanSink | None, share: float, slow: float, dropped: Counter) -> None:
+    def __init__(
+        self, sink: SpanSink | None, share: float, slow: float, dropped: Counter, redact: content.Redact | None = None
+    ) -> None:
+        self._redact = redact
         self._sink = sink
         self._limit = threshold(share) if sink is not None else None
         self._slow = slow
@@ -73,7 +69,22 @@ class Tracer:
                 tracestate = tracestate + b"," + value if tracestate else value
         if self._limit is None and not traceparent:
             return None
-        return begin(request_id, path, traceparent, tracestate, self._limit)
+        trace = begin(request_id, path, traceparent, tracestate, self._limit)
+        if trace is not None and self._redact is not None:
+            trace.captures = trace.sampled and trace.ours
+        return trace
+
+    def copy(self, original: Progress, request_id: str) -> Trace | None:
+        """The trace of a copy of a request that has ended; None where that is not kept."""
+        trace = original.trace
+        return of_copy(trace, request_id) if trace is not None and trace.kept else None
+
+    def compared(self, copy: Progress, began: float, similarity: float | None, differs: tuple[str, ...]) -> None:
+        """A copy has ended, and since `began` it was compared with its original."""
+        if copy.trace is None or self._sink is None:
+            return
+        maker = _Maker(copy.trace, time.perf_counter(), self._redact)
+        self._sink.submit(maker.copy(copy, began, similarity, differs))
 
     def ended(self, progress: Progress, own: float) -> bool:
         """The request has ended, `own` seconds of it spent here. Whether its trace is kept."""
@@ -84,11 +95,12 @@ class Tracer:
         why = "sampled" if trace.sampled else self._why(progress, now)
         if not why:
             return False
-        spans = _Maker(trace, now).spans(progress, own, why)
+        spans = _Maker(trace, now, self._redact).spans(progress, own, why)
         if why != "sampled" and not self._has_room(now):
             self._dropped.inc(len(spans))
             return False
         self._sink.submit(spans)
+        trace.kept = True
         return True
 
     def _why(self, progress: Progress, now: float) -> str:
@@ -107,31 +119,63 @@ class Tracer:
 class _Maker:
     """Makes the spans of one request that ended `now`."""
 
-    def __init__(self, trace: Trace, now: float) -> None:
+    def __init__(self, trace: Trace, now: float, redact: content.Redact | None) -> None:
         self._trace = trace
         self._now = now
         self._wall = time.time_ns()
+        self._redact = redact if trace.captures else None
 
     def spans(self, progress: Progress, own: float, why: str) -> list[Span]:
         """Its own, then its children's."""
+        times = progress.began, self._now
+        root = self._span(0, f"POST {self._trace.path}", SERVER, times, served(progress, own, why), _failure(progress))
+        return [root, *self._children(progress)]
+
+    def copy(
+        self, progress: Progress, compared_at: float, similarity: float | None, differs: tuple[str, ...]
+    ) -> list[Span]:
+        """Those of a copy: its own, its attempts', and that of the comparison."""
+        times = progress.began, self._now
+        name = f"shadow {progress.operation}"
+        root = self._span(0, name, INTERNAL, times, copied(progress), _failure(progress))
+        children = self._children(progress)
+        number = len(children) + 1
+        attributes: Attributes = [(semconv.EVALUATION, "similarity"), (semconv.DIFFERS, differs)]
+        if similarity is not None:
+            attributes.append((semconv.EVALUATION_SCORE, similarity))
+        times = compared_at, self._now
+        return [root, *children, self._span(number, "evaluate shadow", INTERNAL, times, attributes, None)]
+
+    def _children(self, progress: Progress) -> list[Span]:
+        """One for each attempt, one for each look of a guard."""
         trace = self._trace
-        failed = progress.outcome in _FAILED
-        error = (progress.error.code_name if progress.error is not None else str(progress.outcome)) if failed else None
-        spans = [
-            self._span(0, f"POST {trace.path}", SERVER, (progress.began, self._now), _served(progress, own, why), error)
-        ]
+        spans = []
         last = len(trace.attempts)
         for number, attempt in enumerate(trace.attempts, 1):
-            attributes = _attempted(progress, attempt, number)
+            attributes = attempted(progress, attempt, number)
             if number == last and progress.reached:
-                attributes += _answered(progress)
+                attributes += answered(progress)
+                attributes += self._said(progress)
             name = f"{progress.operation} {attempt.deployment.model}"
             times = attempt.began, attempt.ended_at or self._now
             spans.append(self._span(number, name, CLIENT, times, attributes, _fault(attempt)))
-        for number, stage in enumerate(trace.stages, last + 1):
-            times = stage.began, stage.ended
-            spans.append(self._span(number, stage.name, INTERNAL, times, list(stage.attributes), stage.error))
+        report = progress.report
+        for number, (stage, began, ended) in enumerate(report.looked if report is not None else (), last + 1):
+            times = began, ended or self._now
+            spans.append(self._span(number, f"guard {stage}", INTERNAL, times, looked(report, stage), None))
         return spans
+
+    def _said(self, progress: Progress) -> Attributes:
+        """What was asked and answered, where that is captured."""
+        if self._redact is None or progress.call is None:
+            return []
+        told, cut = content.asked(progress.call, self._redact)
+        attributes: Attributes = [(semconv.INPUT_MESSAGES, told)]
+        if progress.transcript is not None:
+            told, more = content.answered(progress.transcript, self._redact)
+            attributes.append((semconv.OUTPUT_MESSAGES, told))
+            cut = cut or more
+        return [*attributes, (semconv.CONTENT_CUT, cut)] if cut else attributes
 
     def _span(
         self, number: int, name: str, kind: int, times: tuple[float, float], attributes: Attributes, error: str | None
@@ -143,110 +187,13 @@ class _Maker:
         return Span(trace.trace_id, span_id, parent_id, trace.state, name, kind, began, ended, attributes, error)
 
 
+def _failure(progress: Progress) -> str | None:
+    """The error of a request that failed; refusals and callers who leave are no failures."""
+    if progress.outcome not in _FAILED:
+        return None
+    return progress.error.code_name if progress.error is not None else str(progress.outcome)
+
+
 def _fault(attempt: Attempt) -> str | None:
     """What went wrong with an attempt; being left by its caller is nothing of its own."""
     return None if attempt.result in ("ok", "cut", "cancelled") else attempt.result
-
-
-def _served(progress: Progress, own: float, why: str) -> Attributes:
-    """What the server span tells."""
-    principal, deployment, call = progress.principal, progress.deployment, progress.call
-    attributes: Attributes = [
-        (semconv.HTTP_METHOD, "POST"),
-        (semconv.URL_PATH, progress.trace.path if progress.trace is not None else ""),
-        (semconv.REQUEST_ID, progress.request_id),
-        (semconv.OUTCOME, str(progress.outcome)),
-        (semconv.ATTEMPTS, progress.attempts),
-        (semconv.COST, progress.cost / 1e9),
-        (semconv.OVERHEAD, own),
-        (semconv.KEPT, why),
-    ]
-    if progress.status:
-        attributes.append((semconv.HTTP_STATUS, progress.status))
-    if principal is not None:
-        attributes += [(semconv.TENANT, principal.tenant), (semconv.KEY, principal.key)]
-    if deployment is not None and call is not None:
-        attributes += [
-            (semconv.MODEL, call.model),
-            (semconv.DEPLOYMENT, deployment.name),
-            (semconv.ARM, str(progress.arm)),
-        ]
-    if progress.prompt is not None:
-        attributes.append((semconv.COUNT_METHOD, str(progress.prompt.method)))
-    if progress.template is not None:
-        attributes.append((semconv.TEMPLATE, progress.template))
-    if progress.first_at:
-        attributes.append((semconv.FIRST_BYTE, progress.first_at - progress.began))
-    if progress.error is not None:
-        attributes.append((semconv.ERROR_TYPE, progress.error.code_name))
-    elif progress.outcome is not Outcome.OK:
-        attributes.append((semconv.ERROR_TYPE, str(progress.outcome)))
-    return attributes
-
-
-def _attempted(progress: Progress, attempt: Attempt, number: int) -> Attributes:
-    """What is known of every attempt."""
-    deployment, endpoint = attempt.deployment, attempt.endpoint
-    attributes: Attributes = [
-        (semconv.OPERATION, str(progress.operation)),
-        (semconv.PROVIDER, str(deployment.provider)),
-        (semconv.REQUEST_MODEL, deployment.model),
-        (semconv.REQUEST_STREAM, attempt.stream),
-        (semconv.SERVER_ADDRESS, endpoint.host),
-        (semconv.SERVER_PORT, endpoint.port),
-        (semconv.DEPLOYMENT, deployment.name),
-        (semconv.ARM, str(attempt.arm)),
-        (semconv.ATTEMPT, number),
-    ]
-    if progress.call is not None:
-        attributes += _asked(progress.call)
-    if attempt.result != "ok":
-        attributes.append((semconv.ERROR_TYPE, attempt.result))
-        if attempt.result.isdecimal():
-            attributes.append((semconv.HTTP_STATUS, int(attempt.result)))
-    if attempt.first_at:
-        attributes.append((semconv.RESPONSE_FIRST_CHUNK, attempt.first_at - attempt.began))
-    return attributes
-
-
-def _asked(call: Call) -> Attributes:
-    """The request's parameters, as far as they are numbers of a size that OTLP can say."""
-    attributes: Attributes = []
-    if call.max_output_tokens is not None and call.max_output_tokens < 2**63:
-        attributes.append((semconv.REQUEST_MAX_TOKENS, call.max_output_tokens))
-    if call.choices > 1:
-        attributes.append((semconv.REQUEST_CHOICES, call.choices))
-    for field, name in _NUMBERS.items():
-        value = call.body.get(field)
-        if type(value) is float or (type(value) is int and abs(value) < 2**63):
-            attributes.append((name, value))
-    return attributes
-
-
-def _answered(progress: Progress) -> Attributes:
-    """What the attempt that answered adds: usage, and what the answer says about itself."""
-    attributes: Attributes = []
-    if progress.usage is not None:
-        usage = progress.usage
-        attributes += [(semconv.USAGE_INPUT, usage.input_tokens), (semconv.USAGE_OUTPUT, usage.output_tokens)]
-        optional = (
-            (semconv.USAGE_CACHED, usage.cached_input_tokens),
-            (semconv.USAGE_CACHE_WRITE, usage.cache_write_tokens),
-            (semconv.USAGE_REASONING, usage.reasoning_tokens),
-        )
-        attributes += [(name, count) for name, count in optional if count]
-    docs = [event.doc for batch in progress.seen for event in batch]
-    for name, field in ((semconv.RESPONSE_ID, "id"), (semconv.RESPONSE_MODEL, "model")):
-        value = next((doc[field] for doc in docs if isinstance(doc.get(field), str)), None)
-        if value:
-            attributes.append((name, value[:256]))
-    reasons = _reasons(docs)
-    if reasons:
-        attributes.append((semconv.RESPONSE_FINISH, reasons))
-    return attributes
-
-
-def _reasons(docs: list[JsonObject]) -> tuple[str, ...]:
-    choices = (choice for doc in docs for choice in doc.get("choices") or () if isinstance(choice, dict))
-    reasons = (choice.get("finish_reason") for choice in choices)
-    return tuple(reason[:64] for reason in reasons if isinstance(reason, str))

@@ -11,7 +11,6 @@ from typing import Final
 
 from app.exchange import Outbound
 from app.pipeline.attempts import Attempt
-from app.semconv import Value
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
@@ -20,28 +19,15 @@ MOST_STATE: Final = 512
 """Characters of `tracestate` that are handed on; the standard asks for at least as many."""
 
 
-class Stage:
-    """A piece of the request's work that gets a span of its own: a guard's turn, a shadow's. Times as in `Progress`."""
-
-    __slots__ = ("attributes", "began", "ended", "error", "name")
-
-    def __init__(
-        self, name: str, began: float, ended: float, attributes: tuple[tuple[str, Value], ...], error: str | None = None
-    ) -> None:
-        self.name = name
-        self.began = began
-        self.ended = ended
-        self.attributes = attributes
-        self.error = error
-
-
 class Trace:
     """The ids of one request's server span, and what its child spans will be made from when the request has ended.
 
     `sampled` was decided at the start: by the caller where it sent a context, else by the configured share.
     """
 
-    __slots__ = ("_seed", "attempts", "ours", "parent_id", "path", "sampled", "span_id", "stages", "state", "trace_id")
+    __slots__ = (
+        "_seed", "attempts", "captures", "kept", "ours", "parent_id", "path", "sampled", "span_id", "state", "trace_id",
+    )  # fmt: skip
 
     def __init__(self, request_id: str, path: str, threshold: str) -> None:
         self.trace_id = request_id[-32:]
@@ -54,7 +40,8 @@ class Trace:
         """Whether spans are made here; if not, the caller's context is handed on as it came."""
         self.sampled = request_id[-14:] >= threshold
         self.attempts: list[Attempt] = []
-        self.stages: list[Stage] = []
+        self.captures = self.kept = False
+        """Whether spans will hold what is said; whether the request has ended and its spans are sent."""
 
     def child_id(self, number: int) -> str:
         """The id of the span of child `number` (from 1), each another one."""
@@ -69,13 +56,16 @@ class Trace:
             headers += (("tracestate", self.state),)
         return Outbound(request.method, request.path, headers, request.body, request.stream, request.from_root)
 
-    def stage(self, stage: Stage) -> None:
-        """A stage with a span of its own has ended."""
-        self.stages.append(stage)
-
     def continues(self, trace_id: str, parent_id: str, state: str, *, sampled: bool) -> None:
         """The caller's trace goes on here."""
         self.trace_id, self.parent_id, self.state, self.sampled = trace_id, parent_id, state, sampled
+
+
+def of_copy(original: Trace, request_id: str) -> Trace:
+    """The trace of a request's copy: a span of its own under the request's span, in the same trace."""
+    trace = Trace(request_id, original.path, "g")
+    trace.continues(original.trace_id, original.span_id, original.state, sampled=original.sampled)
+    return trace
 
 
 def threshold(share: float) -> str:

@@ -47,10 +47,11 @@ class Findings:
 class CheckedPrompt:
     """A prompt that was looked at."""
 
-    __slots__ = ("call", "results", "safe_text", "vault")
+    __slots__ = ("call", "results", "safe_text", "seen", "vault")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, seen: bool = True) -> None:
         self.call = call
+        self.seen = seen
         self.results: JsonObject = {}
         self.safe_text: str | None = None
         self.vault: Vault | None = None
@@ -85,8 +86,8 @@ class GuardPolicy:
 
         Raises `GatewayError` on prompts of token ids, which cannot be looked at.
         """
-        checked = CheckedPrompt(call)
         stage = self._prompt
+        checked = CheckedPrompt(call, seen=stage is not None)
         if stage is None:
             return checked
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,8 @@ import orjson
 import pytest
 from openai.types import ModerationTextInputParam
 
-from tests.support.gateway import Gateway, config, deployment
+from tests.support.gateway import KEY, Gateway, config, deployment
+from tests.support.sockets import connect
 from tests.support.upstream import Upstream
 
 
@@ -89,3 +92,22 @@ def test_a_stranger_is_refused(gateway: Gateway) -> None:
     assert gateway.post("/v1/moderations", b"x" * 10_485_761).status_code == 413
     with gateway.sdk(key="wrong") as client, pytest.raises(openai.AuthenticationError):
         client.moderations.create(input="x")
+
+
+def test_each_has_an_outcome_and_a_line(gateway: Gateway) -> None:
+    """Judged, refused, a stranger's, left in the middle: one each, as everywhere on the data plane."""
+    before = Counter(gateway.outcomes())
+    told = ask(gateway, input=["fine", "the internal codename"])
+    ask(gateway, input=[])
+    ask(gateway, input="x", model="nobody")
+    gateway.post("/v1/moderations", b"{}", key="wrong")
+    with connect(gateway.url) as connection:
+        head = f"POST /v1/moderations HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 10\r\n\r\n"
+        connection.sendall(head.encode() + b"{")
+        time.sleep(0.1)
+    expected = {"ok": 1, "refused_invalid": 2, "refused_auth": 1, "client_closed": 1}
+    gateway.until(lambda: Counter(gateway.outcomes()) - before == Counter(expected))
+    line = gateway.line(told)
+    assert (line["outcome"], line["operation"], line["tenant"], line["key"]) == ("ok", "moderation", "team", "main")
+    assert (line["guard"], line["status"], line["attempts"]) == ("default", 200, 0)
+    assert [hit["category"] for hit in line["guard_hits"]] == ["blocklist"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -17,7 +18,7 @@ from app.control.controller import Controller
 from app.control.rollouts import Rollouts
 from app.stores import rollouts as store_module
 from app.stores.rollouts import Changed, RolloutStore
-from app.telemetry import ROLLOUT_EVIDENCE, ROLLOUT_WEIGHT
+from app.telemetry import ROLLOUT_EVIDENCE, ROLLOUT_STATE, ROLLOUT_WEIGHT, Metric
 from tests.pipeline.parts import Counted
 from tests.support.configs import loaded
 from tests.support.databases import sqlite
@@ -75,6 +76,13 @@ async def database(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
         yield opened
 
 
+def told(scene: Scene, metric: Metric) -> dict[tuple[str, ...], float]:
+    """What a gauge shows; what is unknown is not shown."""
+    return {
+        labels: value for labels, (value, *_) in scene.telemetry.read(metric).items() if not math.isnan(value)
+    }  # fmt: skip
+
+
 async def test_a_good_candidate_goes_all_the_way(database: AsyncEngine) -> None:
     """Each step after its hold and its requests, with its line in the log; gauges say where it is."""
     scene = Scene(database)
@@ -82,10 +90,13 @@ async def test_a_good_candidate_goes_all_the_way(database: AsyncEngine) -> None:
     controller = scene.controller("one")
     await scene.pass_time(controller, 2)
     assert scene.telemetry.read(ROLLOUT_WEIGHT) == {("chat", "one"): (95.0,), ("chat", "two"): (5.0,)}
+    assert told(scene, ROLLOUT_STATE)[("chat", "running")] == 1
     for _ in range(3):
         for _ in range(3):
             await scene.observe()
-        await scene.pass_time(controller, 12)
+        await scene.pass_time(controller, 5)
+        assert told(scene, ROLLOUT_EVIDENCE)["chat", "error"] > 0
+        await scene.pass_time(controller, 7)
     assert await scene.events() == [
         ("start", 5.0, "ops"),
         ("passed", 50.0, "controller"),
@@ -97,7 +108,9 @@ async def test_a_good_candidate_goes_all_the_way(database: AsyncEngine) -> None:
     assert "no alarm in 1" in end["log"][0]["reason"]
     assert end["log"][0]["evidence"][0]["candidate"] == 90
     assert scene.telemetry.read(ROLLOUT_WEIGHT)["chat", "two"] == (100.0,)
-    assert scene.telemetry.read(ROLLOUT_EVIDENCE)["chat", "error"][0] > 0
+    states = {state: value for (_, state), value in told(scene, ROLLOUT_STATE).items()}
+    assert states == dict.fromkeys(("idle", "running", "ready", "paused", "rolled_back"), 0) | {"promoted": 1}
+    assert told(scene, ROLLOUT_EVIDENCE) == {}
     assert await scene.store.batches("chat", ()) == []
 
 

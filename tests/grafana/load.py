@@ -5,53 +5,107 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import orjson
 
 from tests.support.gateway import PLAIN, Gateway, config, deployment
 
-OTHER_KEY = "sk-test-other"
+OTHER_KEY, POOR_KEY = "sk-test-other", "sk-test-poor"
+KEYS = {"main": "sk-test-caller", "other": OTHER_KEY, "poor": POOR_KEY, "stranger": "sk-nobody"}
+FRUIT = "forbidden fruit"
+"""What the guards' blocklists name."""
 Json = dict[str, Any]
 
-ASKED: tuple[tuple[str, bool, str], ...] = (
-    ("chat", True, "main"), ("chat", True, "other"), ("chat", False, "main"), ("chat", True, "main"),
-    ("slow", True, "main"), ("saved", False, "other"), ("fails", False, "main"), ("fails", True, "other"),
-    ("breaks", True, "main"), ("busy", False, "main"), ("nobody", False, "main"), ("chat", False, "stranger"),
+
+class Ask(NamedTuple):
+    """One request: model, whether streamed, whose key, what is said."""
+
+    model: str
+    stream: bool = False
+    who: str = "main"
+    text: str = "hello there"
+
+
+ASKED = (
+    Ask("chat", stream=True), Ask("chat", stream=True, who="other"), Ask("chat"), Ask("chat", stream=True),
+    Ask("slow", stream=True), Ask("saved", who="other"), Ask("fails"), Ask("fails", stream=True, who="other"),
+    Ask("breaks", stream=True), Ask("busy"), Ask("nobody"), Ask("chat", who="stranger"), Ask("chat", who="poor"),
+    Ask("asks", text=f"a {FRUIT}"), Ask("asks", stream=True, text="write to ada@example.com, please"),
+    Ask("says", stream=True, text=f"one {FRUIT} two"), Ask("says", who="other", text=f"a {FRUIT}"), Ask("greedy"),
+    Ask("says", stream=True, text="a forbidden idea"), Ask("narrow", text="so many words " * 200),
 )  # fmt: skip
-"""One round: model, whether streamed, whose key."""
+"""One round. `asks` has a guard at its prompts, `says` at its completions, which repeat the prompt."""
+MODERATED = ("a kind word", f"the {FRUIT}")
+"""Beside each round: texts to judge, and a score for the first answer."""
 
 
-def document(upstream: str, engine: str, collector: str, database: str) -> Json:
-    """Two workers, several models and tenants, a candidate, an engine whose metrics are read."""
+def document(upstream: str, engine: str, **where: str) -> Json:
+    """Two workers with everything on: models, tenants, budgets, guards, a rollout, a shadow, an engine with metrics.
+
+    `where` names the collector, the database and the limit store.
+    """
     vllm = {"provider": "vllm", "health": "/health", "metrics": "/metrics"}
     deployments = [
         deployment("llama-v1", engine, "answer-12+pace-2ms+cached-3", **vllm),
         deployment("llama-v2", engine, "answer-16+pace-2ms@v2", **vllm),
+        deployment("mirror", upstream, "flaky-3-500+refusal"),
         deployment("slow", upstream, "answer-8+ttft-300ms"),
         deployment("broken", upstream, "fail-500"),
         deployment("breaking", upstream, "dies-after-2"),
         deployment("busy", upstream, "fail-503+retry-after-0"),
+        deployment("echo", upstream, "echo+pace-5ms"),
+        deployment("narrow", upstream, "echo@narrow") | {"context_window": 256, "max_output_tokens": 64},
+        deployment("greedy", upstream, "answer-8+absurd-usage-400"),
     ]
-    models: list[Json] = [
-        {"name": "chat", "stable": "llama-v1", "candidate": "llama-v2", "weight": 50},
+    sections: Json = {
+        "server": {"workers": 2},
+        "stores": {"database": where["database"], "limits": where["limits"]},
+        "telemetry": {"otlp_endpoint": where["collector"], "trace_sample": 0.5},
+        "guards": _guards(),
+        "budgets": [{"window": "month", "usd": 50}],
+    }
+    found = config(deployments, _models(), **sections)
+    team = found["tenants"][0]
+    del team["keys"][1]  # it may use a model that is not here
+    team["budgets"] = [{"window": "day", "tokens": 1_000_000}, {"window": "total", "usd": 20}]
+    team["keys"][0]["budgets"] = [{"window": "hour", "tokens": 900_000}]
+    found["tenants"] += [
+        {"name": "other-team", "keys": [{"name": "other", "secret": "env:TEST_OTHER_KEY"}]},
+        {
+            "name": "poor-team",
+            "keys": [{"name": "poor", "secret": "env:TEST_POOR_KEY"}],
+            "budgets": [{"window": "day", "tokens": 250}],
+        },
+    ]
+    return found
+
+
+def _models() -> list[Json]:
+    rollout = {"steps": [{"weight": 50, "hold": "1h"}, 100], "gates": {"error": {}, "slow_first_token": {"seconds": 5}}}
+    shadow = {"to": "mirror", "sample": 0.5, "max_concurrent": 8, "budget": {"window": "day", "usd": 5}}
+    chat: Json = {"name": "chat", "stable": "llama-v1", "candidate": "llama-v2", "weight": 0, "sticky": "none"}
+    return [
+        {**chat, "rollout": rollout, "shadow": shadow, "budgets": [{"window": "day", "tokens": 2_000_000}]},
         {"name": "slow", "stable": "slow"},
         {"name": "saved", "stable": "broken", "fallbacks": ["llama-v1"]},
         {"name": "fails", "stable": "broken"},
         {"name": "breaks", "stable": "breaking"},
         {"name": "busy", "stable": "busy"},
+        {"name": "asks", "stable": "echo", "guard": "default"},
+        {"name": "says", "stable": "echo", "guard": "answers"},
+        {"name": "greedy", "stable": "greedy"},
+        {"name": "narrow", "stable": "narrow"},
     ]
-    sections: Json = {
-        "server": {"workers": 2},
-        "stores": {"database": database},
-        "telemetry": {"otlp_endpoint": collector, "trace_sample": 0.5},
-    }
-    found = config(deployments, models, **sections)
-    del found["tenants"][0]["keys"][1]  # it may use a model that is not here
-    keys = [{"name": "other", "secret": "env:TEST_OTHER_KEY"}]
-    found["tenants"].append({"name": "other-team", "keys": keys})
-    return found
+
+
+def _guards() -> list[Json]:
+    look = {"detectors": ["rules", "pii"], "actions": {"blocklist": "block", "pii": "redact"}}
+    return [
+        {"name": "default", "blocklist": [FRUIT], "prompt": look},
+        {"name": "answers", "blocklist": [FRUIT], "completion": look},
+    ]
 
 
 class Load:
@@ -59,43 +113,59 @@ class Load:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._keys = {"main": "sk-test-caller", "other": OTHER_KEY, "stranger": "sk-nobody"}
-        self.statuses: Counter[int] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        """Answers by the outcome that they mean, as far as an answer tells: see `meant`."""
         self.served: Counter[str] = Counter()
         """Whole answers by deployment, as the response's header names it."""
-        self.output_tokens = 0
+        self.scores = 0
 
     def run(self, seconds: float) -> None:
         """Rounds for so long, three requests at a time."""
         end = time.monotonic() + seconds
         with ThreadPoolExecutor(3) as callers:
             while time.monotonic() < end:
-                list(callers.map(self._ask, ASKED))
+                answers = list(callers.map(self._ask, ASKED))
+                self.outcomes["ok"] += 1
+                self._post("/v1/moderations", "main", {"input": list(MODERATED)}).raise_for_status()
+                said = {"request_id": answers[0].headers["x-request-id"], "score": 0.8}
+                self._post("/v1/feedback", "main", said).raise_for_status()
+                self.scores += 1
                 time.sleep(0.2)
 
-    def _ask(self, one: tuple[str, bool, str]) -> None:
-        model, stream, who = one
-        body: Json = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "hello there"}]}
-        if stream:
+    def _ask(self, one: Ask) -> httpx2.Response:
+        body: Json = {"model": one.model, "stream": one.stream, "messages": [{"role": "user", "content": one.text}]}
+        body["max_tokens"] = 64
+        if one.stream:
             body["stream_options"] = {"include_usage": True}
-        headers = {"authorization": f"Bearer {self._keys[who]}", "content-type": "application/json"}
-        url = f"{self._gateway.url}/v1/chat/completions"
-        answer = httpx2.post(url, content=orjson.dumps(body), headers=headers, timeout=60, **PLAIN)
-        self.statuses[answer.status_code] += 1
-        if answer.status_code == 200 and b'"error"' not in answer.content:
+        answer = self._post("/v1/chat/completions", one.who, body)
+        outcome = meant(answer)
+        self.outcomes[outcome] += 1
+        if outcome == "ok":
             self.served[answer.headers["x-sluicegate-deployment"]] += 1
-            self.output_tokens += usage(answer.content, stream=stream)["completion_tokens"]
+        return answer
+
+    def _post(self, path: str, who: str, body: Json) -> httpx2.Response:
+        headers = {"authorization": f"Bearer {KEYS[who]}", "content-type": "application/json"}
+        url = f"{self._gateway.url}{path}"
+        return httpx2.post(url, content=orjson.dumps(body), headers=headers, timeout=60, **PLAIN)
 
     @property
     def total(self) -> int:
-        """Requests sent."""
-        return sum(self.statuses.values())
+        """Requests sent to the data plane."""
+        return self.outcomes.total()
 
 
-def usage(body: bytes, *, stream: bool) -> Json:
-    """What an answer says about its tokens."""
-    if not stream:
-        found: Json = orjson.loads(body)["usage"]
-        return found
-    events = [line.removeprefix(b"data: ") for line in body.splitlines() if line.startswith(b"data: {")]
-    return next(doc["usage"] for event in reversed(events) if (doc := orjson.loads(event)).get("usage"))
+def meant(answer: httpx2.Response) -> str:
+    """The outcome that an answer means to its caller; an upstream's failure is `upstream_error`, whatever its kind."""
+    if answer.status_code == 200:
+        if b'"error"' in answer.content:
+            return "upstream_error"
+        return "cut_guard" if b'"finish_reason":"content_filter"' in answer.content else "ok"
+    told = answer.json()["error"]
+    by_code = {
+        "content_filter": "refused_guard",
+        "budget_exceeded": "refused_budget",
+        "context_length_exceeded": "refused_invalid",
+    }
+    by_status = {401: "refused_auth", 404: "refused_invalid"}
+    return by_code.get(told["code"]) or by_status.get(answer.status_code) or "upstream_error"

@@ -12,9 +12,9 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from app.telemetry import METRICS
 from grafana.generate import files
 from tests.grafana.promql import (
-    LATER,
     PROMETHEUS,
     Query,
     board_queries,
@@ -97,6 +97,12 @@ def test_queries_name_what_exists(query: Query) -> None:
     assert "vector(" not in query.expr
 
 
+def test_every_metric_is_shown_somewhere() -> None:
+    """On a board or in an alert: what nobody looks at need not be counted."""
+    queries = [*board_queries(), *rule_queries()]
+    assert [metric.name for metric in METRICS if not any(metric.name in query.expr for query in queries)] == []
+
+
 def test_variables_name_what_exists() -> None:
     """Metric and label."""
     queries = [Query(place, f"sum by ({label}) ({metric})") for place, metric, label in variables()]
@@ -131,9 +137,3 @@ def test_every_alert_has_its_runbook_and_its_tests() -> None:
     cases = {case["name"] for case in yaml.safe_load((PROMETHEUS / "tests" / "alerts.yml").read_text())["tests"]}
     assert {f"{name} {how}" for name in names for how in ("fires", "is quiet")} <= cases
     assert {rule["labels"]["severity"] for rule in alerts} == {"page", "ticket"}
-
-
-def test_what_is_waited_for_is_of_the_contract() -> None:
-    """Names of the kind that the code uses; each is named by some panel or alert."""
-    queries = [*board_queries(), *rule_queries()]
-    assert [name for name in LATER if not any(name in query.expr for query in queries)] == []

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import CODES, Outcome
+from app.logs import LOG_FIELDS
 from app.semconv import SPAN_ATTRIBUTES
-from app.telemetry import LOG_FIELDS, METRICS
+from app.telemetry import METRICS
 from scripts.docs import BLOCK, commands, rendered
 from tests.house.markdown import Block, anchors, dead_links, shell_blocks
 from tests.house.tree import ROOT, markdown_files, text

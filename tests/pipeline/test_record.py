@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.errors import INVALID_API_KEY, UPSTREAM_ERROR, GatewayError, Outcome
 from app.exchange import Arm, JsonObject, Method, Operation, Principal, Usage
+from app.logs import LOG_FIELDS
 from app.metering import NOTHING, Charge
 from app.pipeline.progress import CALL, STAGES, Progress
 from app.pipeline.record import Recorder
@@ -22,7 +23,6 @@ from app.telemetry import (
     GUARD_FAILURES,
     GUARD_HITS,
     GUARD_HOLD,
-    LOG_FIELDS,
     OVERHEAD,
     PER_TOKEN,
     REQUEST_DURATION,

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.errors import INVALID_REQUEST, GatewayError, Outcome
-from app.exchange import Call, Operation
+from app.exchange import UPSTREAM_OPERATIONS, Call, Operation
 from app.pipeline.validate import MAX_CHOICES, check, parse, validate
 
 CHAT, COMPLETION, EMBEDDINGS = Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS
@@ -79,7 +79,7 @@ NO_OBJECTS = {
 
 
 @pytest.mark.parametrize("case", NO_OBJECTS)
-@pytest.mark.parametrize("operation", list(Operation))
+@pytest.mark.parametrize("operation", UPSTREAM_OPERATIONS)
 def test_what_is_no_json_object(operation: Operation, case: str) -> None:
     """Broken, not UTF-8, too deep, another kind of JSON: 400 without a field to blame, and short."""
     error = refused(operation, NO_OBJECTS[case])
@@ -89,9 +89,9 @@ def test_what_is_no_json_object(operation: Operation, case: str) -> None:
 
 NO_NUMBERS: tuple[Any, ...] = (0, -1, 1.0, True, "1", [])
 VALUES: list[tuple[Operation, str, tuple[Any, ...]]] = [
-    *((each, "model", (None, "", 1, True, ["m"], {})) for each in Operation),
-    *((each, "stream", (0, 1, "true", [], {})) for each in Operation),
-    *((each, "n", (*NO_NUMBERS, MAX_CHOICES + 1, 2**64 - 1)) for each in Operation),
+    *((each, "model", (None, "", 1, True, ["m"], {})) for each in UPSTREAM_OPERATIONS),
+    *((each, "stream", (0, 1, "true", [], {})) for each in UPSTREAM_OPERATIONS),
+    *((each, "n", (*NO_NUMBERS, MAX_CHOICES + 1, 2**64 - 1)) for each in UPSTREAM_OPERATIONS),
     (CHAT, "messages", (None, [], {}, "hi", 1)),
     (CHAT, "max_tokens", NO_NUMBERS),
     (CHAT, "max_completion_tokens", NO_NUMBERS),
@@ -104,7 +104,7 @@ VALUES: list[tuple[Operation, str, tuple[Any, ...]]] = [
     (SCORE, "text_1", (None, [], {}, 1)),
     (SCORE, "text_2", (None, [], {}, 1)),
     (TOKENIZE, "prompt", ([], 1, {})),
-    *((each, "stream_options", (1, True, "x", [], {}, {"include_usage": True})) for each in Operation),
+    *((each, "stream_options", (1, True, "x", [], {}, {"include_usage": True})) for each in UPSTREAM_OPERATIONS),
 ]
 TURNS: tuple[Any, ...] = (None, [], "hi", 1, {}, {"role": 1}, {"role": None})
 CONTENTS: tuple[Any, ...] = (1, True, {}, 1.5)
@@ -131,7 +131,7 @@ def test_the_field_to_blame(operation: Operation, fields: dict[str, Any], param:
     assert any(said in error.message for said in ("must be", "only allowed", "contradict", "cannot be"))
 
 
-@pytest.mark.parametrize("operation", list(Operation))
+@pytest.mark.parametrize("operation", UPSTREAM_OPERATIONS)
 def test_a_missing_field_is_named(operation: Operation) -> None:
     """An empty object lacks its model first; one with a model lacks its prompt."""
     assert refused(operation, b"{}").param == "model"
@@ -225,20 +225,20 @@ def judged(operation: Operation, raw: bytes) -> None:
     assert call.body == orjson.loads(raw)
 
 
-@given(st.sampled_from(Operation), st.binary(max_size=200))
+@given(st.sampled_from(UPSTREAM_OPERATIONS), st.binary(max_size=200))
 @example(CHAT, b'{"model": "m", "messages": [{"role": "user"}], "n": 1e400}')
 def test_any_bytes(operation: Operation, raw: bytes) -> None:
     """Never anything but a `Call` or a `GatewayError`."""
     judged(operation, raw)
 
 
-@given(st.sampled_from(Operation), JSON)
+@given(st.sampled_from(UPSTREAM_OPERATIONS), JSON)
 def test_any_json(operation: Operation, document: Any) -> None:
     """The same for everything that is JSON."""
     judged(operation, orjson.dumps(document))
 
 
-@given(st.sampled_from(Operation), BODIES)
+@given(st.sampled_from(UPSTREAM_OPERATIONS), BODIES)
 @settings(max_examples=60)
 def test_any_fields(operation: Operation, fields: dict[str, Any]) -> None:
     """The same for a good body whose fields hold anything."""

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from app.errors import GatewayError
-from app.exchange import Operation
+from app.exchange import UPSTREAM_OPERATIONS, Operation
 from app.providers.unable import unable, written
 from tests.pipeline.parts import call, deployment
 
 
-@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("operation", UPSTREAM_OPERATIONS)
 def test_every_operation_has_a_refusal(operation: Operation) -> None:
     """The model is to blame."""
     error = unable(call()._replace(operation=operation), deployment())

@@ -81,6 +81,14 @@ class Prometheus:
             return [({}, float(answer["result"][1]))]
         return [(one["metric"], float(one["value"][1])) for one in answer["result"]]
 
+    def at(self, expr: str, moment: float) -> Any:
+        """An instant query at a Unix time, as the API answers it."""
+        return self._api("query", query=expr, time=moment)["result"]
+
+    def over_time(self, expr: str, start: float, end: float, step: float) -> Any:
+        """A range query, as the API answers it."""
+        return self._api("query_range", query=expr, start=start, end=end, step=step)["result"]
+
     def figure(self, expr: str) -> float:
         """The one finite number that a query gives."""
         found = [value for _, value in self.ask(expr) if math.isfinite(value)]
