@@ -64,7 +64,7 @@ def test_a_call_without_some_fields() -> None:
 def test_operations_are_opentelemetrys_names() -> None:
     """`gen_ai.operation.name`: they stand in metrics, spans and logs."""
     assert {one.value for one in Operation} == {
-        "chat", "text_completion", "embeddings", "rerank", "score", "tokenize",
+        "chat", "text_completion", "embeddings", "rerank", "score", "tokenize", "moderation",
     }  # fmt: skip
 
 

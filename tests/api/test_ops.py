@@ -53,7 +53,7 @@ def test_metrics_are_prometheus(gateway: Gateway) -> None:
     families = {family.name: family for family in text_string_to_metric_families(response.text)}
     for metric in METRICS:
         family = families[metric.name.removesuffix("_total")]
-        assert (family.type, family.documentation) == (metric.kind, metric.help)
+        assert (family.type, family.documentation) == (metric.kind, metric.told)
     lines = gateway.lines(sum(gateway.outcomes().values()))
     assert gateway.outcomes() == Counter(line["outcome"] for line in lines)
     assert gateway.value("sluicegate_cost_usd_total") == pytest.approx(sum(line.get("cost_usd", 0) for line in lines))

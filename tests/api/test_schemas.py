@@ -20,7 +20,7 @@ from app.api.schemas import (
     Request,
 )
 from app.errors import CODES, GatewayError
-from app.exchange import Operation
+from app.exchange import UPSTREAM_OPERATIONS, Operation
 from app.pipeline.validate import MAX_CHOICES, validate
 from tests.support.gateway import Gateway
 
@@ -123,7 +123,7 @@ def agree(operation: Operation, body: Any) -> bool:
     return verdict
 
 
-@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("operation", UPSTREAM_OPERATIONS)
 def test_the_page_and_validation_agree_on_every_border(operation: Operation) -> None:
     """A sound body with one field replaced, or taken out."""
     sound = right(operation)
@@ -138,7 +138,7 @@ def test_the_page_and_validation_agree_on_every_border(operation: Operation) -> 
             agree(operation, {**sound, "messages": [message]})
 
 
-@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("operation", UPSTREAM_OPERATIONS)
 def test_the_page_accepts_and_rejects_what_validation_does(operation: Operation) -> None:
     """For any body: the gateway, the documented model and the JSON Schema agree."""
     verdicts = set()

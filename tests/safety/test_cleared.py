@@ -45,7 +45,9 @@ class Answer:
 
     def __init__(self, reader: Reader, completion: JsonObject | None = None, **fields: Any) -> None:
         settings = {"detectors": ["classifier"], "deadline_ms": 60_000, **(completion or {})}
-        (guard,) = loaded({"guards": [{"name": "default", "completion": settings}]}).guards
+        (guard,) = loaded(
+            {"guards": [{"name": "default", "completion": settings}], "safety": {"profile": "tiny"}}
+        ).guards
         policy = Guards([guard], {"classifier": reader}).of(guard, "team")
         self.report = Report("default")
         watch = policy.slow_watch(CheckedPrompt(call(**{"stream": True, **fields})), self.report)

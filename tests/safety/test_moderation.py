@@ -33,7 +33,8 @@ class Reader:
 async def judged(*texts: str, **guard: Any) -> tuple[list[JsonObject], Report]:
     """The results, and what was counted."""
     stage = {"detectors": ["rules", "pii", "classifier"]}
-    (one,) = loaded({"guards": [{"name": "default", "blocklist": ["bomb"], "prompt": stage, **guard}]}).guards
+    guards = [{"name": "default", "blocklist": ["bomb"], "prompt": stage, **guard}]
+    (one,) = loaded({"guards": guards, "safety": {"profile": "tiny"}}).guards
     report = Report("default")
     return await Guards([one], {"classifier": Reader()}).moderate(one, "team", texts, report), report
 

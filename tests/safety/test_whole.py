@@ -37,9 +37,10 @@ async def judged(*texts: str, reader: Reader | None = None, **guard: Any) -> boo
         "detectors": ["rules", "pii", *(["classifier"] if reader else [])],
         "block_at": {"hate": 4},
     }
-    (one,) = loaded({"guards": [{"name": "default", "blocklist": ["bomb"], "completion": stage, **guard}]}).guards
-    guards = Guards([one], {"classifier": reader} if reader else {})
-    return await guards.harmful(one, "team", call(documents=[{"title": "T", "text": "words"}]), texts)
+    guards = [{"name": "default", "blocklist": ["bomb"], "completion": stage, **guard}]
+    (one,) = loaded({"guards": guards, "safety": {"profile": "tiny"}}).guards
+    judges = Guards([one], {"classifier": reader} if reader else {})
+    return await judges.harmful(one, "team", call(documents=[{"title": "T", "text": "words"}]), texts)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ INSPECTIONS = st.builds(
     st.lists(TEXTS, max_size=2).map(tuple),
     TEXTS,
     st.just("-"),
+    st.none(),
 )
 
 
