@@ -56,7 +56,8 @@ def document(upstream: str, engine: str, **where: str) -> Json:
         deployment("breaking", upstream, "dies-after-2"),
         deployment("busy", upstream, "fail-503+retry-after-0"),
         deployment("echo", upstream, "echo+pace-5ms"),
-        deployment("narrow", upstream, "echo@narrow") | {"context_window": 256, "max_output_tokens": 64},
+        deployment("narrow", upstream, "echo@narrow")
+        | {"context_window": 256, "max_output_tokens": 64, "tokenizer": "gpt2"},
         deployment("greedy", upstream, "answer-8+absurd-usage-400"),
     ]
     sections: Json = {
