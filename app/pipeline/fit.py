@@ -12,8 +12,8 @@ from typing import Protocol
 import orjson
 
 from app.cells import Counter as Cell
-from app.errors import CONTEXT_LENGTH_EXCEEDED, GatewayError
-from app.exchange import Call, Count, CountMethod, Operation
+from app.errors import CONTEXT_LENGTH_EXCEEDED, INVALID_REQUEST, GatewayError
+from app.exchange import Call, Count, CountMethod, Event, Operation, Usage
 from app.pipeline.counting import LARGE, bound, most_bytes
 from app.pipeline.outgoing import cap
 from app.pipeline.plan import Plan
@@ -98,6 +98,25 @@ class Fitter:
         return call, plan if len(kept) == len(counts) else Plan(
             tuple(plan.choices[place] for place in kept), shadow=plan.shadow
         )
+
+    async def counted(self, call: Call, deployment: Deployment) -> Event:
+        """The answer to a call that asks how many tokens a prompt has, where the deployment's provider cannot say.
+
+        Never too low; `method` in it tells how exact. Raises `GatewayError` where nobody here can count it either.
+        """
+        chat = call.body.get("messages") is not None
+        asked = call._replace(operation=Operation.CHAT if chat else Operation.COMPLETION)
+        known = await self._counter.bound(asked, deployment) if call.size > LARGE else bound(asked, deployment)
+        count = await self._counter.count(asked, deployment, known)
+        if count.method is CountMethod.BOUND:
+            raise GatewayError(
+                INVALID_REQUEST,
+                f"The model `{call.model}` cannot count these tokens: its provider `{deployment.provider}` counts none, "
+                "and the operator has named no `tokenizer`, or the prompt holds more than text.",
+                param="model",
+            )
+        made = {"count": count.tokens, "max_model_len": deployment.context_window, "method": count.method}
+        return Event(orjson.dumps(made), made, usage=Usage(0, 0))
 
     async def _shorten(self, call: Call, deployment: Deployment, overflow: Overflow, ask: Ask) -> Shortened | None:
         """The call, shortened as the policy says; None where that does not make it fit."""

@@ -98,6 +98,12 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 call, plan = await _fit(call, plan, progress, services, table)
             # Before the guard, which costs something: a place within the tenant's limits on requests.
             async with services.reserver.admit(progress, table):
+                if call.operation is Operation.TOKENIZE and not plan.choices[0][1].tokenizes:
+                    # Its provider has no such question: it is answered here, and costs nothing.
+                    counted = [await services.fitter.counted(call, plan.choices[0][1])]
+                    progress.end()
+                    yield counted
+                    return
                 guard = table.models[call.model].guard
                 if guard is not None:
                     # Before anything is reserved or sent: a prompt that is blocked costs nothing.
