@@ -68,7 +68,7 @@ load: setup ## a load profile played by locust, judged by its goals (PROFILE=spi
 	@sh scripts/load/setup.sh
 	@.venv/bin/python -m loadtests.load $(or $(PROFILE),chat) $(ARGS)
 
-prove: setup ## what docs/budgets.md and docs/ledger.md claim, at full length (WHAT=interleavings|live|crashes|outages|cost|report)
+prove: setup ## what docs/budgets.md and docs/ledger.md claim, at full length (WHAT=interleavings|live|hosts|crashes|outages|cost|report|safety_fuzz)
 	@.venv/bin/python -m tests.proofs.$(or $(WHAT),interleavings) $(ARGS)
 
 peers: setup ## install the gateways that `make bench` compares with, into .peers

@@ -17,6 +17,7 @@ from app.config.service import Stores
 from app.pipeline.ledger import Ledger
 from app.stores import sql
 from app.stores.delivery import Delivery, SinkUnavailable
+from app.stores.hosts import Hosts
 from app.stores.migrate import upgrade
 from app.stores.spool import Spool
 from app.tasks import TaskGroup
@@ -30,16 +31,25 @@ _log = logging.getLogger("sluicegate")
 
 
 class Books:
-    """Made in a running loop. `ledger` is for the path of requests, `database` for whoever reads."""
+    """Made in a running loop. `ledger` is for the path of requests, `database` for whoever reads.
+
+    With `stores.ledger` off nothing is spooled any more; what an earlier process has left in the spool is delivered.
+    """
 
     def __init__(self, stores: Stores, telemetry: Telemetry) -> None:
         folder = Path(stores.spool)
-        self._spool = Spool(folder, f"{os.getpid()}.{token_hex(4)}", always=stores.spool_fsync == "always")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._spool: Spool | None = None
+        if stores.ledger:
+            self._spool = Spool(folder, f"{os.getpid()}.{token_hex(4)}", always=stores.spool_fsync == "always")
         self.ledger = Ledger(self._spool)
         self.database = open_database(stores)
         self.reason: str | None = "not connected yet"
         """Why the database does not take rows; None while it does."""
         self.rows = sql.Ledger(self.database)
+        self.hosts = Hosts(folder, self.database)
+        self.told = self.rows if stores.ledger else None
+        """For those who ask what was used; None where nothing is written down."""
         self._days = stores.ledger_days
         self.delivery = Delivery(folder, self.rows, self._turned)
         self._telemetry = telemetry
@@ -52,11 +62,13 @@ class Books:
 
     async def aclose(self) -> None:
         """End the spool; deliver what is left if the database takes it in time. After the tasks have ended."""
-        self._spool.end()
+        if self._spool is not None:
+            self._spool.end()
         try:
             async with asyncio.timeout(LAST_DELIVERY_S):
                 if self.delivery.claim():
                     await self.delivery.turn()
+                    await self.hosts.leave()
         except (SinkUnavailable, OSError) as error:
             _log.warning("the spool keeps what the database did not take", extra={"reason": str(error)})
         self.delivery.release()
@@ -92,7 +104,7 @@ class Books:
         self.reason = reason
         telemetry, delivery = self._telemetry, self.delivery
         telemetry.gauge(DATABASE_UP).set(reason is None)
-        telemetry.gauge(SPOOL_BYTES).set(delivery.backlog() if delivery.delivers else 0)
+        telemetry.gauge(SPOOL_BYTES).set(delivery.backlog if delivery.delivers else 0)
         telemetry.gauge(SPOOL_RECORDS).set(delivery.waiting)
         telemetry.counter(LEDGER_ROWS).inc(delivery.delivered - self._delivered)
         self._delivered = delivery.delivered

@@ -15,7 +15,7 @@ import uvloop
 
 from app import demo as demonstration
 from app import logs
-from app.cli_ledger import keys, usage
+from app.cli_ledger import hosts, keys, usage
 from app.cli_models import models
 from app.cli_rollout import rollout
 from app.cli_steer import COMMANDS
@@ -96,6 +96,7 @@ def demo(*, once: bool) -> None:
 
 
 main.add_command(keys)
+main.add_command(hosts)
 main.add_command(usage)
 main.add_command(models)
 

@@ -1,4 +1,4 @@
-"""Commands that work on the database of a configuration, whether a gateway runs on it or not: `keys`, `usage`."""
+"""Commands that work on the database of a configuration, a gateway on it or not: `keys`, `hosts`, `usage`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,9 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.books import open_database
 from app.columns import columns
 from app.config import ConfigError, describe, load
+from app.config.service import Stores
 from app.exchange import JsonObject
 from app.stores.delivery import SinkUnavailable
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
+from app.stores.hosts import Hosts
 from app.stores.migrate import upgrade
 from app.stores.sql import DAY, Ledger
 from app.stores.tables import GROUPS
@@ -94,6 +97,36 @@ def revoke(file: Path, key_id: str, *, as_document: bool) -> None:
     click.echo(orjson.dumps({"id": key_id, "revoked": True}).decode() if as_document else f"{key_id} is revoked")
 
 
+@click.group()
+def hosts() -> None:
+    """The hosts that share a Redis, without whose spools lost budgets are not rebuilt."""
+
+
+@hosts.command("list")
+@_config
+@_json
+def list_hosts(file: Path, *, as_document: bool) -> None:
+    """List them; each says every half minute that it lives."""
+    found = [asdict(one) for one in _with(file, lambda database: Hosts(Path(), database).known())]
+    if as_document:
+        click.echo(orjson.dumps(found).decode())
+        return
+    rows = [{**one, **{name: _when(one[name]) for name in ("since", "seen")}} for one in found]
+    click.echo(columns(("id", "name", "since", "seen"), rows))
+
+
+@hosts.command()
+@_config
+@click.argument("host_id")
+@_json
+def forget(file: Path, host_id: str, *, as_document: bool) -> None:
+    """Strike the host HOST_ID, which will not come back: what only its spool knows is not counted any more."""
+    if not _with(file, lambda database: Hosts(Path(), database).forget(_who(), [host_id])):
+        click.echo(f"There is no host `{host_id}`.", err=True)
+        sys.exit(1)
+    click.echo(orjson.dumps({"id": host_id, "forgotten": True}).decode() if as_document else f"{host_id} is forgotten")
+
+
 @click.command()
 @_config
 @click.option("--from", "first", type=_DAY, help="First day, UTC; 30 days with the last one if left out.")
@@ -120,6 +153,8 @@ def usage(
     begin = (first or end - timedelta(days=29)).replace(tzinfo=UTC)
     where = {"tenant": tenant} if tenant else {}
     days = int(begin.timestamp() // DAY), int(end.timestamp() // DAY)
+    if not _stores(file).ledger:
+        click.echo("the ledger is off (`stores.ledger`): this is what was used while it was on", err=True)
     found = _with(file, lambda database: Ledger(database).usage(*days, groups, where))
     if as_table:
         click.echo(as_csv(found, groups), nl=False)
@@ -130,13 +165,18 @@ def usage(
         click.echo(columns(names, as_documents(found)))
 
 
-def _with(file: Path, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Do this with the database; what goes wrong is told, and ends the command."""
+def _stores(file: Path) -> Stores:
+    """What the file says of them; a file that cannot be used ends the command."""
     try:
-        stores = load(file, os.environ).stores
+        return load(file, os.environ).stores
     except ConfigError as error:
         click.echo(f"{file} cannot be used:\n{describe(error.problems)}", err=True)
         sys.exit(2)
+
+
+def _with(file: Path, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Do this with the database; what goes wrong is told, and ends the command."""
+    stores = _stores(file)
 
     async def connected() -> T:
         database = open_database(stores)
@@ -161,6 +201,10 @@ def _budget(text: str) -> JsonObject:
         return {"window": window, unit: int(amount) if unit == "tokens" else float(amount)}
     except ValueError:
         raise click.UsageError(f"--budget {text!r} is none; write day:tokens=1000000 or month:usd=50") from None
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _who() -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
+from typing import NamedTuple
 
 import orjson
 
@@ -19,13 +20,12 @@ from app.metering import NOTHING, Charge
 from app.prices import Prices, charge
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class Entry:
+class Entry(NamedTuple):
     """Times are seconds since 1970, durations seconds, money nano-USD, prices pico-USD.
 
     `charged_tokens` and `charged_nano` are what the budgets were charged: of this attempt, and `earlier_*`
-    of the attempts before it that may have been billed. `overage_*` is the part of it beyond the bound. A value: nobody
-    changes one; not frozen, because one is made for every request, and that would take half as long again.
+    of the attempts before it that may have been billed. `overage_*` is the part of it beyond the bound. In the order of
+    the ledger's columns (a test holds it): an entry is a row as it stands.
     """
 
     request_id: str
@@ -137,51 +137,61 @@ def _columns(prices: Prices) -> JsonObject:
 def decode(name: str, numbers: bytes, common: bytes) -> Entry:
     """The record of the request `name`. Raises ValueError where it is none, or of a version that is not known."""
     try:
-        form = {1: SHORT, 2: LONG}[numbers[0]]
-        _, outcome, method, at, seconds, first, attempts, made, out, *counts = form.unpack(numbers)
-        bound_in, bound_out, cached, written, thought, images, tokens, nano = (*counts, 0, 0, 0, 0, 0, 0)[:8]
-        names, prices = _read_shared(common)
-        if prices.at(made) is not prices:
-            names = {**names, **_columns(prices.at(made))}
-        usage = Usage(made, out, cached, written, thought, Method(METHODS[method]))
+        form = _FORMS[numbers[0]]
+        _, outcome, method, at, seconds, first, attempts, made, out, bound_in, bound_out, *rare = form.unpack(numbers)
+        cached, written, thought, images, tokens, nano = rare or _NONE_RARE
+        who, (count_method, template), prices = _read_shared(common)
+        usage = Usage(made, out, cached, written, thought, _KINDS[method])
         spent, over = _money(usage, images, (bound_in, bound_out), prices)
-        return Entry(
-            request_id=name, at=at, attempts=attempts, outcome=OUTCOMES[outcome], method=METHODS[method],
-            charged_tokens=min(spent.tokens + tokens, MOST), charged_nano=min(spent.nano_usd + nano, MOST),
-            earlier_tokens=tokens, earlier_nano=nano,
-            overage_tokens=min(over.tokens, MOST), overage_nano=min(over.nano_usd, MOST),
-            input_tokens=made, output_tokens=out, cached_input_tokens=cached, cache_write_tokens=written,
-            reasoning_tokens=thought, images=images, seconds=seconds,
-            first_token_seconds=first if first >= 0 else None, **names,
+        row = (
+            name, at, *who, OUTCOMES[outcome], METHODS[method],
+            min(spent.tokens + tokens, MOST), min(spent.nano_usd + nano, MOST), tokens, nano,
+            min(over.tokens, MOST), min(over.nano_usd, MOST),
+            made, out, cached, written, thought, images,
+            *_told(prices.at(made)), attempts, first if first >= 0 else None, seconds, template, count_method,
         )  # fmt: skip
+        return tuple.__new__(Entry, row)  # a third of what naming the fields takes
     except (struct.error, TypeError, KeyError, IndexError) as error:
         raise ValueError(f"no ledger record: {error!r}") from error
 
 
+_NONE_RARE = (0,) * 6
+_FORMS = {1: SHORT, 2: LONG}
+_KINDS = tuple(map(Method, METHODS))
+_NOTHING_SENT, _BOUND = Method.NOTHING_SENT, Method.BOUND
+
+
 @lru_cache(maxsize=1024)
-def _read_shared(common: bytes) -> tuple[dict[str, Any], Prices]:
-    """Names and prices as `shared` wrote them; the dictionary is for reading only."""
-    names = orjson.loads(common)
-    long = names.pop(_LONG, None)
-    prices = _prices(names)
-    return names, prices if long is None else replace(prices, long=_prices(long), long_above=long["above"])
+def _read_shared(common: bytes) -> tuple[tuple[str, ...], tuple[str | None, ...], Prices]:
+    """Names, those that may be unknown, and prices as `shared` wrote them; an older one wrote fewer."""
+    document = orjson.loads(common)
+    prices, long = _prices(document), document.get(_LONG)
+    if long is not None:
+        prices = replace(prices, long=_prices(long), long_above=long["above"])
+    return tuple(document[name] for name in _NAMES[:7]), tuple(map(document.get, _NAMES[7:])), prices
 
 
 def _prices(columns: JsonObject) -> Prices:
     return Prices(*[columns[f"price_{kind}"] for kind in _PRICES])
 
 
+_told = attrgetter(*_PRICES)  # prices as they stand in an entry
+
+
 def _money(usage: Usage, images: int, bound: tuple[int, int], prices: Prices) -> tuple[Charge, Charge]:
     """What is charged, and how much of it lies beyond the bound."""
     spent = charge(usage, prices, images)
-    if usage.method is Method.NOTHING_SENT or not spent.tokens:
+    method = usage.method
+    if method is _NOTHING_SENT or not spent.tokens:
         return NOTHING, NOTHING
-    if usage.method is Method.BOUND:
+    if method is _BOUND:
         most = prices.bound(usage.input_tokens, usage.output_tokens, images)
         return Charge(spent.tokens, -(-most // 1000)), NOTHING
-    over_nano = spent.nano_usd + (-prices.bound(*bound, images) // 1000)
-    return spent, Charge(max(0, spent.tokens - sum(bound)), max(0, over_nano))
+    over_tokens, over_nano = spent.tokens - sum(bound), spent.nano_usd + (-prices.bound(*bound, images) // 1000)
+    if over_tokens <= 0 and over_nano <= 0:
+        return spent, NOTHING
+    return spent, Charge(max(0, over_tokens), max(0, over_nano))
 
 
-NAMES = tuple(field.name for field in fields(Entry))
+NAMES = Entry._fields
 """The columns, in order."""

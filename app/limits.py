@@ -15,10 +15,11 @@ from app.books import Books
 from app.config import Secret
 from app.config.service import Stores
 from app.entry import Entry
-from app.exchange import JsonObject
+from app.exchange import Arm, JsonObject
 from app.metering import FOREVER, Allowances, Budget, Level, Unit
 from app.pipeline.reservation import StoreUnavailable
 from app.stores.delivery import SinkUnavailable
+from app.stores.hosts import Host
 from app.stores.line import Address, Line
 from app.stores.memory import MemoryStore
 from app.stores.rebuild import Rebuilder, Spending, restore
@@ -39,6 +40,7 @@ LAST_WORD_S = 1.0
 """Seconds that a process which ends gives its last settlements; what is left ends by its lease."""
 _LOOK_S = 2.0
 _RETRY_S = 0.25
+_SEEN_S = 30.0
 _log = logging.getLogger("sluicegate")
 
 
@@ -61,7 +63,14 @@ class Limits:
             self._line = Line(Address.parse(where), SCRIPT, stores.limits_timeout, lambda: None)
             name = f"{gethostname()}.{os.getpid()}.{token_hex(4)}"
             self.store = self._redis = RedisStore(self._line, name=name, workers=workers)
-            self._rebuilder = Rebuilder(self._line, self._redis, books.delivery, self._spending, self._scope)
+            self._rebuilder = Rebuilder(
+                self._line, self._redis, books.delivery, self._spending, books.hosts, self._scope
+            )
+
+    @property
+    def shared(self) -> bool:
+        """Whether the store is one for many workers and hosts."""
+        return self._line is not None
 
     @property
     def reason(self) -> str | None:
@@ -72,7 +81,9 @@ class Limits:
             return None
         if self._line.stalled:
             return "does not answer in time"
-        return "closed until its state is rebuilt" if self._line.connected else "not reachable"
+        if self._line.connected:
+            return f"closed until its state is rebuilt{_waiting_for(self._rebuilder.awaited)}"
+        return "not reachable" if self._books.hosts.own else "this host is not in the database yet"
 
     @property
     def serves_nobody(self) -> bool:
@@ -82,7 +93,7 @@ class Limits:
     async def start(self, tasks: TaskGroup) -> None:
         """Keep the store from now on; ends with the tasks. Returns once what was spent is known, or not in time."""
         if self._line is not None:
-            tasks.spawn("limits-line", self._line.keep())
+            tasks.spawn("limits-line", self._connect(self._line))
             tasks.spawn("limits-store", self._redis.work())
             tasks.spawn("limits-rebuild", self._rebuilder.keep())
             await self._opened(self._line)
@@ -107,17 +118,38 @@ class Limits:
 
     async def _opened(self, line: Line) -> None:
         """Wait until Redis admits: it has to be rebuilt first where it knows nothing. Not for one that is away."""
-        begun = time.monotonic()
+        begun = since = time.monotonic()
         while not line.up and not self._state.table.scopes.nothing:
-            waited = time.monotonic() - begun
-            if waited > OPENED_WITHIN_S or (waited > CONNECTED_WITHIN_S and not line.connected):
+            now = time.monotonic()
+            if self._books.hosts.own is None:
+                since = now  # it connects once this host is registered
+            if now - begun > OPENED_WITHIN_S or (now - since > CONNECTED_WITHIN_S and not line.connected):
                 return
             await asyncio.sleep(0.02)
+
+    async def _connect(self, line: Line) -> None:
+        """Keep the line, once the other hosts can know of this one: before that nothing may be taken from budgets."""
+        while not await self._registered():  # noqa: ASYNC110 # a file and a database: no event tells of them
+            await asyncio.sleep(_RETRY_S if self._books.reason else 0.01)
+        await line.keep()
+
+    async def _registered(self) -> bool:
+        hosts = self._books.hosts
+        try:
+            return hosts.own is not None or (self._books.reason is None and await hosts.register())
+        except (SinkUnavailable, OSError) as error:
+            _log.warning("this host cannot be registered yet", extra={"reason": str(error)})
+            return False
 
     def _budgets(self) -> Iterable[Budget]:
         return self._state.table.scopes.every.budgets
 
     def _scope(self, entry: Entry) -> Allowances:
+        """What an open request was reserved in: a copy in its shadow's budget, and in nobody else's."""
+        if entry.arm == Arm.SHADOW:
+            model = self._state.table.models.get(entry.model)
+            shadow = model.shadow if model is not None else None
+            return shadow.allowances if shadow is not None else Allowances()
         return self._state.table.scopes.of(entry.tenant, entry.key, entry.model).reserve
 
     async def _fill(self) -> None:
@@ -132,7 +164,12 @@ class Limits:
 
     async def _tell(self) -> None:
         """Keep the gauges; those of budgets in the process that delivers the ledger, or they would be added up."""
+        seen_at = 0.0
         while True:
+            if self._line is not None and self._books.delivery.delivers and time.monotonic() >= seen_at:
+                seen_at = time.monotonic() + _SEEN_S
+                with suppress(SinkUnavailable):  # told by the ledger's own state
+                    await self._books.hosts.seen()
             self._telemetry.gauge(LIMITS_UP).set(self.reason is None)
             if self._line is not None:
                 self._telemetry.counter(DROPPED, "settlements").inc(self._redis.dropped - self._dropped)
@@ -153,6 +190,12 @@ class Limits:
             ):
                 shown = amount / 1e9 if level.budget.unit is Unit.MONEY else amount
                 self._telemetry.gauge(metric, *labels).set(shown)
+
+
+def _waiting_for(hosts: tuple[Host, ...]) -> str:
+    """Which hosts have to tell what they spent first."""
+    names = ", ".join(f"{one.name} ({one.id})" for one in hosts)
+    return f": waiting for {names}" if names else ""
 
 
 def scope_name(budget: Budget) -> str:

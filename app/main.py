@@ -59,6 +59,7 @@ from app.providers.transport import HttpTransport
 from app.rollouts import Steering
 from app.safety.guards import Guards
 from app.safety.models.fleet import Fleet
+from app.safety.remote.members import members
 from app.shadows import Comparing, LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
@@ -147,7 +148,9 @@ class Process:
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
-        self._guards = Guards(config.guards)
+        self._transport = HttpTransport()
+        services = members(lambda: self._reloader.config, self._transport)
+        self._guards = Guards(config.guards, {**self._fleet.members, **services})
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
         self._keys = StoredKeys(self._directory, self._rebuild)
@@ -167,7 +170,6 @@ class Process:
         )
         self._reloader.prepare = lambda wanted: self._guards.prepare(wanted.guards)
         self._endpoints = Endpoints(self._loop.time)
-        self._transport = HttpTransport()
         self._admission = Admission(self._state)
         attempts = Attempts(telemetry, self._loop.time)
         caller = Caller(
@@ -296,7 +298,7 @@ class Process:
         self._comparisons = Comparisons(self._books.database, dropped)
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         # Workers share their budgets, or there is one of them.
-        purse = self._limits.store if workers > 1 else LocalPurse(self._books.rows)
+        purse = self._limits.store if self._limits.shared else LocalPurse(self._books.rows)
         texts = self._launch.config.telemetry.capture_content
         comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, texts=texts)
         return Shadows(
@@ -310,7 +312,7 @@ class Process:
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))
         callers.include_router(moderations(self._state, self._admission, self._guards, self._recorder))
-        callers.include_router(own_usage(self._state, self._books.rows))
+        callers.include_router(own_usage(self._state, self._books.told))
         callers.include_router(feedback(self._state, FeedbackStore(self._books.database), self._telemetry))
         callers.include_router(probes(self._readiness))
         ops_socket = self._launch.listeners.ops
@@ -321,7 +323,7 @@ class Process:
         ops.include_router(directory_admin(operators, self._directory, self._keys.refresh))
         ops.include_router(shadow_report(operators, self._state, self._comparisons))
         ops.include_router(rollout_admin(operators, self._steering.rollouts, self._steering.rollouts))
-        ops.include_router(usage_admin(operators, self._books.rows))
+        ops.include_router(usage_admin(operators, self._books.told))
         ops.include_router(budgets_admin(operators, self._limits.documents))
         servers = [(self._server(callers, config), self._launch.listeners.callers)]
         if ops_socket is not None:

@@ -62,6 +62,8 @@ class Prices:
         """Nano-USD of one request. Cached input and cache writes are parts of input, reasoning of output."""
         if usage.input_tokens > self.long_above and self.long is not None:
             return self.long.cost(usage, images)
+        if not (images or usage.cached_input_tokens or usage.cache_write_tokens or usage.reasoning_tokens):
+            return -(-(self.request + usage.input_tokens * self.input + usage.output_tokens * self.output) // 1000)
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
         thought = min(usage.reasoning_tokens, usage.output_tokens)

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import platform
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -78,7 +79,7 @@ class Field:
         self._stack.close()
 
     def _admit(self, peer: Peer, upstream: int) -> str | None:
-        setup = peer.setup(Site(free_port(), upstream, self._place(peer.name)))
+        setup = peer.setup(Site(free_port(), upstream, self._place(peer.name), self._stack))
         server = None
         if setup.launch is not None:
             try:
@@ -117,7 +118,7 @@ def document(field: Field, plan: Plan, found: dict[str, list[Figures]], stolen: 
     """Everything that was measured, and on what; the table is made from this."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": cpu.describe() | {"python": sys.version.split()[0], "stolen_seconds": round(stolen, 2)},
+        "machine": cpu.describe() | {"python": platform.python_version(), "stolen_seconds": round(stolen, 2)},
         "plan": asdict(plan),
         "versions": {name: ALL[name].version() for name in found},
         "notes": {name: ALL[name].note for name in found},

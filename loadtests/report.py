@@ -47,6 +47,26 @@ ROWS = (
     Row("CPU of strangers on the machine, %", "foreign", "{:.0f}", 100),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A variant of the gateway, which one it is set beside, and what it may take more for a request."""
+
+    name: str
+    beside: str
+    budget: str
+
+
+BUDGETS = (
+    Budget("sluicegate", "sluicegate-bare", "ledger 6"),
+    Budget("sluicegate-postgres", "sluicegate-bare", "ledger 6"),
+    Budget("sluicegate-budgets", "sluicegate", "admit, reserve, settle 10"),
+    Budget("sluicegate-guard", "sluicegate-bare", "rules and pii 15"),
+    Budget("sluicegate-canary", "sluicegate-bare", "route 2"),
+    Budget("sluicegate-traces", "sluicegate-bare", "in metrics, span, log line 26"),
+    Budget("sluicegate-all", "sluicegate-bare", "33"),
+)
+
 Rounds = dict[str, list[dict[str, float]]]
 
 
@@ -59,7 +79,13 @@ def table(result: dict[str, Any]) -> str:
     """The whole report."""
     rounds: Rounds = result["rounds"]
     names = list(rounds)
-    parts = [_head(result), _grid(["", *names], _lines(rounds, names)), *_ratios(rounds, names), _foot(result)]
+    parts = [
+        _head(result),
+        _grid(["", *names], _lines(rounds, names)),
+        *_ratios(rounds, names),
+        *_features(rounds),
+        _foot(result),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -109,6 +135,27 @@ def _ratios(rounds: Rounds, names: Sequence[str]) -> list[str]:
         return []
     lines = [[row.label, *(_ratio(rounds, name, row.figure) for name in others)] for row in ROWS if row.ratio]
     return [_grid([f"times {BASE}, median of rounds [95 % interval]", *others], lines)]
+
+
+def _features(rounds: Rounds) -> list[str]:
+    """What each feature adds to the gateway, beside what it may."""
+    found = [one for one in BUDGETS if one.name in rounds and one.beside in rounds]
+    lines = [
+        [
+            one.name,
+            one.beside,
+            one.budget,
+            *(_more(rounds, one, figure) for figure in ("cpu_request_us", "cpu_chunk_us")),
+        ]
+        for one in found
+    ]
+    return [_grid(["adds, µs of CPU", "to", "budget per request", "per request", "per chunk"], lines)] if found else []
+
+
+def _more(rounds: Rounds, one: Budget, figure: str) -> str:
+    pairs = zip(values(rounds, one.name, figure), values(rounds, one.beside, figure), strict=True)
+    spread = quartiles([more - zero for more, zero in pairs])
+    return f"{spread.median:.1f} [{spread.low:.1f}–{spread.high:.1f}]"
 
 
 def _ratio(rounds: Rounds, name: str, figure: str) -> str:

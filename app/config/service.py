@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from app.config.addresses import DatabaseUrl, HttpUrl, LimitStore, is_host
 from app.config.deployments import HeaderName, HeaderValue
+from app.config.detectors import AzureContentSafety, GuardModel, OpenAIModeration
 from app.config.problems import wrong
 from app.config.secret import KeySecret
 from app.config.types import Change, Count, Fraction, Label, Name, Settings, Text, Timeout
@@ -71,6 +72,9 @@ class Stores(Settings):
     """Budgets and limits: `memory` for one worker, `redis://HOST:PORT/N` for more; one with a password by reference."""
     limits_timeout: Annotated[Timeout, _RESTART] = 0.05
     """How long a request waits for Redis; then its tenant's `on_store_failure` decides."""
+    ledger: Annotated[bool, _RESTART] = True
+    """Whether every request is written down, in spool and database. Without it nobody can be told what was used, and
+    there can be no budgets."""
     spool: Annotated[Text, _RESTART] = "./spool"
     """The ledger's durable local folder."""
     spool_fsync: Annotated[Literal["grouped", "always"], _RESTART] = "grouped"
@@ -100,14 +104,21 @@ class Telemetry(Settings):
 
 
 class Safety(Settings):
-    """The process that runs the detectors that are models, one for all workers; it runs while a guard names one."""
+    """What detectors need beside a guard: how those that are models are run, where those that are services are."""
 
-    profile: Literal["full", "tiny"] = "full"
-    """`full` reads with two encoders, `tiny` with character n-grams alone; docs/safety-evaluation.md compares them."""
+    profile: Literal["full", "fast", "tiny"] = "full"
+    """`full` reads with two encoders, `fast` with the quicker one, `tiny` with character n-grams alone;
+    docs/safety-evaluation.md compares them."""
     queue: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Texts that may wait for the process; one more fails at once, and the guard's `on_error` says what that means."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads that run the models, each on one core."""
+    azure_content_safety: AzureContentSafety | None = None
+    """Where the detector `azure_content_safety` asks."""
+    openai_moderation: OpenAIModeration | None = None
+    """Where the detector `openai_moderation` asks."""
+    guard_model: GuardModel | None = None
+    """Which model the detector `guard_model` asks."""
 
 
 class AdminKey(Settings):

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from app.config import Config, Tenant
-from app.config.checks import tenant_is_limited
+from app.config.checks import tenant_has_budgets, tenant_is_limited
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
 
 EVERY = 0.4
@@ -52,7 +52,12 @@ class StoredKeys:
 
 
 def _can_be_held(tenant: Tenant, config: Config) -> bool:
-    """Whether what limits a stored tenant can be counted here: several workers need a store that they share."""
+    """Whether what limits a stored tenant can be counted here: budgets need a ledger, workers a shared store."""
+    if not config.stores.ledger and tenant_has_budgets(tenant):
+        _log.error(
+            "a stored tenant has budgets, and `stores.ledger` is off: it is left out", extra={"tenant": tenant.name}
+        )
+        return False
     alone = config.server.workers == 1 or config.stores.limits != "memory"
     if alone or not tenant_is_limited(tenant):
         return True

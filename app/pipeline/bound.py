@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.exchange import Call, Count, Operation, Provider
+from app.exchange import Call, Count, Operation
 from app.pipeline.counting import bound
 from app.table import Deployment
 
@@ -27,21 +27,3 @@ def prompt_bound(call: Call, deployment: Deployment, known: Count | None = None)
     """
     count = bound(call, deployment) if known is None else known
     return min(count.tokens, deployment.context_window * call.prompts)
-
-
-def capped(call: Call, deployment: Deployment) -> Call:
-    """The call with its cap in its body: an upstream that is told none may make more than was reserved."""
-    if call.operation is not Operation.CHAT and call.operation is not Operation.COMPLETION:
-        return call
-    cap, body = output_cap(call, deployment), call.body
-    names = [name for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
-    if not names:
-        newer = call.operation is Operation.CHAT and deployment.provider in _NEWER
-        names = ["max_completion_tokens" if newer else "max_tokens"]
-    if all(body.get(name) == cap for name in names):
-        return call
-    return call._replace(body={**body, **dict.fromkeys(names, cap)})
-
-
-_NEWER = frozenset({Provider.OPENAI, Provider.AZURE_OPENAI})
-"""Providers whose reasoning models refuse the older name."""

@@ -17,7 +17,6 @@ from typing import Protocol, Self
 from app.errors import TIMEOUTS, UPSTREAM_ERROR, UPSTREAM_TIMEOUT, Failure, GatewayError, Outcome, UpstreamFailure
 from app.exchange import Arm, Batch, Call, Endpoint, Event, Outbound, Timeouts, Usage
 from app.pipeline.attempts import Attempt, Attempts
-from app.pipeline.bound import capped
 from app.pipeline.counting import scaffold_of
 from app.pipeline.endpoints import Endpoints, EndpointState
 from app.pipeline.ledger import Ledger
@@ -245,9 +244,7 @@ class Caller:
         scaffold = scaffold_of(call, deployment)
         progress.template = None if scaffold is None else scaffold.label
         if progress.prompt is not None:
-            call = outgoing(call, deployment, progress.prompt, scaffold)
-        if progress.held is not None:
-            call = capped(call, deployment)  # or the upstream might make more than was reserved
+            call = outgoing(call, deployment, progress.prompt, scaffold, held=progress.held is not None)
         request = dialect.encode(call, deployment, progress.request_id)
         tried: set[Endpoint] = set()
         self._retries.earn(deployment.name)

@@ -17,7 +17,7 @@ from app.config import Guard as Settings
 from app.errors import CONTENT_FILTER, GatewayError
 from app.exchange import Batch, Call, Event, JsonObject
 from app.pipeline.progress import GUARD, RELAY, Progress
-from app.pipeline.report import Report
+from app.pipeline.report import Ask, Report
 from app.tasks import TaskGroup
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
@@ -104,9 +104,13 @@ class Source(Protocol):
         """The next events; empty at the end. What nobody has to look at may go to the outlet."""
 
 
-async def check(policy: Policy, call: Call, progress: Progress) -> Checked:
-    """Look at the prompt. Raises `GatewayError` `content_filter` where it is blocked and no safe text is to be told."""
+async def check(policy: Policy, call: Call, progress: Progress, ask: Ask | None = None) -> Checked:
+    """Look at the prompt. Raises `GatewayError` `content_filter` where it is blocked and no safe text is to be told.
+
+    `ask` is for detectors that are models of this gateway.
+    """
     report = progress.report = Report(policy.name)
+    report.ask = ask
     prompt = await policy.prompt(call, report)
     progress.call = prompt.call
     progress.mark(GUARD)

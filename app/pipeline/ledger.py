@@ -45,9 +45,9 @@ class Journal(Protocol):
 
 
 class Ledger:
-    """Tells the journal of every request that may reach an upstream."""
+    """Tells the journal, where there is one, of every request that may reach an upstream."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
         self._shared: dict[tuple[str | None, ...], tuple[Deployment, bytes]] = {}
 
@@ -61,11 +61,13 @@ class Ledger:
         elif progress.opened is deployment:
             return None  # the attempt before was refused: what was written still holds
         progress.opened = deployment
+        prompt, output = prompt_bound(call, deployment, progress.prompt), output_bound(call, deployment)
+        progress.bound = prompt, output
+        if self._journal is None:
+            return None
         progress.shared = shared = self._common(call, arm, deployment, progress)
         if not progress.opened_at:
             progress.opened_at = time()
-        prompt, output = prompt_bound(call, deployment, progress.prompt), output_bound(call, deployment)
-        progress.bound = prompt, output
         if call.images or output > _MOST_SHORT or progress.earlier is not NOTHING:
             numbers = _numbers(progress, call, Usage(prompt, output, method=Method.BOUND), Outcome.INTERNAL_ERROR, 0.0)
         else:
@@ -80,7 +82,7 @@ class Ledger:
     def close(self, progress: Progress) -> Awaitable[None] | None:
         """The request has ended and is settled; one that no upstream can have seen is taken back."""
         usage, call = progress.usage, progress.call
-        if progress.opened is None or usage is None or call is None:
+        if self._journal is None or progress.opened is None or usage is None or call is None:
             return None
         if not progress.exposed:
             return self._journal.close(progress.request_id, b"", progress.shared)

@@ -40,19 +40,23 @@ def cap(call: Call, deployment: Deployment, prompt: Count) -> int:
     return room if call.soft_cap and 1 <= room < wanted else wanted
 
 
-def outgoing(call: Call, deployment: Deployment, prompt: Count, scaffold: Scaffold | None = None) -> Call:
+def outgoing(
+    call: Call, deployment: Deployment, prompt: Count, scaffold: Scaffold | None = None, *, held: bool = False
+) -> Call:
     """The call as this deployment gets it: behind its scaffold, and no answer is made that nobody has put a cap on.
 
-    Completions without a cap stay so: their upstreams make 16 tokens then.
+    Completions without a cap stay so (their upstreams make 16 tokens then), unless a reservation is `held` for them: an
+    upstream that is told none may make more than that.
     """
     body, asked, operation = call.body, call.max_output_tokens, call.operation
     if scaffold is not None:
         body = {**body, "messages": told_first(body["messages"], scaffold)}
     most = asked
-    if operation is Operation.CHAT or (asked is not None and operation is Operation.COMPLETION):
+    if operation is Operation.CHAT or (operation is Operation.COMPLETION and (held or asked is not None)):
         most = cap(call, deployment, prompt)
-    if most is not None and most != asked:
-        body = {**body, **dict.fromkeys(_cap_names(call, deployment), most)}
+        names = _cap_names(call, deployment)
+        if body.get(names[0]) != most or body.get(names[-1]) != most:  # more was asked, or a budget has lowered it
+            body = {**body, **dict.fromkeys(names, most)}
     if body is call.body:
         return call
     return Call(

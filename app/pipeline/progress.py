@@ -14,6 +14,7 @@ from app.pipeline.plan import Plan
 from app.pipeline.report import Report
 from app.pipeline.trace import Trace
 from app.pipeline.transcript import Transcript
+from app.scopes import Terms
 from app.table import Deployment
 
 AUTHENTICATE, VALIDATE, ADMIT, FIT, GUARD, RESERVE, CALL, RELAY, SETTLE = range(9)
@@ -89,6 +90,7 @@ class Progress:
         "shut_down",
         "status",
         "template",
+        "terms",
         "trace",
         "transcript",
         "usage",
@@ -121,9 +123,8 @@ class Progress:
         self.charge, self.earlier, self.left = NOTHING, NOTHING, NONE_LEFT
         """What the attempts before it may have cost; the same in tokens, for the access log where none brought more."""
         self.opened: Deployment | None = None
-        """Where the ledger's journal says that the request goes; None before it says anything."""
         self.shared = b""
-        """The part of that record which many requests share."""
+        """Where the ledger's journal says that the request goes, and the part of that record which many share."""
         self.opened_at = self.first_at = self.last_at = 0.0
         """Seconds since 1970 at which the ledger was told first; when the caller got its first and last piece."""
         self.durable: Awaitable[None] | None = None
@@ -132,8 +133,9 @@ class Progress:
         self.seen: tuple[Batch, Batch] = ([], [])
         """The last two batches: the end of an answer says why it ended, what it cost and who made it."""
         self.usage: Usage | None = None
+        self.terms: Terms | None = None
         self.held: Held | None = None
-        """What was reserved; None where nothing limits the request."""
+        """What the request is held to, looked up once, and what was reserved; None where nothing limits it."""
         self.rates: tuple[tuple[tuple[Limit, ...], Sequence[int]], ...] = ()
         """The limits that the request was held to, with what is left of each."""
         self.outcome = Outcome.INTERNAL_ERROR

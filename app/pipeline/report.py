@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from app.exchange import JsonObject
+
+
+class Ask(Protocol):
+    """Makes calls of the gateway's own, on the account of the request that is looked at."""
+
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> JsonObject:
+        """The answer, whole, in OpenAI's shape. Raises `GatewayError`."""
 
 
 class Hit(NamedTuple):
@@ -19,10 +28,12 @@ class Hit(NamedTuple):
 class Report:
     """The findings of one guarded request."""
 
-    __slots__ = ("beside", "cut", "failures", "guard", "held", "hits", "refused")
+    __slots__ = ("ask", "beside", "cut", "failures", "guard", "held", "hits", "refused")
 
     def __init__(self, guard: str) -> None:
         self.guard = guard
+        self.ask: Ask | None = None
+        """What detectors ask that are models of this gateway; None where there is no account for it."""
         self.beside: Callable[[], None] | None = None
         """Ends what goes on beside the request."""
         self.hits: dict[Hit, int] = {}

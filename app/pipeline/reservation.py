@@ -153,7 +153,7 @@ class Reservation:
         tries = 1
         try:
             verdict = await self._store.reserve(
-                Claim(self._id, self._allowances, self._bound, self._policy.on_store_failure, sent=True)
+                Claim(self._id, self._allowances, self._bound, self._policy.on_store_failure, True)  # noqa: FBT003 # quick
             )
             while verdict.refused is not None and tries < _TRIES and self._clamp(verdict):
                 verdict = await self._store.reserve(self._claim(self._bound))

@@ -49,7 +49,9 @@ class Held(Reservation):
     def __init__(
         self, store: Store, terms: Terms, call: Call, plan: Plan, progress: Progress, settle: Settle
     ) -> None:  # fmt: skip
-        super().__init__(store, progress.request_id, terms.reserve, bound_of(call, plan, progress.prompt), terms.policy)
+        # Not super(): that takes 0.15 µs.
+        bound = bound_of(call, plan, progress.prompt)
+        Reservation.__init__(self, store, progress.request_id, terms.reserve, bound, terms.policy)
         self._call = call
         self._progress = progress
         self._settle = settle
@@ -88,7 +90,7 @@ class Reserver:
 
     def admit(self, progress: Progress, table: Table) -> Ticket | nullcontext[None]:
         """A place within the limits on requests, where a guard will look at the prompt before anything is reserved."""
-        terms = _terms(progress, table)
+        progress.terms = terms = _terms(progress, table)
         if terms is None or not terms.admit.limits:
             return _ADMITTED
         return Ticket(
@@ -99,7 +101,7 @@ class Reserver:
         self, call: Call, plan: Plan, progress: Progress, table: Table, settle: Settle
     ) -> Held | Unlimited:  # fmt: skip
         """The bound of a call, in every budget and limit that it is held to. `settle` runs when it is left."""
-        terms = _terms(progress, table)
+        terms = progress.terms or _terms(progress, table)
         if terms is None or terms.free:
             return Unlimited(call, progress, settle)
         return Held(self._store, terms, call, plan, progress, settle)

@@ -11,13 +11,14 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from app.config import Guard
 from app.errors import GatewayError
 from app.exchange import NO_WISHES, Batch, Call, JsonObject, Operation, Principal, Wishes
 from app.pipeline.admit import Admission
 from app.pipeline.authenticate import authenticate
 from app.pipeline.call import Caller, Outlet
 from app.pipeline.fit import Fitter, at_once, rewritten
-from app.pipeline.guard import Guards, check
+from app.pipeline.guard import Checked, Guards, check
 from app.pipeline.ledger import Ledger
 from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
@@ -107,7 +108,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 guard = table.models[call.model].guard
                 if guard is not None:
                     # Before anything is reserved or sent: a prompt that is blocked costs nothing.
-                    checked = await check(services.guards.of(guard, progress.principal.tenant), call, progress)
+                    checked = await _check(guard, call, progress, services, table)
                     progress.prompt, call = rewritten(call, checked.call, progress.prompt), checked.call
                     if checked.instead:
                         yield checked.instead
@@ -160,8 +161,16 @@ async def _fit(call: Call, plan: Plan, progress: Progress, services: Services, t
     return await services.fitter.fit(call, plan, table.models[call.model], progress, inner)
 
 
+async def _check(guard: Guard, call: Call, progress: Progress, services: Services, table: Table) -> Checked:
+    """Look at the prompt, with what detectors need that are models of this gateway."""
+    if progress.principal is None:
+        raise AssertionError("a request is looked at for somebody")
+    policy = services.guards.of(guard, progress.principal.tenant)
+    return await check(policy, call, progress, Inner(services, progress, table).answer)
+
+
 class Inner:
-    """Makes the calls that the stage `fit` needs on the way of a request: the whole path again, on the same account."""
+    """Makes the calls that `fit` and guards need on the way of a request: the whole path again, on the same account."""
 
     def __init__(self, services: Services, parent: Progress, table: Table) -> None:
         self._services = services
@@ -180,6 +189,14 @@ class Inner:
 
     async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
         """The text of the answer, and what it cost. Raises `GatewayError`."""
+        doc, progress = await self._call(model, body, purpose)
+        return answer_text(doc), Spent(1, progress.charge.tokens, progress.cost)
+
+    async def answer(self, model: str, body: JsonObject, purpose: str) -> JsonObject:
+        """The answer, whole. Raises `GatewayError`."""
+        return (await self._call(model, body, purpose))[0]
+
+    async def _call(self, model: str, body: JsonObject, purpose: str) -> tuple[JsonObject, Progress]:
         self._number += 1
         progress = Progress(f"{self._parent.request_id}-{purpose}-{self._number}", Operation.CHAT)
         progress.purpose = purpose
@@ -193,7 +210,7 @@ class Inner:
             (event,) = [event async for batch in flow for event in batch]
         if progress.durable is not None:
             await progress.durable
-        return answer_text(event.doc), Spent(1, progress.charge.tokens, progress.cost)
+        return event.doc, progress
 
 
 def _on_account_of(within: Progress) -> Principal:

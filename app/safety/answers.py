@@ -110,15 +110,20 @@ class Answers:
         if since and released:
             self._report.held = max(self._report.held, now - since)
         if released or not since:
-            waits = any(text.window is not None and text.window.held for text in self._texts.values())
-            self._since = now if waits else 0.0
+            self._since = 0.0
+            for text in self._texts.values():
+                if text.window is not None and text.window.held:
+                    self._since = now
+                    break
 
     def _event(self, event: Event) -> Batch:
         doc = event.doc
         choices = doc.get("choices")
         if not choices:
             return [event]
-        if self._call.stream and len(choices) == 1 and self._base:
+        if not self._call.stream:
+            return [event] if self._says_nothing(choices) else self._any(event, choices)
+        if len(choices) == 1 and self._base:
             choice = choices[0]
             delta = choice.get("delta")
             if delta and len(delta) == 1 and not choice.get("finish_reason") and not choice.get("logprobs"):
@@ -128,6 +133,22 @@ class Answers:
                     if text is not None:
                         return self._piece(event, choice, delta, content, text)
         return self._any(event, choices)
+
+    def _says_nothing(self, choices: list[JsonObject]) -> bool:
+        """Whether a plain answer of the usual form may leave as it is; False says nothing."""
+        stage, scanner = self._stage, self._scanner
+        if stage is None or scanner is None or self._prompt_results or self._vault is not None:
+            return False
+        if stage.actions.annotates:
+            return False
+        for choice in choices:
+            if any(choice.get(name) is not None for name in _REVEALING):
+                return False
+            said = choice.get("message") or {"text": choice.get("text")}
+            for name, value in said.items():
+                if value and name not in PLAIN and not (type(value) is str and scanner.silent(value)):
+                    return False
+        return True
 
     def _piece(self, event: Event, choice: JsonObject, delta: JsonObject, content: str, text: _Text) -> Batch:
         """What most events are: more of one text."""

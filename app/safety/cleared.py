@@ -146,7 +146,7 @@ class Cleared:
         before = self._before.get(paths[0], "")
         for path in paths:
             self._before[path] = (self._before.get(path, "") + segment.texts[path])[-BEFORE:]
-        inspection = Inspection("completion", passages, before, self._documents, self._question)
+        inspection = Inspection("completion", passages, before, self._documents, self._question, ask=self._report.ask)
         start(self._ask(segment, paths, inspection))
 
     async def _ask(self, segment: Segment, paths: list[Path], inspection: Inspection) -> None:

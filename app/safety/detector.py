@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from app.pipeline.report import Ask
+
 Stage = Literal["prompt", "completion"]
 Severity = Literal[0, 2, 4, 6]
 """Azure's four levels: safe, low, medium, high. A plain hit (a category without levels) is a 6."""
@@ -26,7 +28,8 @@ class Inspection(NamedTuple):
 
     A prompt comes whole: every message, every text part, tool results among them (role `tool`: indirect attacks). A
     completion comes as its next piece, one passage of role `assistant`, with up to 600 characters of the same answer
-    before it in `before`. `documents` and `question` (the last user message) are what an answer is held against.
+    before it in `before`. `documents` and `question` (the last user message) are what an answer is held against. `ask`
+    makes calls on the account of whose text it is.
     """
 
     stage: Stage
@@ -35,6 +38,7 @@ class Inspection(NamedTuple):
     documents: tuple[str, ...] = ()
     question: str = ""
     tenant: str = "-"
+    ask: Ask | None = None
 
 
 class Finding(NamedTuple):

@@ -65,8 +65,10 @@ def _unicode(raw: str, place: int, *, final: bool) -> tuple[str, int]:
     if code is None:
         whole = len(raw) >= place + 6 or not _HEX.issuperset(raw[place + 2 :])
         return ("\\", 1 if final or whole else 0)
-    if not 0xD800 <= code < 0xDC00:
+    if not 0xD800 <= code < 0xE000:
         return chr(code), 6
+    if code >= 0xDC00:
+        return "\ufffd", 6
     low = _code(raw, place + 6) if raw.startswith("\\u", place + 6) else None
     if low is not None and 0xDC00 <= low < 0xE000:
         return chr(0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)), 12

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types; this file is the only one that imports it
-from ahocorasick_rs import AhoCorasick, Implementation
+from ahocorasick_rs import AhoCorasick, BytesAhoCorasick, Implementation
 
 _DFA_AT_MOST: Final = 2000
 """Keys for which the automaton is a table of every transition: fastest, and large."""
@@ -76,3 +76,16 @@ class Automaton:
         if place < len(self._sorted) and self._sorted[place] == text:
             place += 1
         return place < len(self._sorted) and self._sorted[place].startswith(text)
+
+
+class BytesAutomaton:
+    """Finds every occurrence of every key in bytes; small, and as fast as memory lets it be."""
+
+    __slots__ = ("_automaton",)
+
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        self._automaton = BytesAhoCorasick(list(keys), implementation=Implementation.ContiguousNFA)
+
+    def find(self, text: bytes) -> list[tuple[int, int, int]]:
+        """Index of the key, start and end of each occurrence."""
+        return self._automaton.find_matches_as_indexes(text, overlapping=True)

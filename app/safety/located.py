@@ -21,6 +21,9 @@ class Located(NamedTuple):
 def locate(scanner: Scanner, found: list[Slot]) -> list[Located]:
     """Everything that stands in the texts: in each, over several, and where one ends and the next begins."""
     texts = [slot.text for slot in found]
+    # The keys of terms and the hints of personal data are those of the joined texts with and without separators.
+    if scanner.silent("".join(texts)) and not any(slot.escaped for slot in found):
+        return []
     located = _in(scanner, Joined(texts, "\n"))
     if len(texts) > 1:
         across = [one for one in _in(scanner, Joined(texts, "")) if len(one.pieces) > 1]

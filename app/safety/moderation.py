@@ -29,7 +29,8 @@ async def moderate(stage: Stage, texts: Sequence[str], report: Report) -> list[J
                 _add(one, match.category, match.severity, None)
                 _tell(stage, match.category, match.severity, match.detector, report)
     if stage.ensemble is not None:
-        verdict = await stage.ensemble.check(Inspection("prompt", tuple(Passage(text, "user") for text in texts)))
+        passages = tuple(Passage(text, "user") for text in texts)
+        verdict = await stage.ensemble.check(Inspection("prompt", passages, ask=report.ask))
         for detector, reason in verdict.failed:
             report.fail(detector, reason)
         if stage.ensemble.unsafe(verdict):

@@ -12,6 +12,7 @@ import unicodedata
 from bisect import bisect_right
 from itertools import compress
 from typing import Final
+from unicodedata import is_normalized
 
 from app.config import SEPARATORS
 from app.safety.linear import Pattern
@@ -106,6 +107,15 @@ KEYS: Final = _Keys()
 _KEPT: Final = bytes(char not in SEPARATORS and not _is_invisible(char) for char in map(chr, range(128)))
 
 
+_ASCII_KEYS: Final = bytes(ord(KEYS[code] or "\0") for code in range(128)) + bytes(128)
+_ASCII_GONE: Final = bytes(code for code in range(128) if KEYS[code] is None)
+
+
+def ascii_key(clean: bytes) -> bytes:
+    """The key form of clean text that is ASCII, both as bytes."""
+    return clean.translate(_ASCII_KEYS, _ASCII_GONE)
+
+
 def key(clean: str) -> str:
     """The key form of clean text."""
     return clean.translate(KEYS)
@@ -144,6 +154,9 @@ class Clean:
         if raw.isascii():
             self.text = raw
             return
+        if is_normalized("NFKC", raw) and _FOLLOWERS.first(raw) is None:
+            self.text = raw
+            return
         self.text = visible = raw.translate(VISIBLE)
         if visible == raw or _FOLLOWERS.first(raw) is None:
             return
@@ -152,6 +165,11 @@ class Clean:
         else:
             self.exact = False
             self.text = _fast(raw, visible)
+
+    @property
+    def single(self) -> bool:
+        """Whether every character became what it is by itself, whatever stands beside it."""
+        return self.exact and self._offsets is None
 
     def at(self, index: int) -> int:
         """Where in the raw text the clean character at `index` begins; its end for the clean text's end."""

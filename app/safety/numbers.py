@@ -20,6 +20,7 @@ from stdnum.pt import nif
 from stdnum.us import ssn
 
 FEWEST_DIGITS: Final = 8
+"""With a + in front; without one nothing has fewer than nine."""
 MOST_DIGITS: Final = 19
 MOST_GROUPS: Final = 8
 """Groups that a number is written in; more only where a card's sixteen digits are all spelt out."""
@@ -71,14 +72,15 @@ def find(text: str, before: str, *, final: bool) -> list[tuple[int, int, str]]:
     joined = [_joined(text[one[1] : after[0]]) for one, after in pairwise(all_groups)]
     found: list[tuple[int, int, str]] = []
     for first, (start, _) in enumerate(all_groups):
-        for last in _lasts(text, all_groups, joined, first):
+        fewest = FEWEST_DIGITS if "+" in text[max(0, start - 2) : start] else FEWEST_DIGITS + 1
+        for last in _lasts(text, all_groups, joined, first, fewest):
             label = _label(_stretch(text, all_groups[first : last + 1], before))
             if label is not None:
                 found.append((_with_prefix(text, start), all_groups[last][1], label))
     return found
 
 
-def _lasts(text: str, all_groups: list[tuple[int, int]], joined: list[bool], first: int) -> Iterator[int]:
+def _lasts(text: str, all_groups: list[tuple[int, int]], joined: list[bool], first: int, fewest: int) -> Iterator[int]:
     """The last groups of the stretches from `first` on that have enough digits and not too many."""
     count = 0
     most = min(first + MOST_GROUPS, len(all_groups))
@@ -89,7 +91,7 @@ def _lasts(text: str, all_groups: list[tuple[int, int]], joined: list[bool], fir
         count += end - begin
         if count > MOST_DIGITS:
             return
-        if count >= FEWEST_DIGITS:
+        if count >= fewest:
             yield last
     last = first + _SPELT - 1
     spelt = count == MOST_GROUPS and last < len(all_groups) and text[all_groups[first][0]] in "3456"

@@ -70,8 +70,16 @@ _HINTS: Final = Sieve(
 )
 _NUMBER, _AT, _KEY, _ACCOUNT, _FISCAL, _INSURED = range(6)
 _SHORT: Final = 48
-_TELLING: Final = frozenset("0123456789@-_")
+_TELLING: Final = frozenset("0123456789@-_AJ")
+"""One of these stands in whatever is found: `AKIA`, `ASIA`, `AIza` and `eyJ` begin keys that may have nothing else."""
+_DUMB: Final = bytes(code for code in range(128) if chr(code) not in _TELLING)
+_NO_DIGITS: Final = b"@_-AJ"
+_FEWEST_TELLING: Final = 2
+"""Digits that everything has which is found by its digits."""
+_WORDS: Final = ("@", "_", "sk-", "glpat-", "xox", "-----BEGIN ", "AKIA", "ASIA", "AIza", "eyJ")
+"""One of these stands in whatever is found without digits."""
 _UNCLEAR: Final = frozenset("0123456789@+(")
+_TELLING_OR_UNCLEAR: Final = _TELLING | _UNCLEAR
 _TAIL: Final = Pattern(
     rf"(?:[{_LATIN}0-9._%+\-]+(?:@[{_LATIN}0-9.\-]*)?"
     r"|\b[A-Z]{2}(?: ?[0-9]{1,2}){0,3} ?[A-D]?)\z"
@@ -80,6 +88,20 @@ _SECRET_TAIL: Final = Pattern(
     rf"(?:{_KEY_BEGINS}[A-Za-z0-9_.\-]*|-----BEGIN[A-Z \-]*(?:KEY-----[A-Za-z0-9+/=\s\\:,\-]*)?)\z"
 )
 _IDEOGRAPHS: Final = "\u2e80"
+
+
+def silent(text: str) -> bool:
+    """Whether nothing stands in clean text that could be personal or secret, or be a part of it.
+
+    Of ASCII text first only what tells is looked at, in one pass: digits, and what addresses and keys have.
+    """
+    if text.isascii():
+        telling = text.encode().translate(None, _DUMB)
+        if not telling:
+            return True
+        if len(telling.translate(None, _NO_DIGITS)) < _FEWEST_TELLING and not any(one in text for one in _WORDS):
+            return True
+    return not _HINTS.holds(text)
 
 
 def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
@@ -111,6 +133,18 @@ def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
     if _NUMBER in hints:
         found += numbers.find(text, before, final=final)
     return [Match(start, end, "pii", 6, label, "pii") for start, end, label in found]
+
+
+def plain_hold(text: str) -> int | None:
+    """For short ASCII text: where what may become an address or a key begins, where nothing else is in it; else None.
+
+    What `find` and `hold` say together, for most pieces of a stream.
+    """
+    if len(text) > _SHORT or not _TELLING_OR_UNCLEAR.isdisjoint(text):
+        return None
+    if text[-1:] == " " and text[-3:-1].isupper():
+        return None
+    return len(text.rstrip(_LOCAL_ASCII))
 
 
 def hold(text: str, before: str = "") -> int:

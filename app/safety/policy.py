@@ -129,7 +129,7 @@ class GuardPolicy:
         """
         taken: set[int] = set()
         texts = tuple(Passage(slot.text, slot.role) for slot in found)
-        verdict = await ensemble.check(Inspection("prompt", texts))
+        verdict = await ensemble.check(Inspection("prompt", texts, ask=report.ask))
         for detector, reason in verdict.failed:
             report.fail(detector, reason)
         for detector, finding in verdict.told:

@@ -25,15 +25,29 @@ class Scanner:
         found = lexicon.find(clean, clean.translate(KEYS)) if lexicon is not None else []
         return found + pii.find(clean) if self._pii else found
 
+    def silent(self, text: str) -> bool:
+        """Whether nothing is in a text, nor in one that it is a part of but for where it ends; for the usual case.
+
+        False says nothing. Texts that were joined without a separator are silent with one as well.
+        """
+        clean = Clean(text)
+        if not clean.single:
+            return False
+        lexicon = self._lexicon
+        return (lexicon is None or lexicon.silent(clean.text)) and (not self._pii or pii.silent(clean.text))
+
     def step(self, clean: str, before: str, *, final: bool) -> tuple[list[Match], int]:
         """What stands in the next stretch of a text that goes on, and where the tail begins that is not decided yet."""
         lexicon = self._lexicon
         hold = len(clean)
         found: list[Match] = []
         if self._pii:
-            found = pii.find(clean, before, final=final)
-            if not final:
-                hold = pii.hold(clean, before)
+            plain = pii.plain_hold(clean) if clean and not final and clean.isascii() else None
+            if plain is not None:
+                hold = plain
+            else:
+                found = pii.find(clean, before, final=final)
+                hold = hold if final else pii.hold(clean, before)
         if lexicon is not None:
             keys = clean.translate(KEYS)
             terms = lexicon.find(clean, keys, before, final=final)

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from app.safety.linear import Automaton
+from app.safety.linear import Automaton, BytesAutomaton
 from app.safety.lookalikes import LATIN
-from app.safety.normal import Clean, kept, key, spaced
+from app.safety.normal import KEYS, Clean, ascii_key, kept, key, spaced
 
 MOST_LETTERS: Final = 256
 """Characters that a term may have, separators not counted: the maximum pattern length of `rules`."""
@@ -98,7 +98,7 @@ class Match(NamedTuple):
 class Lexicon:
     """Many terms, compiled."""
 
-    __slots__ = ("_all", "_by_key", "_firsts", "_gapped", "_inside", "longest")
+    __slots__ = ("_all", "_ascii", "_by_key", "_firsts", "_gapped", "_inside", "longest")
 
     def __init__(self, terms: Iterable[Term]) -> None:
         by_key: dict[str, list[Term]] = {}
@@ -106,12 +106,19 @@ class Lexicon:
             by_key.setdefault(term.key, []).append(term)
         self._by_key = list(by_key.values())
         self._all = Automaton(by_key)
+        self._ascii = BytesAutomaton(key.encode() for key in by_key if key.isascii())
         self._inside = Automaton(key for key, terms in by_key.items() if not all(term.left for term in terms))
         self._firsts = frozenset(key[0] for key in by_key)
         self._gapped = frozenset(
             term.key[: index + 1] for terms in by_key.values() for term in terms for index in _indexes(term.gaps)
         )
         self.longest = max(map(len, by_key), default=0)
+
+    def silent(self, clean: str) -> bool:
+        """Whether no term's key stands in it, so that no term does, wherever its words are parted."""
+        if clean.isascii():
+            return not self._ascii.find(ascii_key(clean.encode()))
+        return not self._all.find(clean.translate(KEYS))
 
     def find(self, clean: str, keys: str, before: str = "", *, final: bool = True) -> list[Match]:
         """Every term in clean text with this key form; `before` is the text in front of it.

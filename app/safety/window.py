@@ -61,15 +61,16 @@ class Window:
         if self.cut:
             return ""
         text = self._held + piece
-        view: Clean | Unescaped = (
-            Unescaped(text, final=final) if self._escaped and "\\" in text else Clean(text, exact=True)
-        )
-        clean = view.text
+        view: Clean | Unescaped | None = None  # most pieces are as they read
+        clean = text
+        if not text.isascii() or (self._escaped and "\\" in text):
+            view = Unescaped(text, final=final) if self._escaped and "\\" in text else Clean(text, exact=True)
+            clean = view.text
         found, hold = self._scanner.step(clean, self._before, final=final)
         if len(clean) - hold > MOST_HELD or len(text) > _MOST_RAW:
             found, hold = self._scanner.step(clean, self._before, final=True)[0], len(clean)
-        end = len(text) if final else view.at(hold)
-        out = self._replace(text, view, found, hold, end) if found else self._pass(text, end)
+        end = len(text) if final else hold if view is None else view.at(hold)
+        out = self._replace(text, view or Clean(text), found, hold, end) if found else self._pass(text, end)
         if self._escaped:
             self._in_string = _ends_in_string(text[:end], within=self._in_string)
         self._held = text[end:]
@@ -82,6 +83,8 @@ class Window:
         if self._passing:
             self._ghost = len(text) - end
             return text[ghost:]
+        if not ghost:
+            return text[:end]
         self._ghost = max(0, ghost - end)
         return text[ghost:end] if ghost < end else ""
 

@@ -4,6 +4,8 @@
 --
 -- KEYS[1]  the hash tag. ARGV[1] the operation, ARGV[2] the epoch that the caller knows.
 -- <tag>:epoch                 names the current state. Missing: the state was lost, nothing is admitted until it is rebuilt.
+-- <tag>:lost                  a number that names the loss; the epoch that is being put together ends with it
+-- <tag>:<epoch>:hosts         who has brought what it holds open into that epoch; <tag>:<epoch>:steps how much was brought
 -- <tag>:<epoch>:<name>:<start>  one budget in one window: used (overage included), held, over, esc (the part of held that is slices)
 -- <tag>:<epoch>:<name>        a token bucket (level, at) or a concurrency (held)
 -- <tag>:<epoch>:r:<id>        a reservation or slice: state, sent, rows {kind, takes, key, limit, amount, expires}
@@ -210,29 +212,67 @@ local function levels()
   return reply
 end
 
--- ARGV: n, then n times key after the epoch, used, and when it may be forgotten (0: never). What the ledger knows, written into an epoch that is not open yet.
-local function refill()
-  for i = 0, tonumber(ARGV[3]) - 1 do
-    local key, expires = space .. ARGV[4 + i * 3], tonumber(ARGV[6 + i * 3])
-    redis.call('HSET', key, 'used', ARGV[5 + i * 3])
-    if expires > 0 then redis.call('EXPIREAT', key, expires) end
-  end
+-- An epoch is put together by all hosts and opened by one of them. Whatever was lost again meanwhile lost its `lost` too:
+-- then nothing is added to it any more, and it never opens.
+local function pending()
+  local lost = redis.call('GET', KEYS[1] .. ':lost')
+  return lost and string.sub(epoch, -#lost - 1) == '.' .. lost
+end
+
+-- ARGV: a number. Replies the number that names the loss: this one, where nobody has named it yet.
+local function lose()
+  redis.call('SET', KEYS[1] .. ':lost', ARGV[3], 'NX', 'EX', BOUND_S)
+  return { DONE, tonumber(redis.call('GET', KEYS[1] .. ':lost')) }
+end
+
+-- Something was brought; whoever opens the epoch has to know of it.
+local function step()
+  redis.call('INCR', space .. 'steps')
+  redis.call('EXPIRE', space .. 'steps', BOUND_S)
+end
+
+-- ARGV: a host, which has brought all that it holds open.
+local function join()
+  step()
+  redis.call('SADD', space .. 'hosts', ARGV[3])
+  redis.call('EXPIRE', space .. 'hosts', BOUND_S)
   return { DONE }
 end
 
--- Rebuilding counts its steps, so that an epoch that lost some of them (the server was wiped again meanwhile) never opens.
-local current = redis.call('GET', KEYS[1] .. ':epoch')
-if operation == 'open' then
+-- ARGV: n, then n hosts. Replies the steps so far, whether each host has joined, and the ids of all that was brought.
+local function joined()
+  local reply = { DONE, tonumber(redis.call('GET', space .. 'steps') or '0') }
+  for i = 1, tonumber(ARGV[3]) do reply[#reply + 1] = redis.call('SISMEMBER', space .. 'hosts', ARGV[3 + i]) end
+  for _, id in ipairs(redis.call('ZRANGE', leases, 0, -1)) do reply[#reply + 1] = id end
+  return reply
+end
+
+-- ARGV: the steps that the caller has taken into account, n, then n times key after the epoch, used, and when it may be
+-- forgotten (0: never): what the ledger knows, what was brought apart.
+local function open()
   if ARGV[3] ~= (redis.call('GET', space .. 'steps') or '0') then return { REFUSED } end
-  return { redis.call('SET', KEYS[1] .. ':epoch', epoch, 'NX') and DONE or REFUSED }
-elseif operation == 'refill' or operation == 'restore' then
-  if current then return { REFUSED } end
-  redis.call('INCR', space .. 'steps')
-  redis.call('EXPIRE', space .. 'steps', BOUND_S)
-  return operation == 'refill' and refill() or reserve(true, true)
-elseif current ~= epoch then
-  return { CLOSED }
-elseif operation == 'close' then
+  for i = 0, tonumber(ARGV[4]) - 1 do
+    local key, expires = space .. ARGV[5 + i * 3], tonumber(ARGV[7 + i * 3])
+    redis.call('HSET', key, 'used', ARGV[6 + i * 3])
+    if expires > 0 then redis.call('EXPIREAT', key, expires) end
+  end
+  redis.call('SET', KEYS[1] .. ':epoch', epoch)
+  redis.call('DEL', KEYS[1] .. ':lost')
+  return { DONE }
+end
+
+local current = redis.call('GET', KEYS[1] .. ':epoch')
+if operation == 'lose' then return current and { REFUSED } or lose() end
+if operation == 'restore' or operation == 'join' or operation == 'joined' or operation == 'open' then
+  if current or not pending() then return { REFUSED } end
+  if operation == 'join' then return join() end
+  if operation == 'joined' then return joined() end
+  if operation == 'open' then return open() end
+  step()
+  return reserve(true, true)
+end
+if current ~= epoch then return { CLOSED } end
+if operation == 'close' then
   redis.call('DEL', KEYS[1] .. ':epoch')
   return { DONE }
 end

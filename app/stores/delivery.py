@@ -2,6 +2,8 @@
 
 Everything here may be done twice: the ledger takes a request once, by its id. A segment is removed when all its
 requests are in the ledger and its worker has left it; what a dead worker left open goes in at its bound.
+
+Files are looked at, read and decoded in a thread: the event loop only waits for it.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class _Segment:
             data = file.read(_READ_BYTES)
         records, end = unpack(data)
         self.at += end
-        self.shared |= {record.number: record.body for record in records if record.kind == SHARED}
+        self.shared.update([(record.number, record.body) for record in records if record.kind == SHARED])
         return [record for record in records if record.kind != SHARED]
 
     def done(self) -> bool:
@@ -95,6 +97,17 @@ class _Worker:
         if segment is not None:
             segment.opened.discard(name)
 
+    def delivered(self, names: Sequence[str]) -> None:
+        """These requests are in the ledger."""
+        for name in names:
+            del self.closed[name]
+            self.forget(name)
+
+    def behind(self, sizes: Mapping[str, int]) -> bool:
+        """Whether there is something to read in its segments, or to insert."""
+        known = self.segments
+        return bool(self.closed) or any(size > (known[name].at if name in known else 0) for name, size in sizes.items())
+
 
 class Delivery:
     """Reads the spools in `folder`. Run `keep_delivering` in a background task of every worker: one of them is let in.
@@ -106,6 +119,8 @@ class Delivery:
     def __init__(self, folder: Path, sink: Sink, on_turn: Callable[[str | None], None] = lambda _: None) -> None:
         self.damaged = 0
         self.delivered = 0
+        self.backlog = 0
+        """Bytes of the spools that were there at the last turn: not read yet, or waiting to be removed."""
         self._folder = folder
         self._sink = sink
         self._on_turn = on_turn
@@ -122,10 +137,6 @@ class Delivery:
     def delivers(self) -> bool:
         """Whether this process is the one that delivers for the host."""
         return self._lock is not None
-
-    def backlog(self) -> int:
-        """Bytes of the spools that nobody has read into the ledger yet, and those that wait to be removed."""
-        return sum(path.stat().st_size for path in self._folder.glob("*-*.log"))
 
     async def keep_delivering(self) -> None:
         """Deliver, turn by turn, while this process is the one that does. Ends by being cancelled."""
@@ -165,28 +176,44 @@ class Delivery:
             await self._turn()
 
     async def _turn(self) -> None:
-        names = sorted({path.name.rpartition("-")[0] for path in self._folder.glob("*-*.log")})
-        for name in names:
-            worker = self._workers.setdefault(name, _Worker(name))
-            lock = self._lock_of_the_dead(name)  # before the last read: the dead write no more
+        for worker in await asyncio.to_thread(self._look):
+            lock = self._lock_of_the_dead(worker.name)  # before the last read: the dead write no more
             try:
                 await self._deliver(worker, dead=lock is not None)
             finally:
                 if lock is not None:
                     os.close(lock)
 
+    def _look(self) -> list[_Worker]:
+        """Those for whom there is something to do."""
+        sizes: dict[str, dict[str, int]] = {}
+        for entry in os.scandir(self._folder):
+            name, dash, rest = entry.name.rpartition("-")
+            if dash and rest.endswith(".log"):
+                sizes.setdefault(name, {})[entry.name] = entry.stat().st_size
+        self.backlog = sum(sum(found.values()) for found in sizes.values())
+        workers = [(self._workers.setdefault(name, _Worker(name)), found) for name, found in sorted(sizes.items())]
+        return [worker for worker, found in workers if worker.behind(found) or self._is_dead(worker.name)]
+
     def unsettled(self) -> list[Entry]:
         """The requests that living workers have open, at their bounds."""
         return self._decoded({name: body for one in self._workers.values() for name, (_, body) in one.opened.items()})
 
     async def _deliver(self, worker: _Worker, *, dead: bool) -> None:
-        await self._insert(worker)  # first what waits: during an outage nothing more is read into memory
-        while await asyncio.to_thread(self._read, worker):
-            await self._insert(worker)
+        while await self._insert(worker, *await asyncio.to_thread(self._batch, worker)):
+            pass
         if dead:
             worker.closed |= {name: body for name, (_, body) in worker.opened.items()}
-            await self._insert(worker)
-        self._remove(worker, dead=dead)
+            while await self._insert(worker, *await asyncio.to_thread(self._batch, worker)):
+                pass
+        await asyncio.to_thread(self._remove, worker, dead=dead)
+
+    def _batch(self, worker: _Worker) -> tuple[list[str], list[Entry]]:
+        """The next closed requests; during an outage nothing more is read into memory."""
+        while not worker.closed and self._read(worker):
+            pass
+        batch = dict(islice(worker.closed.items(), BATCH))
+        return list(batch), self._decoded(batch)
 
     def _read(self, worker: _Worker) -> bool:
         """Read on in the worker's segments; whether there was anything."""
@@ -199,18 +226,13 @@ class Delivery:
                 return True
         return False
 
-    async def _insert(self, worker: _Worker) -> None:
-        while worker.closed:
-            batch = dict(islice(worker.closed.items(), BATCH))
-            entries = self._decoded(batch)
-            if entries:
-                await self._sink.insert(entries)
-            self.delivered += len(entries)
-            for name in batch:
-                del worker.closed[name]
-                if name in worker.opened:
-                    segment, _ = worker.opened.pop(name)
-                    segment.opened.discard(name)
+    async def _insert(self, worker: _Worker, names: list[str], entries: list[Entry]) -> bool:
+        """Whether there was anything."""
+        if entries:
+            await self._sink.insert(entries)
+        self.delivered += len(entries)
+        worker.delivered(names)
+        return bool(names)
 
     def _remove(self, worker: _Worker, *, dead: bool) -> None:
         """Remove the segments that are done with: all of a dead worker, else those behind the one it writes."""
@@ -237,6 +259,12 @@ class Delivery:
             os.close(descriptor)
             return None
         return descriptor
+
+    def _is_dead(self, name: str) -> bool:
+        lock = self._lock_of_the_dead(name)
+        if lock is not None:
+            os.close(lock)
+        return lock is not None
 
     def _decoded(self, bodies: Mapping[str, _Body]) -> list[Entry]:
         found = []

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.config import Key, KeySecret, Tenant
 from app.exchange import JsonObject
+from app.stores.glance import UNAVAILABLE, Glance
 from app.stores.migrate import LOCK
 from app.stores.tables import AUDIT, KEYS, TENANTS
 
@@ -52,11 +53,14 @@ class Directory:
 
     def __init__(self, database: AsyncEngine) -> None:
         self._database = database
+        self._last = Glance(database, f"SELECT coalesce(max(number), 0) FROM {AUDIT.name}")  # noqa: S608 -- a table's name
 
     async def version(self) -> int:
         """A number that grows with every change."""
-        async with self._reading() as connection:
-            return int((await connection.execute(select(func.coalesce(func.max(AUDIT.c.number), 0)))).scalar_one())
+        try:
+            return await self._last.number()
+        except UNAVAILABLE as error:
+            raise DirectoryUnavailable(str(error)) from error
 
     async def tenants(self) -> tuple[Tenant, ...]:
         """Every tenant that is stored or has a stored key, as the configuration would hold it, without revoked keys."""

@@ -125,15 +125,19 @@ class Escrow:
         """The rows that a reservation was taken from, in the windows of then."""
         return [one.row for one, _ in self._open[claim_id]]
 
-    def settle(self, claim_id: str, charge: Charge, epoch: str) -> bool:
-        """End a reservation that was taken from slices. False where the slices are of an epoch that is gone."""
+    def settle(self, claim_id: str, charge: Charge, epoch: str, now: float) -> bool:
+        """End a reservation that was taken from slices.
+
+        False where Redis has to hear of it too: the slices are of an epoch that is gone, or so old that somebody may
+        have rebuilt the state without this worker's knowing, with the reservation in it.
+        """
         parts = self._open.pop(claim_id)
         for one, need in parts:
             one.held -= need
             one.claims -= 1
             if one.row.kind != "g":
                 one.spent += one.row.need(charge)
-        return all(one.epoch == epoch for one, _ in parts)
+        return all(one.epoch == epoch and now < one.send_by for one, _ in parts)
 
     def draws(self, epoch: str, now: float) -> list[tuple[Slice, int]]:
         """The slices to ask for, with how much of each."""

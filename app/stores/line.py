@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from app.stores.redis import CLOSED
 from app.stores.resp import Connection, Reply, ReplyError, Unanswered, encode
 
 TAG = b"{sluicegate}"
@@ -84,6 +84,16 @@ class Line:
 
     async def run(self, count: int, encoded: bytes) -> list[int]:
         """Run the script with `count` encoded arguments. Raises Unanswered."""
+        numbers = [int(one) for one in await self._ask(count, encoded)]
+        if numbers[0] == CLOSED:
+            self._set_epoch("")
+        return numbers
+
+    async def texts(self, count: int, encoded: bytes) -> list[str]:
+        """The same where the reply holds names; numbers come as text."""
+        return [str(one) if isinstance(one, int) else one.decode() for one in await self._ask(count, encoded)]
+
+    async def _ask(self, count: int, encoded: bytes) -> list[int | bytes]:
         if self._connection is None:
             raise Unanswered("not connected", asked=False)
         try:
@@ -93,14 +103,9 @@ class Line:
             _log.warning("redis refused", extra={"reply": str(error)})
             self._drop()
             raise Unanswered(str(error), asked=True) from error
-        numbers = _numbers(reply)
-        if numbers[0] == -1:
-            self._set_epoch("")
-        return numbers
-
-    def new_epoch(self) -> str:
-        """A name for the next state of the server that is connected now."""
-        return f"{self.server}.{secrets.token_hex(8)}"
+        if not isinstance(reply, list) or not reply:
+            raise Unanswered("the script answered no list", asked=True)
+        return [one for one in reply if isinstance(one, int | bytes)]
 
     async def keep(self) -> None:
         """Connect, stay connected, follow the epoch. Ends by being cancelled."""
@@ -197,9 +202,3 @@ def _check_eviction(info: Reply) -> None:
         raise ReplyError(
             "maxmemory-policy has to be noeviction: a counter that is evicted is a budget that is forgotten"
         )
-
-
-def _numbers(reply: Reply) -> list[int]:
-    if not isinstance(reply, list) or not reply:
-        raise Unanswered("the script answered no list", asked=True)
-    return [one if isinstance(one, int) else int(one) for one in reply if isinstance(one, int | bytes)]

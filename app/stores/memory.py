@@ -57,7 +57,7 @@ class _Bucket:
 
     def __init__(self, limit: Limit) -> None:
         self.full_at = 0.0
-        self.interval = limit.interval  # seconds per token
+        self.interval = _interval(limit)
         self.per_token = limit.measure is Measure.TOKENS
 
     def left(self, now: float) -> int:
@@ -65,10 +65,10 @@ class _Bucket:
         empty = self.full_at - now
         return floor((BURST - empty if empty > 0 else BURST) / self.interval + _ROUNDING)
 
-    def take(self, need: int, now: float) -> None:
-        """Take so much, or put it back."""
-        if need:  # a conditional, because max() takes 0.15 µs
-            self.full_at = (max(now, self.full_at)) + need * self.interval
+
+def _interval(limit: Limit) -> float:
+    """Seconds per token; so many that nothing fits where the limit is zero, and still no infinity to reckon with."""
+    return min(limit.interval, 1e200)
 
 
 _ROUNDING = 1e-6
@@ -78,7 +78,7 @@ _ROUNDING = 1e-6
 class _Rows:
     """The counters of a set of allowances, found once per window; `all` is in the order of the allowances."""
 
-    __slots__ = ("all", "buckets", "money", "places", "since", "tokens", "until")
+    __slots__ = ("all", "buckets", "limited", "money", "places", "since", "tokens", "until")
 
     def __init__(self) -> None:
         self.since, self.until = Window.TOTAL.span(0)
@@ -87,7 +87,10 @@ class _Rows:
         self.places: list[tuple[_Counter, int]] = []
         self.all: list[tuple[_Counter, int]] = []
         self.buckets: list[_Bucket] = []
+        self.limited = False
 
+
+_GRANTED = Verdict(None)
 
 _Held = tuple[_Rows, int, int, bool, float]
 """A reservation: where, tokens, nano-USD, sent, and the end of its lease (monotonic seconds)."""
@@ -124,25 +127,26 @@ class MemoryStore:
 
     async def reserve(self, claim: Claim) -> Verdict:
         """Take the claim from all its allowances or from none."""
-        now = self._monotonic()
+        now, name = self._monotonic(), claim.id
         if now >= self._look_at:
             self.end_leases(now)
-        if claim.id in self._open:
+        if name in self._open:
             return self._raise(claim, now)
-        if claim.id in self._ended:
+        if name in self._ended:
             raise StoreUnavailable("the lease of this reservation is over")
         allowances, amount = claim.allowances, claim.amount
+        tokens, money = amount.tokens, amount.nano_usd
         if not self.ready and allowances.budgets:
             raise StoreUnavailable("what was spent before is not known yet")
         wall = self._wall()
         rows = self._rows.get(allowances)
         if rows is None or not rows.since <= wall < rows.until:
             rows = self._compile(allowances, wall)
-        left = _take(rows, amount.tokens, amount.nano_usd, 1, now)
+        left = _take(rows, tokens, money, 1, now)
         if left is None:
             return refused(allowances, amount, _left(rows, now), wall)
-        self._open[claim.id] = (rows, amount.tokens, amount.nano_usd, claim.sent, now + self._lease)
-        return Verdict(None, left)
+        self._open[name] = (rows, tokens, money, claim.sent, now + self._lease)
+        return Verdict(None, left) if left else _GRANTED
 
     def _raise(self, claim: Claim, now: float) -> Verdict:
         """Raise a reservation, and its lease, where it was charged first."""
@@ -216,6 +220,7 @@ class MemoryStore:
             else:
                 rows.buckets.append(self._bucket(limit))
         rows.all += rows.places
+        rows.limited = bool(allowances.limits)
         self._rows[allowances] = rows
         return rows
 
@@ -227,7 +232,7 @@ class MemoryStore:
 
     def _bucket(self, limit: Limit) -> _Bucket:
         bucket = self._buckets.setdefault(limit.name, _Bucket(limit))
-        bucket.interval = limit.interval
+        bucket.interval = _interval(limit)
         return bucket
 
     def _forget(self, now: float) -> None:
@@ -237,36 +242,65 @@ class MemoryStore:
             del self._counters[key]
 
 
-def _take(  # noqa: C901 # no calls inside: this is the hot path
-    rows: _Rows, tokens: int, money: int, places: int, now: float
-) -> tuple[int, ...] | None:
-    """Take from every counter and bucket, or from none. What is left of the limits, or None where it does not fit."""
+def _take(rows: _Rows, tokens: int, money: int, places: int, now: float) -> tuple[int, ...] | None:
+    """Take from every counter and bucket, or from none. What is left of the limits, or None where it does not fit.
+
+    The hot path: taken on the way, and put back in the rare case that something later has no room.
+    """
     for counter, limit in rows.tokens:
-        if counter.taken + tokens > limit and tokens > 0:
-            return None
+        taken = counter.taken + tokens
+        if taken > limit and tokens > 0:
+            return _put_back(rows, tokens, money, counter)
+        counter.taken = taken
     for counter, limit in rows.money:
-        if counter.taken + money > limit and money > 0:
-            return None
+        taken = counter.taken + money
+        if taken > limit and money > 0:
+            return _put_back(rows, tokens, money, counter)
+        counter.taken = taken
+    if not rows.limited:
+        return ()
+    left = _take_limits(rows, tokens, places, now)
+    return _put_back(rows, tokens, money) if left is None else left
+
+
+def _put_back(rows: _Rows, tokens: int, money: int, until: _Counter | None = None) -> tuple[int, ...] | None:
+    """Take back what was taken from the budgets before the counter `until`; from all of them without one. None."""
+    for several, amount in ((rows.tokens, tokens), (rows.money, money)):
+        for counter, _ in several:
+            if counter is until:
+                return None
+            counter.taken -= amount
+    return None
+
+
+def _take_limits(rows: _Rows, tokens: int, places: int, now: float) -> tuple[int, ...] | None:
+    """The same for places and buckets alone."""
+    left: list[int] = []
     for counter, limit in rows.places:
-        if counter.taken + places > limit and places > 0:
-            return None
-    left = []
+        rest = limit - counter.taken - places
+        if rest < 0 < places:
+            return _put_limits_back(rows, tokens, places, len(left))
+        counter.taken += places
+        left.append(rest)
     for bucket in rows.buckets:
         need = tokens if bucket.per_token else places
-        rest = bucket.left(now) - need
+        full_at, interval = bucket.full_at, bucket.interval
+        full_at = (full_at if full_at > now else now) + need * interval  # noqa: FURB136 # max() takes 0.15 µs
+        rest = floor((BURST + now - full_at) / interval + _ROUNDING)
         if rest < 0 < need:
-            return None
+            return _put_limits_back(rows, tokens, places, len(left))
+        bucket.full_at = full_at
         left.append(rest)
-    for counter, _ in rows.tokens:
-        counter.taken += tokens
-    for counter, _ in rows.money:
-        counter.taken += money
-    for counter, limit in reversed(rows.places):
-        counter.taken += places
-        left.insert(0, limit - counter.taken)
-    for bucket in rows.buckets:
-        bucket.take(tokens if bucket.per_token else places, now)
     return tuple(left)
+
+
+def _put_limits_back(rows: _Rows, tokens: int, places: int, count: int) -> tuple[int, ...] | None:
+    """Take back what was taken from the first so many places and buckets. None."""
+    for counter, _ in rows.places[:count]:
+        counter.taken -= places
+    for bucket in rows.buckets[: max(0, count - len(rows.places))]:
+        bucket.full_at -= (tokens if bucket.per_token else places) * bucket.interval
+    return None
 
 
 def _left(rows: _Rows, now: float) -> list[int]:
@@ -277,15 +311,20 @@ def _settle(held: _Held, charge: Charge) -> None:
     """Give back what was not spent. A place is free again; a request stays counted; tokens go back to their bucket."""
     rows, tokens, money, _, _ = held
     more_tokens, more_money = charge.tokens - tokens, charge.nano_usd - money
-    if more_tokens:
+    if more_tokens <= 0 and more_money <= 0:
+        for counter, _ in rows.tokens:
+            counter.taken += more_tokens
+        for counter, _ in rows.money:
+            counter.taken += more_money
+    else:
         _add(rows.tokens, more_tokens)
-    if more_money:
         _add(rows.money, more_money)
-    for counter, _ in rows.places:
-        counter.taken -= 1
-    for bucket in rows.buckets:
-        if bucket.per_token and bucket.full_at:
-            bucket.full_at += more_tokens * bucket.interval
+    if rows.limited:
+        for counter, _ in rows.places:
+            counter.taken -= 1
+        for bucket in rows.buckets:
+            if bucket.per_token and bucket.full_at:
+                bucket.full_at += more_tokens * bucket.interval
 
 
 def _add(row: list[tuple[_Counter, int]], more: int) -> None:

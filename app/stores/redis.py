@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,8 @@ from app.metering import (
     Level,
     Measure,
     OnFailure,
-    Spent,
     Verdict,
     Window,
-    kept,
     refused,
 )
 from app.pipeline.reservation import StoreUnavailable
@@ -63,15 +61,9 @@ class Script(Protocol):
         """Run the script with `count` encoded arguments. Raises Unanswered."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """A reservation that the ledger or a spool knows as open when the state is rebuilt."""
-
-    claim_id: str
-    allowances: Allowances
-    reserved_at: float
-    amount: Charge
+    async def texts(self, count: int, encoded: bytes) -> list[str]:
+        """The same where the reply holds names; numbers come as text."""
+        ...
 
 
 @dataclass(slots=True)
@@ -148,7 +140,8 @@ class RedisStore:
 
     def settle(self, claim_id: str, charge: Charge) -> None:
         """End a reservation: what is beyond `charge` goes back as soon as Redis hears of it."""
-        if claim_id in self._escrow and self._escrow.settle(claim_id, charge, self._line.epoch):
+        escrow = self._escrow
+        if claim_id in escrow and escrow.settle(claim_id, charge, self._line.epoch, self._monotonic()):
             return
         self._direct.pop(claim_id, None)
         self._post(claim_id, charge)
@@ -249,30 +242,6 @@ class RedisStore:
         reply = await self._run(b"reap", b"%d" % _BATCH) if self._line.epoch else [DONE, 0]
         return reply[1] if reply[0] == DONE else 0
 
-    async def rebuild(self, epoch: str, spent: Iterable[Spent], unsettled: Iterable[Unsettled]) -> bool:
-        """Write what ledger and spools know as the state of a new epoch, and open it.
-
-        False where another was opened before. Call it no sooner than `slice_seconds` after the old epoch was found
-        missing, and read the ledger after that wait: until then workers may still send what they reserved. Raises
-        Unanswered; begin again then, with another epoch.
-        """
-        known, steps = list(spent), 0
-        for at in range(0, len(known), _BATCH):
-            parts: list[bytes] = []
-            for budget, start, used in known[at : at + _BATCH]:
-                expires = 0 if budget.window is Window.TOTAL else kept(start, budget.window.span(start)[1])
-                parts += [f"{budget.name}:{start}".encode(), b"%d" % used, b"%d" % expires]
-            if (await self._run(b"refill", b"%d" % (len(parts) // 3), *parts, epoch=epoch))[0] != DONE:
-                return False
-            steps += 1
-        for one in unsettled:
-            claim = Claim(one.claim_id, one.allowances, one.amount, sent=True)
-            encoded = _encode_rows(rows(one.allowances, one.reserved_at)) + self._encode_claim(claim)
-            if (await self._line.run(*self._arguments(b"restore", one.allowances, encoded, epoch)))[0] == REFUSED:
-                return False
-            steps += 1
-        return (await self._run(b"open", b"%d" % steps, epoch=epoch))[0] == DONE
-
     # --- inside ----------------------------------------------------------------------------------------
 
     async def _ask(self, claim: Claim, compiled: _Compiled, asked: float) -> Verdict:
@@ -287,7 +256,8 @@ class RedisStore:
         limits = len(claim.allowances.budgets) + 1
         if reply[0] == DONE:
             if claim.id in self._escrow:
-                self._escrow.settle(claim.id, NOTHING, self._line.epoch)  # raised: it is held in Redis as a whole now
+                # Raised: it is held in Redis as a whole now.
+                self._escrow.settle(claim.id, NOTHING, self._line.epoch, asked)
             self._direct[claim.id] = self._long(claim)
             self._left.update(zip(compiled.limits, reply[limits:], strict=True))
             return Verdict(None, tuple(reply[limits:]), None, asked + self._slice_seconds)
@@ -306,8 +276,8 @@ class RedisStore:
         if (
             claim.id in self._escrow
         ):  # raised beyond a slice: all of it moves to Redis, in the window where it was taken
-            operation, encoded = b"move", _encode_rows(self._escrow.rows_of(claim.id))
-        encoded += self._encode_claim(claim)
+            operation, encoded = b"move", encode_rows(self._escrow.rows_of(claim.id))
+        encoded += self.encode_claim(claim)
         return await self._line.run(*self._arguments(operation, claim.allowances, encoded, self._line.epoch))
 
     def _post(self, claim_id: str, charge: Charge) -> None:
@@ -330,10 +300,11 @@ class RedisStore:
             since = max((row.start for row in several), default=0)
             until = min((row.end for row in several), default=Window.TOTAL.span(now)[1])
             limits = [row.key for row in several if row.kind != "w"]
-            found = self._compiled[allowances] = _Compiled(several, _encode_rows(several), since, until, limits)
+            found = self._compiled[allowances] = _Compiled(several, encode_rows(several), since, until, limits)
         return found
 
-    def _encode_claim(self, claim: Claim) -> bytes:
+    def encode_claim(self, claim: Claim) -> bytes:
+        """What follows the rows of a reservation, its lease chosen by what it holds."""
         amount = claim.amount
         lease = self._lease if self._long(claim) else b"%g" % self._short_lease
         numbers = (b"%d" % claim.sent, lease, b"%d" % amount.tokens, b"%d" % amount.nano_usd)
@@ -354,7 +325,8 @@ class RedisStore:
         return await self._line.run(len(every), encode(every))
 
 
-def _encode_rows(several: list[Row]) -> bytes:
+def encode_rows(several: list[Row]) -> bytes:
+    """The rows as arguments of the script, their number first."""
     parts = [b"%d" % len(several)]
     for row in several:
         names = (row.kind, row.takes, row.allowance.name)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.exchange import JsonObject
+from app.stores.glance import UNAVAILABLE, Glance
 from app.stores.migrate import LOCK
 from app.stores.notes import StoreUnavailable
 from app.stores.tables import ANSWERS, AUDIT, BATCHES, EVIDENCE, FEEDBACK, LEASES, ROLLOUTS, STEPS, UNITS
@@ -87,6 +88,7 @@ class RolloutStore:
 
     def __init__(self, database: AsyncEngine) -> None:
         self._database = database
+        self._versions = Glance(database, f"SELECT coalesce(sum(version), 0) FROM {ROLLOUTS.name}")  # noqa: S608 -- a table's name
         self._postgres = database.dialect.name == "postgresql"
         now = "extract(epoch FROM clock_timestamp())" if self._postgres else "(julianday('now') - 2440587.5) * 86400.0"
         self._now: ColumnElement[float] = literal_column(now, Float(53))
@@ -95,9 +97,10 @@ class RolloutStore:
 
     async def version(self) -> int:
         """A number that grows with every change of any rollout."""
-        async with self._reading() as connection:
-            wanted = select(func.coalesce(func.sum(ROLLOUTS.c.version), 0))
-            return int((await connection.execute(wanted)).scalar_one())
+        try:
+            return await self._versions.number()
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(str(error)) from error
 
     async def all(self) -> list[Stored]:
         """Every rollout."""

@@ -5,19 +5,22 @@ An entry is taken once, by its id, and added to the day's usage in the same tran
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, ColumnElement, Select, Table, TextClause, cast, delete, event, func, select, text
+from sqlalchemy import BigInteger, ColumnElement, Select, cast, delete, event, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.entry import Entry
+from app.entry import NAMES, Entry
 from app.metering import Budget, ScopeKind, Spent, Unit, Window
 from app.stores.delivery import SinkUnavailable
+from app.stores.file import PRAGMAS, File, added, columns
 from app.stores.tables import DAILY, GROUPS, LEDGER, SUMS
 
 DAY = 86400
@@ -25,7 +28,8 @@ DAY = 86400
 _CONNECT_S = 5
 _COMMAND_S = 60
 _DELETE = 5000
-_UNAVAILABLE = (SQLAlchemyError, OSError, TimeoutError)
+UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+"""What a database that does not answer raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ def engine(url: str) -> AsyncEngine:
 
 def _careful(connection: Any, _: object) -> None:
     """Readers beside the writer, and every commit on the disk."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
 
 
 class Ledger:
@@ -64,24 +68,31 @@ class Ledger:
 
     def __init__(self, database: AsyncEngine) -> None:
         self._database = database
-        self._ledger = _insertion(LEDGER, database.dialect.name, _ONCE)
-        self._daily = _insertion(DAILY, database.dialect.name, _ADDED)
+        self._file: File | None = None
+        if database.dialect.name == "sqlite":
+            self._file = file = File(str(database.url.database), _CONNECT_S)
+            event.listen(database.sync_engine, "engine_disposed", lambda _: file.close())
 
     async def insert(self, entries: Sequence[Entry]) -> None:
         """Insert those that are not there yet. All or nothing; raises SinkUnavailable."""
+        # In the order of their ids, as everybody else does: two hosts that deliver the same rows do not deadlock.
         try:
+            if self._file is not None:
+                await asyncio.to_thread(self._file.insert, sorted(entries, key=_id))
+                return
+            rows = await asyncio.to_thread(_as_json, sorted(entries, key=_id))
             async with self._database.begin() as connection:
-                await self._add(connection, await self._new(connection, entries))
-        except _UNAVAILABLE as error:
-            raise _unavailable(error) from error
+                await connection.execute(_TAKE, {"rows": rows})
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
 
     async def spent(self, budgets: Iterable[Budget], now: float, besides: Collection[str] = ()) -> list[Spent]:
         """What was used of each budget in its current window, but for some requests. Raises SinkUnavailable."""
         try:
             async with self._database.connect() as connection:
                 return [await self._spent(connection, budget, now, besides) for budget in budgets]
-        except _UNAVAILABLE as error:
-            raise _unavailable(error) from error
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
 
     async def usage(
         self, first: int, last: int, by: Sequence[str] = GROUPS, where: Mapping[str, str] | None = None
@@ -98,7 +109,7 @@ class Ledger:
         try:
             async with self._database.connect() as connection:
                 found = (await connection.execute(wanted)).mappings().all()
-        except _UNAVAILABLE as error:
+        except UNAVAILABLE as error:
             raise SinkUnavailable(str(error)) from error
         return [Usage({name: one[name] for name in by}, {name: int(one[name]) for name in SUMS}) for one in found]
 
@@ -112,37 +123,6 @@ class Ledger:
             gone += done.rowcount
             if done.rowcount < _DELETE:
                 return gone
-
-    async def _new(self, connection: AsyncConnection, entries: Sequence[Entry]) -> list[Entry]:
-        """Insert; those that were new."""
-        # In the order of their ids, as everybody else does: two hosts that deliver the same rows do not deadlock.
-        ordered = {one.request_id: one for one in sorted(entries, key=_by_id)}
-        if connection.dialect.name == "sqlite":
-            return await self._new_in_sqlite(connection, ordered)
-        found = await connection.execute(self._ledger, {"rows": orjson.dumps(list(ordered.values())).decode()})
-        return [ordered[name] for name in found.scalars()]
-
-    async def _new_in_sqlite(self, connection: AsyncConnection, ordered: Mapping[str, Entry]) -> list[Entry]:
-        """The same, row by row inside the driver: a fifth of what taking JSON apart costs there."""
-        # Python's driver begins a transaction with the first statement that writes; from then on nobody else does.
-        await connection.exec_driver_sql(_BEGIN)
-        there = await connection.exec_driver_sql(_KNOWN, (orjson.dumps(list(ordered)).decode(),))
-        known = set(there.scalars())
-        fresh = [one for name, one in ordered.items() if name not in known]
-        if fresh:
-            await connection.exec_driver_sql(_ROW_BY_ROW, [_columns(one) for one in fresh])
-        return fresh
-
-    async def _add(self, connection: AsyncConnection, fresh: Sequence[Entry]) -> None:
-        """Add to the days' usage."""
-        days: dict[tuple[Any, ...], list[int]] = {}
-        for one in fresh:
-            sums = days.setdefault(_group(one), [0] * len(SUMS))
-            for place, amount in enumerate((1, one.method == "bound", *_amounts(one))):
-                sums[place] += amount
-        ordered = [dict(zip((*GROUPS, *SUMS), (*group, *days[group]), strict=True)) for group in sorted(days)]
-        if ordered:
-            await connection.execute(self._daily, {"rows": orjson.dumps(ordered).decode()})
 
     async def _spent(self, connection: AsyncConnection, budget: Budget, now: float, besides: Collection[str]) -> Spent:
         start, end = budget.window.span(now)
@@ -164,43 +144,24 @@ class Ledger:
         return Spent(budget, start, used)
 
 
-def _unavailable(error: BaseException) -> SinkUnavailable:
+def unavailable(error: BaseException) -> SinkUnavailable:
+    """The same as an error of ours; the first line alone, which names no rows."""
     lines = str(error).splitlines()
     return SinkUnavailable(lines[0] if lines else type(error).__name__)
 
 
-_COLUMNS = [column.name for column in LEDGER.columns]
-_BEGIN = f"DELETE FROM {LEDGER.name} WHERE request_id = ''"  # noqa: S608 -- a table's name, no value
-_KNOWN = f"SELECT request_id FROM {LEDGER.name} WHERE request_id IN (SELECT value FROM json_each(?))"  # noqa: S608 -- as above
-_ROW_BY_ROW = (
-    f"INSERT INTO {LEDGER.name} ({', '.join(chr(34) + name + chr(34) for name in _COLUMNS)}) "  # noqa: S608 -- as above
-    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
-)
-_columns = attrgetter(*_COLUMNS)
-_by_id = attrgetter("request_id")
-_amounts = attrgetter(*SUMS[2:])
-_names = attrgetter(*GROUPS[1:])
+_id = itemgetter(0)
 
 
-def _group(one: Entry) -> tuple[Any, ...]:
-    return int(one.at // DAY), *_names(one)
+def _as_json(entries: Sequence[Entry]) -> str:
+    return orjson.dumps([dict(zip(NAMES, one, strict=True)) for one in entries]).decode()
 
 
-def _insertion(table: Table, dialect: str, conflict: str) -> TextClause:
-    """An insertion whose rows are one parameter, a JSON array: thousands of parameters take many times as long."""
-    names = [column.name for column in table.columns]
-    quoted = ", ".join(f'"{name}"' for name in names)
-    if dialect == "sqlite":
-        values = ", ".join(f"json_extract(value, '$.{name}')" for name in names)
-        source = f"{values} FROM json_each(:rows) WHERE true"  # columns' names, no values
-    else:
-        source = f"{quoted} FROM json_populate_recordset(CAST(NULL AS {table.name}), CAST(:rows AS json))"  # as above
-    return text(f"INSERT INTO {table.name} ({quoted}) SELECT {source} {conflict}")  # as above
-
-
-_ONCE = "ON CONFLICT (request_id) DO NOTHING RETURNING request_id"
-_ADDED = f"ON CONFLICT ({', '.join(f'{chr(34)}{name}{chr(34)}' for name in GROUPS)}) DO UPDATE SET " + ", ".join(
-    f"{name} = {DAILY.name}.{name} + excluded.{name}" for name in SUMS
+# The rows are one parameter, a JSON array: thousands of parameters take many times as long.
+_TAKE = text(
+    f"WITH fresh AS (INSERT INTO {LEDGER.name} ({columns(NAMES)}) SELECT {columns(NAMES)} "  # noqa: S608 -- names, no values
+    f"FROM json_populate_recordset(CAST(NULL AS {LEDGER.name}), CAST(:rows AS json)) "
+    f"ON CONFLICT (request_id) DO NOTHING RETURNING *) {added('CAST(floor(at / 86400) AS bigint)', 'fresh')}"
 )
 
 

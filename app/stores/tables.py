@@ -231,3 +231,13 @@ SHADOWS = Table(
     Index("shadow_comparisons_model", "model", "at"),
 )
 """Answers of a shadow beside those that callers got. Texts only where `telemetry.capture_content` is on."""
+
+HOSTS = Table(
+    "hosts",
+    METADATA,
+    Column("id", String(NAME), primary_key=True),
+    Column("name", String(NAME), nullable=False),
+    Column("since", Float(53), nullable=False),
+    Column("seen", Float(53), nullable=False),
+)
+"""The hosts that may have spent from a shared Redis (`stores.hosts`): when each was known first, and heard of last."""

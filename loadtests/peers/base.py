@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +17,15 @@ INSTALLED = REPOSITORY / ".peers"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a gateway is started with: its port, the upstream's port, an empty folder of its own."""
+    """What a gateway is started with: its port, the upstream's port, an empty folder of its own.
+
+    What else it needs to run beside it is entered into `beside`, and ends after it.
+    """
 
     port: int
     upstream: int
     folder: Path
+    beside: ExitStack = field(default_factory=ExitStack)
 
     @property
     def upstream_url(self) -> str:

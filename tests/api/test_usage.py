@@ -43,3 +43,18 @@ def test_usage_is_what_callers_were_told(upstream: Upstream) -> None:
         command = [sys.executable, "-m", "app.cli", "usage", "--config", str(gateway.config_file), "--json"]
         printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, check=True).stdout
         assert sum(one["cost_nano_usd"] for one in json.loads(printed)) == sum(nano.values())
+
+
+def test_without_a_ledger_usage_says_that_there_is_none(upstream: Upstream) -> None:
+    """And nothing is written; requests are served, charged and counted all the same."""
+    document = one_each(upstream.url, ["echo"])
+    document["stores"] = {**document.get("stores", {}), "ledger": False}
+    with Gateway(document) as gateway:
+        assert gateway.chat("echo").json()["usage"]["prompt_tokens"] > 0
+        gateway.until(lambda: gateway.value("sluicegate_cost_usd_total") > 0, seconds=30)
+        for answer in (gateway.get("/v1/usage", key=KEY), gateway.ops("/admin/v1/usage")):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+            assert "stores.ledger" in answer.json()["error"]["message"]
+        assert gateway.value("sluicegate_ledger_rows_total") == 0
+        spool = gateway.config_file.parent / "spool"
+        assert list(spool.glob("*.log")) == []

@@ -52,6 +52,25 @@ def test_admin_keys_have_names_of_their_own() -> None:
     assert messages(problems({"admin.keys": twins})) == ["admin.keys[1].name `a` is used twice"]
 
 
+@pytest.mark.parametrize(
+    "budgeted",
+    [
+        {"budgets": [{"window": "day", "tokens": 1}]},
+        {"models[0].budgets": [{"window": "day", "tokens": 1}]},
+        {"models[0].shadow": SHADOW},
+        {"tenants[0].budgets": [{"window": "day", "tokens": 1}]},
+        {"tenants[0].keys[0].budgets": [{"window": "day", "tokens": 1}]},
+    ],
+)
+def test_budgets_need_a_ledger(budgeted: dict[str, object]) -> None:
+    """It is what they are counted from after a restart."""
+    assert problems(budgeted) == []
+    assert messages(problems({**budgeted, "stores.ledger": False})) == [
+        "stores.ledger is off, and what was used of budgets stands in it"
+    ]
+    assert problems({"stores.ledger": False, "tenants[0].limits": {"requests_per_minute": 5}}) == []
+
+
 def test_operators_listen_on_another_port() -> None:
     """Unless both take a free one."""
     assert messages(problems({"server.port": 9090, "server.ops": {}})) == ["server.ops.port is the port of callers too"]

@@ -34,6 +34,7 @@ def test_prices_are_exact() -> None:
         "reasoning": None,
         "image": 0,
         "request": 0,
+        "long_prompt": None,
     }
 
 

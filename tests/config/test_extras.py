@@ -8,6 +8,7 @@ from app.config import extras
 from app.config.guarding import Guard
 from app.config.models import Model
 from app.config.service import Safety
+from tests.support.configs import problems
 
 
 def guard(*detectors: str) -> Guard:
@@ -38,8 +39,31 @@ def test_who_uses_no_model_needs_none_of_them(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_profile_says_what_it_needs() -> None:
     """Those that can be written in a configuration."""
-    assert set(extras.NEEDED) == {"full", "tiny"}
+    assert set(extras.NEEDED) == {"full", "fast", "tiny"}
     assert extras.missing("tiny") == []
+
+
+def test_a_service_that_is_not_set_up_is_told() -> None:
+    """At the detector that names it, with what is missing."""
+    assert list(extras.services({0: guard("rules", "guard_model")}, Safety())) == [
+        (
+            ("guards", 0, "prompt", "detectors", 1),
+            "`guard_model` is not set up",
+            "Write `safety.guard_model`, or take it out here.",
+        )
+    ]
+    assert not list(extras.services({0: guard("rules")}, Safety()))
+
+
+def test_a_model_that_judges_is_a_model_without_a_guard() -> None:
+    """Else it would be asked about what it is asked."""
+    judged = {"guards": [{"name": "g", "prompt": {"detectors": ["guard_model"]}}]}
+    for name, changes in (("safety.guard_model.model", {}), ("safety.guard_model.model", {"models[0].guard": "g"})):
+        model = "chat" if changes else "nobody"
+        (problem,) = problems(
+            {**judged, **changes, "safety": {"guard_model": {"model": model, "format": "qwen3guard"}}}
+        )
+        assert problem.path == name
 
 
 def model(**shadow: object) -> Model:

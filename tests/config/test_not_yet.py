@@ -67,15 +67,6 @@ def test_what_asks_for_nothing_may_be_written(path: str, value: object) -> None:
     assert problems({path: value}, allow_unbuilt=False) == []
 
 
-def test_a_list_may_hold_what_is_built() -> None:
-    """A guard's detectors; one that is not built yet is refused at the list."""
-    guard = {"name": "g", "prompt": {"detectors": ["rules", "pii"]}}
-    assert problems({"guards": [guard]}, allow_unbuilt=False) == []
-    guard["prompt"] = {"detectors": ["rules", "classifier"]}
-    (problem,) = problems({"guards": [guard]}, allow_unbuilt=False)
-    assert (problem.path, problem.hint) == ("guards[0].prompt.detectors", "So far it can be `rules` or `pii`.")
-
-
 def test_zero_is_not_false() -> None:
     """A value is off only as what it is."""
     assert problems({"telemetry.capture_content": False}, allow_unbuilt=False) == []

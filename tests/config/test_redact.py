@@ -46,7 +46,7 @@ def test_defaults_are_shown() -> None:
     assert shown["server"]["max_in_flight"] == 1024
     assert shown["deployments"][0]["health"] == "/health"
     price = {"input": 0.05, "output": 0.08, "cached_input": None, "cache_write": None}
-    price |= {"reasoning": None, "image": 0.0, "request": 0.0}
+    price |= {"reasoning": None, "image": 0.0, "request": 0.0, "long_prompt": None}
     assert shown["deployments"][0]["price"] == price
 
 

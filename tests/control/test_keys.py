@@ -61,6 +61,16 @@ def test_where_both_name_the_same_the_file_wins(tmp_path: Path) -> None:
     assert extended.tenants[0].keys[0].secret == config.tenants[0].keys[0].secret
 
 
+def test_without_a_ledger_what_has_budgets_is_left_out(tmp_path: Path) -> None:
+    """Nobody could tell what was used of them after a restart."""
+    stored = StoredKeys(Directory(engine(f"sqlite+aiosqlite:///{tmp_path}/x.db")), lambda: None)
+    budgets = (Budget(window="day", tokens=5),)
+    stored._tenants = (Tenant(name="limited", budgets=budgets), Tenant(name="free"))
+    config = loaded()
+    off = config.model_copy(update={"stores": config.stores.model_copy(update={"ledger": False})})
+    assert [one.name for one in stored.extend(off).tenants] == ["team", "free"]
+
+
 def test_several_workers_without_a_shared_store_leave_out_what_is_limited(tmp_path: Path) -> None:
     """Each would count for itself: better not let it in, and say so."""
     stored = StoredKeys(Directory(engine(f"sqlite+aiosqlite:///{tmp_path}/x.db")), lambda: None)

@@ -18,8 +18,8 @@ MODELS = ["answer-20", "answer-8", "slow-300ms"]
 
 
 def document(url: str, everything: list[Json] | None = None, **tenant: Any) -> Json:
-    """One tenant with these settings; budgets of everything."""
-    made = one_each(url, MODELS, sections={"budgets": everything or []})
+    """One tenant with these settings; budgets of everything. Answers may be longer than the budgets of these tests."""
+    made = one_each(url, MODELS, max_output_tokens=4096, sections={"budgets": everything or []})
     made["tenants"][0].update(tenant)
     return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import anthropic
@@ -62,12 +62,13 @@ async def rows(gateway: Gateway, request_id: str) -> list[tuple[str | None, ...]
     found: list[tuple[str | None, ...]] = []
 
     def there() -> bool:
-        with closing(sqlite3.connect(gateway.config_file.parent / "ledger.db")) as database:
-            asked = "SELECT template, count_method FROM ledger WHERE request_id = ?"
+        asked = "SELECT template, count_method FROM ledger WHERE request_id = ?"
+        opened = closing(sqlite3.connect(gateway.config_file.parent / "ledger.db"))
+        with opened as database, suppress(sqlite3.OperationalError):  # its tables are made while requests are served
             found[:] = database.execute(asked, (request_id,)).fetchall()
         return bool(found)
 
-    await until(there)
+    await until(there, 60)
     return found
 
 

@@ -60,3 +60,11 @@ def test_who_is_absent_says_why() -> None:
     text = table(result(direct=[0], sluicegate=[50]))
     assert "- litellm is absent: not installed: scripts/peers/setup.sh litellm" in text
     assert "No ratios: vllm-router did not take part." in text
+
+
+def test_what_a_feature_adds_is_told_beside_its_budget() -> None:
+    """The difference within rounds, to the variant that it is set beside."""
+    text = table(result(sluicegate_bare=[40, 60, 80], sluicegate=[50, 70, 90], sluicegate_guard=[70, 90, 110]))
+    assert "ledger 6" in row(text, "sluicegate  ")
+    assert "10.0 [10.0–10.0]" in row(text, "sluicegate  ")
+    assert "30.0 [30.0–30.0]" in row(text, "sluicegate-guard")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from app.exchange import Call, Operation
-from app.pipeline.bound import capped, output_bound, prompt_bound
+from app.pipeline.bound import output_bound, prompt_bound
 from app.table import build
 from tests.support.configs import loaded
 
 DEPLOYMENTS = build(loaded()).deployments
-ONE, TWO = DEPLOYMENTS["one"], DEPLOYMENTS["two"]
+ONE = DEPLOYMENTS["one"]
 CALL = Call(Operation.CHAT, "chat", stream=False, include_usage=False, body={}, size=200, plain=True)
 
 
@@ -32,26 +30,3 @@ def test_embeddings_make_no_output() -> None:
     """However many inputs there are."""
     batch = CALL._replace(operation=Operation.EMBEDDINGS, choices=100, prompts=100)
     assert output_bound(batch, ONE) == 0
-    assert capped(batch, ONE) is batch
-
-
-@pytest.mark.parametrize(
-    ("body", "cap", "expected"),
-    [
-        ({}, None, {"max_tokens": 1024}),
-        ({"max_tokens": 50}, 50, {"max_tokens": 50}),
-        ({"max_tokens": 50}, 20, {"max_tokens": 20}),
-        ({"max_completion_tokens": 50}, 20, {"max_completion_tokens": 20}),
-        ({"max_tokens": 90, "max_completion_tokens": 50}, 20, {"max_tokens": 20, "max_completion_tokens": 20}),
-        ({"max_tokens": None}, None, {"max_tokens": 1024}),
-    ],
-)
-def test_what_is_sent_has_the_cap_that_was_reserved(body: dict[str, int], cap: int | None, expected: object) -> None:
-    """By the name that the caller used, else by the one that the upstream knows."""
-    assert capped(CALL._replace(body=body, max_output_tokens=cap), ONE).body == expected
-
-
-def test_openai_gets_the_newer_name() -> None:
-    """Its reasoning models refuse the other; completions know only that."""
-    assert capped(CALL, TWO).body == {"max_completion_tokens": 1024}
-    assert capped(CALL._replace(operation=Operation.COMPLETION), TWO).body == {"max_tokens": 1024}

@@ -52,6 +52,18 @@ def test_a_request_is_opened_at_its_bound_and_closed_as_it_was() -> None:
     assert len(journal.told[1][2]) == SHORT.size
 
 
+def test_without_a_journal_the_bound_is_known_and_nothing_is_told() -> None:
+    """Operators may do without a ledger; what an upstream reports beyond its bound is still noticed."""
+    ledger, progress = Ledger(None), request()
+    assert ledger.open(CALL, Arm.STABLE, ONE, progress) is None
+    assert progress.bound == (200, 50)
+    progress.reached = True
+    ledger.open(CALL, Arm.FALLBACK, TWO, progress)
+    assert progress.earlier == charged(CALL, ONE, Usage(200, 50, method=Method.BOUND))
+    ended(progress, TWO, Usage(30, 20))
+    assert ledger.close(progress) is None
+
+
 def test_an_attempt_after_a_refused_one_is_not_told_again() -> None:
     """Nothing new can be billed."""
     journal = Journal()

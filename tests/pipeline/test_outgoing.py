@@ -67,6 +67,30 @@ def test_what_has_no_cap_stays_without() -> None:
     assert outgoing(call(Operation.COMPLETION, max_tokens=900), VLLM, count(1)).body["max_tokens"] == 400
 
 
+@pytest.mark.parametrize(
+    ("fields", "lowered", "expected"),
+    [
+        ({}, None, {"max_tokens": 400}),
+        ({"max_tokens": 50}, 50, {"max_tokens": 50}),
+        ({"max_tokens": 50}, 20, {"max_tokens": 20}),
+        ({"max_completion_tokens": 50}, 20, {"max_completion_tokens": 20}),
+        ({"max_tokens": 90, "max_completion_tokens": 90}, 20, {"max_tokens": 20, "max_completion_tokens": 20}),
+        ({"max_tokens": None}, None, {"max_tokens": 400}),
+    ],
+)
+def test_what_is_sent_has_the_cap_that_was_reserved(
+    fields: dict[str, Any], lowered: int | None, expected: dict[str, int]
+) -> None:
+    """What a budget has lowered, too, by the name that the caller used; a completion that nobody capped."""
+    asked = call(**fields)._replace(max_output_tokens=lowered)
+    got = outgoing(asked, VLLM, count(1), held=True).body
+    assert {name: value for name, value in got.items() if name.startswith("max_")} == expected
+    completion = outgoing(call(Operation.COMPLETION), VLLM, count(1), held=True)
+    assert (completion.body["max_tokens"], completion.max_output_tokens) == (400, 400)
+    batch = call(Operation.EMBEDDINGS)
+    assert outgoing(batch, VLLM, count(1), held=True) is batch
+
+
 def test_the_callers_body_is_left_as_it_is() -> None:
     """Another deployment may have to be asked with it."""
     asked = call(max_tokens=900)

@@ -248,4 +248,5 @@ async def test_what_a_model_drops_reaches_no_deployment() -> None:
     _, error, _ = await path.ask({"seed": 1, "user": "ann", "temperature": 0.5, "unknown": [1]})
     assert error is None
     for outbound in path.sent:
-        assert orjson.loads(outbound.body or b"").keys() == {"model", "messages", "temperature", "unknown"}
+        sent = orjson.loads(outbound.body or b"")
+        assert sent.keys() == {"model", "messages", "temperature", "unknown", "max_tokens"}

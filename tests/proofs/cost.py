@@ -28,6 +28,7 @@ from app.stores.redis import SCRIPT, RedisStore
 from app.table import Table
 from app.tasks import TaskGroup
 from tests.pipeline.parts import call, table
+from tests.support.epochs import open_epoch
 from tests.support.redis import Redis
 from tests.support.waiting import until
 
@@ -94,7 +95,7 @@ async def redis(count: int) -> None:
         tasks.spawn("line", line.keep())
         tasks.spawn("store", store.work())
         await until(lambda: line.connected)
-        await store.rebuild(line.new_epoch(), [], [])
+        await open_epoch(line, store)
         await until(lambda: line.up)
         small = [{"window": "day", "tokens": 100_000_000, "usd": 10_000}]
         for name, changes in (("from slices", dict.fromkeys(CHANGES, small)), ("asked each time", {})):

@@ -1,6 +1,6 @@
 """Random interleavings of clients that crash, against memory and against a real server: counts, and what was exceeded.
 
-    python -m tests.proofs.interleavings [--count N] [--store redis|memory]
+    python -m tests.proofs.interleavings [--count N] [--store redis|memory] [--seed N]
 
 The server is the Valkey of the tests, or the one that SLUICEGATE_TEST_REDIS names.
 
@@ -76,8 +76,9 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--store", choices=["redis", "memory"])
+    parser.add_argument("--seed", type=int, default=0, help="the first walk's; a hundred thousand may go in pieces")
     given = parser.parse_args()
-    seeds = range(given.count)
+    seeds = range(given.seed, given.seed + given.count)
     for store in [given.store] if given.store else ["memory", "redis"]:
         begun, name = monotonic(), store
         try:

@@ -44,3 +44,10 @@ def test_a_stretch_has_its_origin() -> None:
     plain = Unescaped('{"a": "b\\u006fb"}', final=True)
     start = plain.text.index("bob")
     assert (plain.at(start), plain.until(start + 3)) == (7, 15)
+
+
+def test_halves_of_pairs_are_no_characters() -> None:
+    """Nobody can look at them: JSON that names one reads as a replacement character."""
+    for half in ("\\ud83d", "\\udc00", "\\udc00\\ud83d"):
+        text = Unescaped(half, final=True).text
+        assert set(text) == {"\ufffd"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -110,6 +111,26 @@ async def test_odd_texts_have_defined_ends(text: str, refused: bool) -> None:  #
     guarded.body["messages"][0]["content"] = text
     await policy().prompt(guarded._replace(size=len(text)), report)
     assert report.refused is refused
+
+
+async def test_images_are_not_looked_at_and_do_not_cost() -> None:
+    """Neither their data nor their address; the text beside them is."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "QUJD" * 250_000}}
+    text = {"type": "text", "text": "the internal codename"}
+    assert not (await checked(policy(), messages=[{"role": "user", "content": [image]}]))[1].refused
+    assert (await checked(policy(), messages=[{"role": "user", "content": [image, text]}]))[1].refused
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "a@", "1 ", "-----BEGIN ", "sk-", "b.o.m.", "\u0301", "\u200b", "AB12", "eyJa.", "+(1"]
+)
+async def test_a_megabyte_of_anything_takes_bounded_time(unit: str) -> None:
+    """No pattern takes more than linear time; a second or so on a busy machine."""
+    began = time.monotonic()
+    guarded = call()
+    guarded.body["messages"][0]["content"] = unit * (1_000_000 // len(unit))
+    await policy().prompt(guarded._replace(size=1_000_000), Report("default"))
+    assert time.monotonic() - began < 20
 
 
 async def test_ten_thousand_messages_are_one_prompt() -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -44,12 +43,12 @@ BOUND = 1800
 
 def opened(name: str) -> tuple[str, bytes, bytes]:
     """A request that is about to be sent, at its bound."""
-    return name, *encoded(replace(ENTRY, method="bound", input_tokens=20, output_tokens=10, cached_input_tokens=0))
+    return name, *encoded(ENTRY._replace(method="bound", input_tokens=20, output_tokens=10, cached_input_tokens=0))
 
 
 def closed(name: str) -> tuple[str, bytes, bytes]:
     """The same when it has ended."""
-    return name, *encoded(replace(ENTRY, input_tokens=2, output_tokens=10, cached_input_tokens=0))
+    return name, *encoded(ENTRY._replace(input_tokens=2, output_tokens=10, cached_input_tokens=0))
 
 
 def serve(spool: Spool, *names: str) -> None:

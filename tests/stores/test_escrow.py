@@ -66,9 +66,9 @@ def test_a_slice_is_settled_at_what_was_spent_when_it_is_old(escrow: Escrow) -> 
     fill(escrow)
     take(escrow, "r", 30)
     take(escrow, "s", 20)
-    assert escrow.settle("r", Charge(11, 700), "e")
+    assert escrow.settle("r", Charge(11, 700), "e", NOW)
     assert not list(escrow.ended("e", NOW + 9))
-    escrow.settle("s", Charge(7, 300), "e")
+    escrow.settle("s", Charge(7, 300), "e", NOW)
     assert list(escrow.ended("e", NOW + 9)) == [("w/1", Charge(18, 0)), ("w/2", Charge(1000, 0))]
     assert not list(escrow.ended("e", NOW + 9))
 
@@ -79,7 +79,7 @@ def test_what_a_claim_leaves_is_used_again(escrow: Escrow) -> None:
     fill(escrow)
     for index in range(10):
         assert take(escrow, f"r{index}", 90)
-        escrow.settle(f"r{index}", Charge(1, 100), "e")
+        escrow.settle(f"r{index}", Charge(1, 100), "e", NOW)
     assert not take(escrow, "r", 91)
 
 
@@ -90,7 +90,7 @@ def test_refills_never_exceed_the_share(escrow: Escrow) -> None:
     take(escrow, "r", 60)
     assert not take(escrow, "s", 60)
     assert fill(escrow) == []
-    escrow.settle("r", Charge(60, 6000), "e")
+    escrow.settle("r", Charge(60, 6000), "e", NOW)
     assert not take(escrow, "s", 60)
     assert fill(escrow) == [60]
     assert take(escrow, "s", 60)
@@ -113,7 +113,7 @@ def test_slices_of_another_window_limit_or_epoch_are_not_used(escrow: Escrow) ->
     assert not take(escrow, "s", 30, several=changed)
     assert not take(escrow, "s", 30, epoch="f")
     assert take(escrow, "s", 30)
-    assert escrow.settle("s", Charge(1, 1), "f") is False
+    assert escrow.settle("s", Charge(1, 1), "f", NOW) is False
     assert not list(escrow.ended("f", NOW + 9))
     midnight = NOW + 86400
     escrow = Escrow("w", 2, 10)
@@ -142,6 +142,16 @@ def test_limits_are_held_in_slices_too(escrow: Escrow) -> None:
     assert fill(escrow) == [2, 3]
     for index in range(3):
         assert take(escrow, f"a{index}", 0, several=several)
-        escrow.settle(f"a{index}", Charge(0, 0), "e")
+        escrow.settle(f"a{index}", Charge(0, 0), "e", NOW)
     assert not take(escrow, "b", 0, several=several)
     assert dict(escrow.ended("e", NOW + 9)) == {"w/1": Charge(0, 0), "w/2": Charge(3, 0)}
+
+
+def test_what_ends_after_its_slice_is_told_to_redis(escrow: Escrow) -> None:
+    """Somebody may have rebuilt the state meanwhile, with the reservation in it, and this worker may not know."""
+    take(escrow, "r", 30)
+    fill(escrow)
+    for name in ("soon", "late"):
+        assert take(escrow, name, 20)
+    assert escrow.settle("soon", Charge(5, 5), "e", NOW + 9.9) is True
+    assert escrow.settle("late", Charge(5, 5), "e", NOW + 10.0) is False

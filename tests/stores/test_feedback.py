@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from tests.support.entries import ENTRY
 async def test_what_the_ledger_knows(tmp_path: Path) -> None:
     """Tenant, model, deployment and arm of a request; nothing of one that it does not know."""
     async with sqlite(tmp_path) as database:
-        known = replace(ENTRY, request_id="req_1")
+        known = ENTRY._replace(request_id="req_1")
         await Ledger(database).insert([known])
         store = FeedbackStore(database)
         assert await store.find("req_1") == Answered(known.tenant, known.key, known.model, known.deployment, known.arm)

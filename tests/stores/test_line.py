@@ -33,8 +33,9 @@ async def until(line: Line, *, connected: bool | None = None, epoch: str | None 
 
 async def open_epoch(line: Line) -> str:
     """Open a new, empty epoch."""
-    epoch = line.new_epoch()
-    assert await line.run(3, encode((b"open", epoch.encode(), b"0"))) == [1]
+    [_, number] = await line.run(3, encode((b"lose", b"", b"7")))
+    epoch = f"{line.server}.{number}"
+    assert await line.run(4, encode((b"open", epoch.encode(), b"0", b"0"))) == [1]
     await until(line, epoch=epoch)
     return epoch
 
@@ -111,7 +112,8 @@ async def test_two_workers_follow_one_epoch() -> None:
             await until(other, connected=True)
             epoch = await open_epoch(one)
             await until(other, epoch=epoch)
-            assert await other.run(3, encode((b"open", other.new_epoch().encode(), b"0"))) == [0]
+            assert await other.run(3, encode((b"lose", b"", b"8"))) == [0]
+            assert await other.run(4, encode((b"open", epoch.encode(), b"0", b"0"))) == [0]
 
 
 async def test_a_lost_script_is_loaded_again() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import statistics
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,37 @@ async def test_all_or_nothing(store: MemoryStore) -> None:
     verdict = await store.reserve(Claim("r", several, Charge(6, 0)))
     assert (verdict.refused, verdict.left) == (2, (100, 10, 5))
     assert await used(store, several) == [(0, 0), (0, 0), (0, 0)]
+
+
+KEY = Scope(ScopeKind.KEY, "t/k")
+EVERY: tuple[Budget | Limit, ...] = (
+    Budget(TENANT, Window.DAY, Unit.TOKENS, 1000),
+    Budget(KEY, Window.DAY, Unit.TOKENS, 1000),
+    Budget(TENANT, Window.DAY, Unit.MONEY, 1000),
+    Budget(KEY, Window.DAY, Unit.MONEY, 1000),
+    Limit(TENANT, Measure.CONCURRENT, 10),
+    Limit(TENANT, Measure.REQUESTS, 60),
+    Limit(TENANT, Measure.TOKENS, 1000),
+)
+"""Every kind of allowance, in the order in which a claim takes them."""
+
+
+@pytest.mark.parametrize("place", range(len(EVERY)))
+async def test_whichever_refuses_nothing_is_taken(store: MemoryStore, place: int) -> None:
+    """From the budgets and limits before it, what was taken on the way is put back to the last token."""
+    several = list(EVERY)
+    tight = several[place] = replace(EVERY[place], limit=0)
+    wide = Allowances(tuple(x for x in EVERY if x.name != tight.name and isinstance(x, Budget)),
+                      tuple(x for x in EVERY if x.name != tight.name and isinstance(x, Limit)))  # fmt: skip
+    narrow = Allowances(
+        tuple(x for x in several if isinstance(x, Budget)), tuple(x for x in several if isinstance(x, Limit))
+    )
+    await store.reserve(Claim("before", wide, Charge(100, 100)))
+    assert (await store.reserve(Claim("r", narrow, Charge(7, 9)))).refused == place
+    assert await used(store, wide) == [(0, 100) for _ in wide.budgets]
+    left = {Measure.CONCURRENT: 8, Measure.REQUESTS: 58, Measure.TOKENS: 800}
+    verdict = await store.reserve(Claim("after", wide, Charge(100, 100)))
+    assert verdict.left == tuple(left[one.measure] for one in wide.limits)
 
 
 async def test_a_repeated_claim_is_the_same_reservation(store: MemoryStore) -> None:

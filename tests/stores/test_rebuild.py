@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,6 +13,7 @@ import pytest
 from app.metering import Allowances, Budget, Charge, Claim, Scope, ScopeKind, Unit, Window
 from app.pipeline.reservation import StoreUnavailable
 from app.stores.delivery import Delivery
+from app.stores.hosts import Hosts
 from app.stores.line import Address, Line
 from app.stores.memory import MemoryStore
 from app.stores.migrate import upgrade
@@ -39,6 +39,7 @@ class Host:
         self.ledger = Ledger(self.database)
         self.spool = Spool(folder / "spool", "w1")
         self.delivery = Delivery(folder / "spool", self.ledger)
+        self.hosts = Hosts(folder / "spool", self.database)
         self.spending = Spending(self.delivery, self.ledger, lambda: [BUDGET])
         self.billed = 0
 
@@ -54,7 +55,7 @@ class Host:
     def _record(self, tokens: int, method: str) -> tuple[bytes, bytes]:
         now = time.time()
         return encoded(
-            replace(ENTRY, at=now, method=method, input_tokens=tokens, output_tokens=0, cached_input_tokens=0)
+            ENTRY._replace(at=now, method=method, input_tokens=tokens, output_tokens=0, cached_input_tokens=0)
         )
 
 
@@ -63,6 +64,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     """A host with an empty ledger."""
     one = Host(tmp_path)
     await upgrade(one.database)
+    await one.hosts.register()
     yield one
     await one.database.dispose()
 
@@ -86,9 +88,9 @@ async def test_redis_is_rebuilt_again_and_again_under_load(host: Host) -> None:
         group = TaskGroup("test")
         line = Line(Address.parse(redis.url), SCRIPT, 0.2, lambda: None)
         store = RedisStore(line, name="w1", workers=1, slice_seconds=0.5)
-        rebuilder = Rebuilder(line, store, host.delivery, host.spending, lambda _: SCOPE, wait=0.5)
-        for name, work in (("line", line.keep()), ("limits", store.work()), ("rebuild", rebuilder.keep())):
-            group.spawn(name, work)
+        rebuilder = Rebuilder(line, store, host.delivery, host.spending, host.hosts, lambda _: SCOPE, wait=0.5)
+        for work in (line.keep(), store.work(), rebuilder.keep()):
+            group.spawn("limits", work)
         count = 0
 
         async def caller(index: int) -> None:

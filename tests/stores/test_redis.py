@@ -30,9 +30,11 @@ from app.metering import (
     Window,
 )
 from app.pipeline.reservation import StoreUnavailable
+from app.stores.assembly import Unsettled
 from app.stores.line import Address, Line
-from app.stores.redis import SCRIPT, RedisStore, Unsettled
+from app.stores.redis import SCRIPT, RedisStore
 from app.tasks import TaskGroup
+from tests.support.epochs import open_epoch
 from tests.support.redis import Redis
 from tests.support.waiting import until
 
@@ -75,7 +77,7 @@ async def running(*workers: Worker, background: bool = True) -> AsyncIterator[No
             group.spawn("limits", one.store.work())
     await until(lambda: workers[0].line.connected)
     if not workers[0].line.epoch:
-        assert await workers[0].store.rebuild(workers[0].line.new_epoch(), [], [])
+        assert await open_epoch(workers[0].line, workers[0].store)
     for one in workers:
         await one.until(up=True)
         one.trips = 0
@@ -341,8 +343,8 @@ async def test_a_restarted_server_is_rebuilt_from_the_ledger(redis: Redis) -> No
             await take(one, "early", several, 1)
         start = budget.window.span(time.time())[0]
         opens = [Unsettled("open", several, time.time(), Charge(300, 300))]
-        assert await one.store.rebuild(one.line.new_epoch(), [Spent(budget, start, 150)], opens)
-        assert not await one.store.rebuild(one.line.new_epoch(), [], [])
+        assert await open_epoch(one.line, one.store, [Spent(budget, start, 150)], opens)
+        assert not await open_epoch(one.line, one.store)
         await one.until(up=True)
         assert await used(one, several) == [(150, 300)]
         assert (await take(one, "large", several, 551)).refused == 0
@@ -361,12 +363,12 @@ async def test_a_rebuild_that_lost_a_step_never_opens(redis: Redis) -> None:
 
         async def wiped(count: int, encoded: bytes) -> list[int]:
             reply = await run(count, encoded)
-            if b"refill" in encoded:
+            if b"join\r\n" in encoded:
                 redis.command("FLUSHALL")
             return reply
 
         one.line.run = wiped  # type: ignore[method-assign]
-        assert not await one.store.rebuild(one.line.new_epoch(), [Spent(budget, 0, 999)], [])
+        assert not await open_epoch(one.line, one.store, [Spent(budget, 0, 999)])
         assert redis.command("GET", "{sluicegate}:epoch") == b"$-1\r\n"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -53,8 +52,7 @@ def entries(count: int, seed: int = 1) -> list[Entry]:
     """Requests of several tenants, keys and models over some days before NOON."""
     random = Random(seed)
     return [
-        replace(
-            ENTRY,
+        ENTRY._replace(
             request_id=f"r{number}",
             at=NOON - random.uniform(0, 40 * DAY),
             tenant=random.choice("ab"),
@@ -103,7 +101,7 @@ async def test_a_request_is_taken_once(database: AsyncEngine) -> None:
 
 async def test_what_is_written_is_read(database: AsyncEngine) -> None:
     """Every column, numbers beyond 32 bits and missing ones included."""
-    one = replace(ENTRY, charged_nano=2**62, price_reasoning=None, template="t", count_method="exact", seconds=None)
+    one = ENTRY._replace(charged_nano=2**62, price_reasoning=None, template="t", count_method="exact", seconds=None)
     await Ledger(database).insert([one])
     async with database.connect() as connection:
         found = (await connection.execute(select(LEDGER))).mappings().one()
@@ -143,7 +141,7 @@ async def test_usage_says_who_spent_what_on_which_model_by_day(database: AsyncEn
 async def test_what_was_spent_of_budgets(database: AsyncEngine) -> None:
     """In every scope, window and unit, with and without the requests that are still open elsewhere."""
     ledger, several = Ledger(database), entries(400)
-    several += [replace(one, request_id=f"now{one.request_id}", at=NOON - 20) for one in several[:10]]
+    several += [one._replace(request_id=f"now{one.request_id}", at=NOON - 20) for one in several[:10]]
     await ledger.insert(several)
     scopes = [
         Scope(ScopeKind.EVERYTHING),

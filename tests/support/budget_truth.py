@@ -73,11 +73,26 @@ class Request:
     now: Charge = NOTHING
     over: Charge = NOTHING
     closed: bool = False
+    host: str = ""
+    delivered: bool = False
+    """Whether the ledger has it; before that only its host's spool knows of it."""
+    _counters: tuple[float, list[tuple[tuple[str, int], bool]]] | None = None
 
     @property
     def billable(self) -> Charge:
         """What upstreams can bill at most, overage apart."""
         return self.earlier.plus(self.now)
+
+    @property
+    def counters(self) -> list[tuple[tuple[str, int], bool]]:
+        """The budgets in the windows of its reservation, by name and start, and whether each counts tokens."""
+        if self._counters is None or self._counters[0] != self.reserved_at:
+            found = [
+                ((one.name, one.window.span(self.reserved_at)[0]), one.unit is Unit.TOKENS)
+                for one in self.allowances.budgets
+            ]
+            self._counters = self.reserved_at, found
+        return self._counters[1]
 
 
 def allowances(scale: int, tight: int) -> tuple[Allowances, ...]:
@@ -119,10 +134,13 @@ class Truth:
         """What upstreams can bill, by budget and window; with `over`, what they billed beyond bounds as well."""
         total: dict[tuple[str, int], int] = defaultdict(int)
         for one in self.requests.values():
-            amount = one.billable.plus(one.over) if over else one.billable
-            if amount != NOTHING:
-                for budget in one.allowances.budgets:
-                    total[budget.name, budget.window.span(one.reserved_at)[0]] += of(budget, amount)
+            earlier, now = one.earlier, one.now
+            tokens, nano = earlier.tokens + now.tokens, earlier.nano_usd + now.nano_usd
+            if over:
+                tokens, nano = tokens + one.over.tokens, nano + one.over.nano_usd
+            if tokens or nano:
+                for counter, counts_tokens in one.counters:
+                    total[counter] += tokens if counts_tokens else nano
         return total
 
     def ledger(self, counts: Callable[[str, Request], bool]) -> list[Spent]:

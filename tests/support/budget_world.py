@@ -1,19 +1,23 @@
 """A small world of gateways that share one limit store: virtual time, crashes, lost and late commands, lost state.
 
-The store's code is the real one, the server is a real Redis or Valkey; only the clock line of the script is replaced.
+The store's code is the real one, and so is the code that rebuilds a lost state; the server is a real Redis or Valkey,
+only the clock line of the script is replaced. Each worker is a host of its own: what it has not delivered into the
+ledger is in its spool alone.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import defaultdict
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.metering import NOTHING, Allowances, Policy
+from app.metering import NOTHING, Allowances, Charge, Policy, Spent
 from app.pipeline.reservation import Bound, StoreUnavailable
-from app.stores.redis import SCRIPT, RedisStore, Unsettled
+from app.stores.rebuild import Rebuilder
+from app.stores.redis import SCRIPT, RedisStore
 from app.stores.resp import Unanswered, _parse, encode
 from tests.support.budget_truth import (
     BOUNDS,
@@ -29,7 +33,8 @@ from tests.support.budget_truth import (
 )
 
 TAG = b"{sluicegate}"
-_DRAW = encode((b"draw",))
+_DRAW, _OPEN = encode((b"draw",)), encode((b"open",))
+HOSTS = ("h1", "h2", "h3")
 SLICE_S = 10.0
 LEASE_S = 900.0
 CLOCK = "redis.call('TIME')"
@@ -54,11 +59,11 @@ class Server:
         """Run a plain command."""
         return self._ask(b"*%d\r\n%b" % (len(parts), encode(parts)))
 
-    def script(self, count: int, encoded: bytes) -> list[int]:
+    def script(self, count: int, encoded: bytes) -> list[str]:
         """Run the script."""
         reply = self._ask(b"*%d\r\n%b%b" % (count + 4, self._head, encoded))
         assert isinstance(reply, list), reply
-        return [int(one) for one in reply]
+        return [one.decode() if isinstance(one, bytes) else str(one) for one in reply]
 
     def _ask(self, data: bytes) -> Any:
         self._socket.sendall(data)
@@ -73,6 +78,7 @@ class FakeLine:
 
     def __init__(self) -> None:
         self.epoch = ""
+        self.server = "server"
         self.reachable = True
 
     @property
@@ -82,18 +88,63 @@ class FakeLine:
 
     async def run(self, count: int, encoded: bytes) -> list[int]:
         """As Line's."""
-        reply: list[int] = await Wait((count, encoded))
+        reply = [int(one) for one in await self.texts(count, encoded)]
         if reply[0] == -1:
             self.epoch = ""
         return reply
 
+    async def texts(self, count: int, encoded: bytes) -> list[str]:
+        """As Line's."""
+        reply: list[str] = await Wait((count, encoded))
+        return reply
+
+
+@dataclass
+class Known:
+    """A row of the hosts' table."""
+
+    id: str
+    name: str = ""
+
+
+class Spools:
+    """Stands in for a host's delivery, its ledger and the table of hosts, as `Rebuilder` asks them."""
+
+    def __init__(self, world: World, host: str) -> None:
+        self._world = world
+        self.own = host
+
+    async def opened(self) -> list[Any]:
+        """As Spending's: what is open here, once the rest is in the ledger."""
+        return self._world.deliver(self.own)
+
+    async def sums(self, now: float, besides: Collection[str]) -> list[Spent]:  # all windows are told
+        """As Spending's: the ledger alone, whoever delivered."""
+        return self._world.ledger(lambda name, one: one.delivered and name not in besides)
+
+    async def known(self) -> list[Known]:
+        """As Hosts'."""
+        return [Known(host) for host in HOSTS]
+
+
+@dataclass
+class Opened:
+    """An entry of a spool, as far as a rebuild looks at it."""
+
+    request_id: str
+    at: float
+    charged: Charge
+    allowances: Allowances
+
 
 @dataclass
 class Client:
-    """One worker process."""
+    """One worker process, on the host of its place."""
 
     line: FakeLine
     store: RedisStore
+    rebuilder: Rebuilder
+    host: str
     allowances: tuple[Allowances, ...]
     requests: dict[str, Task] = field(default_factory=dict)
     chores: list[Task] = field(default_factory=list)
@@ -113,11 +164,11 @@ class World(Truth):
         self._server = server
         self._count = self._names = 0
         self._late: list[tuple[int, bytes]] = []
-        self._missed_at: float | None = None
         self._server.command(b"FLUSHALL")
         self._tell_time()
-        self._server.script(3, encode((b"open", b"first", b"0")))
-        self.clients = [self._start(100) for _ in range(clients)]
+        self._server.script(3, encode((b"lose", b"", b"1")))
+        self._server.script(4, encode((b"open", b"first.1", b"0", b"0")))
+        self.clients = [self._start(100, host) for host in HOSTS[:clients]]
 
     # --- what may happen -----------------------------------------------------------------------------------
 
@@ -125,7 +176,7 @@ class World(Truth):
         """A request arrives."""
         self._count += 1
         name = f"r{self._count}"
-        request = self.requests[name] = Request(client.allowances[kind])
+        request = self.requests[name] = Request(client.allowances[kind], host=client.host)
         work = self.serve(client.store, name, request, Bound(*bound, 1, (PRICE,)), policy)
         task = client.requests[name] = Task(work)
         self._go(client, task, None)
@@ -167,18 +218,16 @@ class World(Truth):
             if task.at is not None and task.at.command is not None and self.random.random() < 0.5:
                 self._run(task.at.command)
             self._throw(task)
-        self.clients[self.clients.index(client)] = self._start(self.random.choice((100, 100, 80, 120)))
+        self.clients[self.clients.index(client)] = self._start(self.random.choice((100, 100, 80, 120)), client.host)
 
     def wipe(self) -> None:
         """The server loses everything."""
         self._server.command(b"FLUSHALL")
         self._tell_time()
-        self._missed_at = None
 
     def close(self) -> None:
         """The server was restarted with its data: whoever connects first closes the epoch."""
         self._server.command(b"DEL", TAG + b":epoch")
-        self._missed_at = None
 
     def reach(self, client: Client) -> None:
         """A worker loses the server, or finds it again."""
@@ -186,17 +235,24 @@ class World(Truth):
 
     def poll(self, client: Client) -> None:
         """A worker asks for the epoch."""
-        epoch = self._epoch()
-        client.line.epoch = epoch.decode()
-        if not epoch and self._missed_at is None:
-            self._missed_at = self.now
+        client.line.epoch = self._epoch().decode()
 
     def rebuild(self, client: Client) -> None:
-        """A worker rebuilds the state from the ledger, if it has waited long enough."""
-        if self._missed_at is not None and self.now >= self._missed_at + SLICE_S:
-            task = Task(self._rebuild(client))
-            client.chores.append(task)
-            self._go(client, task, None)
+        """A worker goes on with a rebuild, where one is due."""
+        task = Task(client.rebuilder.go_on())
+        client.chores.append(task)
+        self._go(client, task, None)
+
+    def deliver(self, host: str) -> list[Any]:
+        """A host delivers what has ended, and what its dead workers left open; the rest."""
+        running = {name for one in self.clients for name in one.requests}
+        opened = []
+        for name, one in self.requests.items():
+            if one.host == host and not one.delivered:
+                one.delivered = one.closed or name not in running
+                if not one.delivered and one.billable != NOTHING:
+                    opened.append(Opened(name, one.reserved_at, one.billable, one.allowances))
+        return opened
 
     def advance(self, seconds: float) -> None:
         """Time passes."""
@@ -236,35 +292,28 @@ class World(Truth):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _start(self, scale: int) -> Client:
+    def _start(self, scale: int, host: str) -> Client:
         self._names += 1
-        line = FakeLine()
+        line: Any = FakeLine()
         times = {"lease": LEASE_S, "slice_seconds": SLICE_S}
         store = RedisStore(line, name=f"w{self._names}", workers=3, wall=self.clock, monotonic=self.clock, **times)
-        client = Client(line, store, allowances(scale, self.tight))
+        spools: Any = Spools(self, host)
+        scope: Any = lambda one: one.allowances  # noqa: E731 # of `Opened`
+        rebuilder = Rebuilder(line, store, spools, spools, spools, scope, SLICE_S, self.clock)
+        client = Client(line, store, rebuilder, host, allowances(scale, self.tight))
         self.poll(client)
         return client
 
-    async def _rebuild(self, client: Client) -> None:
-        self._count += 1
-        running = {name for one in self.clients for name in one.requests}
-        spent = self.ledger(lambda name, one: one.closed or name not in running)
-        unsettled = [
-            Unsettled(name, one.allowances, one.reserved_at, one.billable)
-            for name, one in self.requests.items()
-            if name in running and not one.closed and one.billable != NOTHING
-        ]
-        if await client.store.rebuild(f"e{self._count}", spent, unsettled):
-            self.rebuilds += 1
-            self._missed_at = None
-
     def _reopen(self) -> None:
-        if not self._epoch():
-            first = self.clients[0]
-            self.poll(first)
+        for _ in range(10):
+            if self._epoch():
+                break
+            for client in self.clients:
+                self.poll(client)
+                self.rebuild(client)
+                self._finish(client)
             self.advance(SLICE_S)
-            self.rebuild(first)
-            self._finish(first)
+        assert self._epoch(), "it never opens again"
         for client in self.clients:
             client.line.reachable = True
             self.poll(client)
@@ -284,10 +333,12 @@ class World(Truth):
         with suppress(Killed, StopIteration):
             task.coroutine.throw(Killed())
 
-    def _run(self, command: tuple[int, bytes]) -> list[int]:
+    def _run(self, command: tuple[int, bytes]) -> list[str]:
         reply = self._server.script(*command)
-        if command[1].startswith(_DRAW) and reply[0] == 1:
-            self._check_slices(command[1], reply)
+        if reply[0] == "1" and command[1].startswith(_DRAW):
+            self._check_slices(command[1], [int(one) for one in reply])
+        elif reply[0] == "1" and command[1].startswith(_OPEN):
+            self.rebuilds += 1
         return reply
 
     def _check_slices(self, encoded: bytes, reply: list[int]) -> None:
@@ -355,6 +406,8 @@ def _seldom(world: World, client: Client, what: float) -> None:
         world.reach(client)
     elif what < 0.975:
         world.random.choice((world.wipe, world.close))()
+    elif what < 0.98:
+        world.deliver(client.host)
     else:
         world.poll(client)
         world.rebuild(client)

@@ -151,8 +151,8 @@ class Gateway:
             if process.stdin is not None:
                 process.stdin.close()
 
-    def crash(self) -> None:
-        """Kill -9, and a new life in the same folder."""
+    def kill(self) -> None:
+        """Kill -9; `start` begins a new life in the same folder."""
         process, self._process = self._process, None
         assert process
         assert process.stdin
@@ -160,6 +160,10 @@ class Gateway:
         process.wait()
         process.stdin.close()
         self.messages.unlink()
+
+    def crash(self) -> None:
+        """Kill -9, and a new life in the same folder."""
+        self.kill()
         self.start()
 
     def signal(self, number: signal.Signals) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from app.safety.detector import Finding, Inspection
+from app.safety.models.decoding import decoded
 from app.safety.models.disguise import undisguised
 from app.safety.models.grounding import Grounding
 from app.safety.models.heads import Array, Heads
@@ -135,7 +136,8 @@ class Engine:
 
 
 def _variants(text: str) -> list[str]:
-    """The pieces of a text as it is and, where that differs, as it reads once disguises are taken off."""
-    found = pieces(text)
-    plain = undisguised(text)
-    return found if plain == text else list(dict.fromkeys((*found, *pieces(plain))))
+    """The pieces of a text as it is and, where that differs, as it reads once disguises are off or it is decoded."""
+    readings = dict.fromkeys((text, undisguised(text), *decoded(text)))
+    if len(readings) == 1:
+        return pieces(text)
+    return list(dict.fromkeys(piece for reading in readings for piece in pieces(reading)))

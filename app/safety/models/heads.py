@@ -22,7 +22,8 @@ class Heads:
 
     `outputs` names what it tells (`hate2` is P(hate is at least of severity 2)); `encoders` whose vectors it reads,
     one after the other; `centre` has a mean vector per language and encoder, which is taken away first: without it
-    a head learns that what is not English is harmless. `thresholds` says from which probability an output counts.
+    a head learns that what is not English is harmless. `thresholds` says from which probability an output counts;
+    `offset`, what is added to the logits of texts in each language so that one threshold does for all.
     """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
@@ -40,6 +41,7 @@ class Heads:
         ]
         self._grams: Array = arrays["grams"].astype(np.float32)
         self._mix: Array = arrays["mix"].astype(np.float32)
+        self._offset: Array | None = arrays["offset"].astype(np.float32) if "offset" in arrays else None
 
     @classmethod
     def load(cls, path: Path) -> Heads:
@@ -54,6 +56,8 @@ class Heads:
             joined = np.concatenate([self._centred(name, languages, vectors[name]) for name in self.encoders], axis=1)
             deep = [np.maximum(joined @ w1 + b1, 0) @ w2 + b2 for w1, b1, w2, b2 in self._nets]
             mixed += np.mean(deep, axis=0) * self._mix[1]
+        if self._offset is not None:
+            mixed = mixed + self._offset[[self._row.get(language, len(self.languages)) for language in languages]]
         return cast("Array", 1 / (1 + np.exp(-np.clip(mixed, -30, 30))))
 
     def severity(self, harm: str, row: Array) -> Severity:

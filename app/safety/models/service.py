@@ -23,6 +23,8 @@ from app.safety.models.profiles import load
 from app.tasks import TaskGroup
 
 _log = logging.getLogger("sluicegate")
+LATER = 5
+"""Niceness: where cores are short, workers come first."""
 MOST_TOGETHER = 16
 """Questions answered in one go: a longer batch would make the first of them wait for the last."""
 
@@ -171,6 +173,7 @@ def _say_so() -> None:
 
 
 async def _run(arguments: argparse.Namespace) -> None:
+    os.nice(LATER)
     engine = load(arguments.profile)
     service = Service(engine.answer, arguments.queue, arguments.threads)
     await serve(arguments.socket, service, _say_so)

@@ -1,0 +1,56 @@
+"""One small question that is asked of the database again and again: whether there is something to read.
+
+Through SQLAlchemy each answer takes a millisecond of the event loop's thread. Here the driver is asked: in SQLite in
+a thread, over a connection that is kept for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+"""What asking raises where there is no answer."""
+_PATIENCE_S = 5.0
+
+
+class Glance:
+    """`question` is a SELECT of one number. Ask from one task at a time; what is open is closed with the engine."""
+
+    def __init__(self, database: AsyncEngine, question: str) -> None:
+        self._database = database
+        self._question = question
+        self._file: sqlite3.Connection | None = None
+        event.listen(database.sync_engine, "engine_disposed", lambda _: self._close())
+
+    async def number(self) -> int:
+        """The answer. Raises one of UNAVAILABLE."""
+        if self._database.dialect.name == "sqlite":
+            return await asyncio.to_thread(self._read_file)
+        asyncpg = self._database.dialect.loaded_dbapi.asyncpg  # loaded only where it is used
+        async with self._database.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            try:
+                return int(await driver.fetchval(self._question, timeout=_PATIENCE_S))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise ConnectionError(str(error)) from error
+
+    def _read_file(self) -> int:
+        try:
+            if self._file is None:
+                path = str(self._database.url.database)
+                self._file = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+            return int(self._file.execute(self._question).fetchone()[0])
+        except sqlite3.Error:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

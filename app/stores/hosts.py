@@ -1,0 +1,164 @@
+"""Which hosts share a Redis: whoever may have spent from its budgets, and so has to be heard before they are rebuilt.
+
+A host is a spool folder. It has a row here before any of its workers takes anything from Redis, and keeps it until it
+has ended in good order with an empty spool, or an operator forgets it. The file `host.id` beside the spool says that
+the row is there; its number is a new one each time, so that a late deletion hits no later row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+import orjson
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.stores.sql import UNAVAILABLE, unavailable
+from app.stores.tables import AUDIT, HOSTS
+
+_OWN = frozenset({"delivery.lock", "host.lock"})
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One of them. `seen` is when it was heard of last, in seconds since 1970."""
+
+    id: str
+    name: str
+    since: float
+    seen: float
+
+
+class Hosts:
+    """The table, and this host's place in it: `folder` holds its spools."""
+
+    def __init__(self, folder: Path, database: AsyncEngine) -> None:
+        self._database = database
+        self._folder = folder
+        self._file = folder / "host.id"
+
+    @property
+    def own(self) -> str | None:
+        """This host's number; None while it has none."""
+        with suppress(FileNotFoundError):
+            return self._file.read_text(encoding="ascii")
+        return None
+
+    async def register(self) -> bool:
+        """See to it that this host is known. False while another process of it is about that. Raises SinkUnavailable.
+
+        Have the lock of the worker's own spool taken before: who leaves looks for it.
+        """
+        if self.own is not None:
+            return True
+        self._folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._folder / "host.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self.own is None:
+                await self._register()
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    async def seen(self) -> None:
+        """Note that this host lives; comes back where an operator has forgotten it. Raises SinkUnavailable."""
+        number = self.own
+        if number is None:
+            return
+        try:
+            async with self._database.begin() as connection:
+                told = update(HOSTS).where(HOSTS.c.id == number).values(seen=time.time())
+                if not (await connection.execute(told)).rowcount:
+                    await connection.execute(insert(HOSTS).values(_row(number)))
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
+
+    async def known(self) -> list[Host]:
+        """All of them. Raises SinkUnavailable."""
+        try:
+            async with self._database.connect() as connection:
+                found = await connection.execute(select(HOSTS).order_by(HOSTS.c.since))
+                return [Host(one.id, one.name, one.since, one.seen) for one in found]
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
+
+    async def leave(self) -> bool:
+        """Give up the place, if everything here was delivered and no worker lives. Raises SinkUnavailable.
+
+        Whoever calls it holds the delivery's lock, and has ended its own spool.
+        """
+        number = self.own
+        if number is None or self._in_use():
+            return False
+        self._file.unlink()
+        if self._in_use():  # a worker has begun meanwhile, and may have seen the file
+            self._write(number)
+            return False
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(delete(HOSTS).where(HOSTS.c.id == number))
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
+        return True
+
+    async def forget(self, who: str, ids: Sequence[str]) -> list[str]:
+        """Strike hosts that will not come back, by their numbers; those that were there. Raises SinkUnavailable."""
+        gone = []
+        try:
+            async with self._database.begin() as connection:
+                for one in (await connection.execute(select(HOSTS).where(HOSTS.c.id.in_(ids)))).all():
+                    await connection.execute(delete(HOSTS).where(HOSTS.c.id == one.id))
+                    before = orjson.dumps({"name": one.name, "since": one.since, "seen": one.seen}).decode()
+                    row = {"at": time.time(), "who": who, "what": "host.forget", "subject": one.id, "before": before}
+                    await connection.execute(insert(AUDIT).values(row))
+                    gone.append(one.id)
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
+        return gone
+
+    async def _register(self) -> None:
+        draft = self._folder / "host.new"
+        # The same number again where a try before this one was cut off: its row may be there.
+        number = draft.read_text(encoding="ascii") if draft.exists() else ""
+        if not number:
+            number = token_hex(8)
+            await asyncio.to_thread(_write, draft, number)
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(delete(HOSTS).where(HOSTS.c.id == number))
+                await connection.execute(insert(HOSTS).values(_row(number)))
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
+        draft.replace(self._file)
+
+    def _in_use(self) -> bool:
+        """Whether a worker lives here, or has left something."""
+        locks = {path.name for path in self._folder.glob("*.lock")} - _OWN
+        return bool(locks) or any(self._folder.glob("*-*.log"))
+
+    def _write(self, number: str) -> None:
+        _write(self._file, number)
+
+
+def _row(number: str) -> dict[str, object]:
+    return {"id": number, "name": os.uname().nodename[:255], "since": time.time(), "seen": time.time()}
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_suffix(".part")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,186 @@
+"""What guards add to a stream, and what a busy classifier does to requests that have no guard.
+
+    python -m scripts.safety_latency [--profile tiny] [--seconds 4] [--streams 1 16 64]
+
+Streams of 64 words, 10 ms apart, from the fake upstream through one worker: the time to the first piece of text and
+between pieces, guarded and not, in turns. `strict` holds text for the classifier. Then plain requests at a steady rate,
+without a guard, while other callers keep the classifier's queue full, and while nobody does, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import httpx2
+import orjson
+
+from tests.support.gateway import KEY, PLAIN, Gateway, Json, config, deployment
+from tests.support.upstream import Upstream
+
+SPANS = ["rules", "pii"]
+GUARDS: dict[str, list[str]] = {"plain": [], "spans": SPANS, "models": [*SPANS, "classifier"]}
+TERMS = [f"project {name}{number}" for number in range(50) for name in ("aurora", "kestrel", "basalt", "quartz")]
+HEADERS = {"authorization": f"Bearer {KEY}"}
+RATE = 100
+"""Unguarded requests a second."""
+BUSY = 32
+"""Callers that keep the classifier busy."""
+
+
+def document(url: str, profile: str) -> Json:
+    """A model for each guard, and one for plain requests."""
+    paced, quick = deployment("paced", url, "answer-64+pace-10ms"), deployment("quick", url, "answer-8+ttft-5ms")
+    guards: list[Json] = []
+    models: list[Json] = [{"name": "echo", "stable": "quick"}]
+    for name, detectors in GUARDS.items():
+        model: Json = {"name": name, "stable": "paced"}
+        if detectors:
+            stage: Json = {"detectors": detectors, "deadline_ms": 5000, "on_error": "allow"}
+            completion = {**stage, "on_timeout": "pass"}
+            prompt = {**stage, "on_timeout": "allow"}
+            guards.append({"name": name, "blocklist": TERMS, "prompt": prompt, "completion": completion})
+            model["guard"] = name
+        models.append(model)
+    guards.append({"name": "busy", "prompt": {"detectors": ["classifier"], "deadline_ms": 5000, "on_error": "allow"}})
+    models.append({"name": "busy", "stable": "quick", "guard": "busy"})
+    return config([paced, quick], models, guards=guards, safety={"profile": profile})
+
+
+def body(model: str, number: int, *, stream: bool) -> Json:
+    """A request whose text nobody has seen before."""
+    text = f"Tell me, for the {number}th time, what the committee decided about the new bridge and its costs."
+    return {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream}
+
+
+class Times:
+    """Seconds to the first piece of text, and between pieces."""
+
+    def __init__(self) -> None:
+        self.first: list[float] = []
+        self.between: list[float] = []
+
+    async def stream(self, client: httpx2.AsyncClient, model: str, number: int) -> None:
+        """One stream, read as it comes."""
+        began = last = time.perf_counter()
+        seen = False
+        async with client.stream("POST", "/v1/chat/completions", json=body(model, number, stream=True)) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                if not line.startswith("data: {"):
+                    continue
+                choices = orjson.loads(line[6:])["choices"]
+                if not choices or not choices[0]["delta"].get("content"):
+                    continue
+                now = time.perf_counter()
+                (self.between if seen else self.first).append(now - (last if seen else began))
+                seen, last = True, now
+
+
+async def streams(url: str, count: int, seconds: float) -> dict[str, Times]:
+    """So many streams at a time for each guard, the guards in turns."""
+    found = {name: Times() for name in GUARDS}
+    limits = httpx2.Limits(max_connections=256)
+    async with httpx2.AsyncClient(base_url=url, headers=HEADERS, timeout=60, limits=limits, **PLAIN) as client:
+        number = 0
+        until = time.monotonic() + seconds * len(GUARDS)
+        while time.monotonic() < until:
+            for name, times in found.items():
+                await asyncio.gather(*(times.stream(client, name, number + at) for at in range(count)))
+                number += count
+    return found
+
+
+async def steady(client: httpx2.AsyncClient, seconds: float) -> list[float]:
+    """Seconds that plain requests take which begin at a steady rate."""
+    took: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def one(number: int) -> None:
+        began = time.perf_counter()
+        answer = await client.post("/v1/chat/completions", json=body("echo", number, stream=False))
+        answer.raise_for_status()
+        took.append(time.perf_counter() - began)
+
+    tasks = []
+    began = loop.time()
+    for number in range(int(RATE * seconds)):
+        await asyncio.sleep(max(0.0, began + number / RATE - loop.time()))
+        tasks.append(loop.create_task(one(number)))
+    await asyncio.gather(*tasks)
+    return took
+
+
+async def beside(url: str, seconds: float) -> tuple[list[float], list[float], int]:
+    """Plain requests alone, then beside callers of the classifier; and how many those made."""
+    limits = httpx2.Limits(max_connections=256)
+    made = 0
+    async with httpx2.AsyncClient(base_url=url, headers=HEADERS, timeout=60, limits=limits, **PLAIN) as client:
+        alone = await steady(client, seconds)
+
+        async def busy(caller: int) -> None:
+            nonlocal made
+            while True:
+                await client.post("/v1/chat/completions", json=body("busy", made * 1000 + caller, stream=False))
+                made += 1
+
+        callers = [asyncio.create_task(busy(caller)) for caller in range(BUSY)]
+        await asyncio.sleep(0.5)
+        loaded = await steady(client, seconds)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+    return alone, loaded, made
+
+
+def at(times: Sequence[float], share: float) -> float:
+    """A percentile, in ms."""
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else float("nan")
+
+
+def told(found: dict[str, Times], count: int) -> None:
+    """A row for each guard."""
+    base = found["plain"]
+    for name, times in found.items():
+        row = [at(times.first, 0.5), at(times.first, 0.99), at(times.between, 0.5), at(times.between, 0.99)]
+        plain = [at(base.first, 0.5), at(base.first, 0.99), at(base.between, 0.5), at(base.between, 0.99)]
+        added = "".join(f"{one - other:+9.1f}" for one, other in zip(row, plain, strict=True))
+        print(f"{count:>7}  {name:7}{''.join(f'{one:9.1f}' for one in row)}{added}", flush=True)
+
+
+def run(options: Any) -> None:
+    """Both parts."""
+    with Upstream() as upstream, Gateway(document(upstream.url, options.profile)) as gateway:
+        print("ms: time to first text and between pieces, p50 and p99, then what the guard adds to each")
+        print("streams  guard   " + "".join(f"{name:>9}" for name in ("first50", "first99", "next50", "next99") * 2))
+        for count in options.streams:
+            told(asyncio.run(streams(gateway.url, count, options.seconds)), count)
+        rises = []
+        for _ in range(options.pairs):
+            alone, loaded, made = asyncio.run(beside(gateway.url, options.seconds))
+            rises.append(at(loaded, 0.99) - at(alone, 0.99))
+            print(
+                f"unguarded requests: p50 {at(alone, 0.5):.1f} → {at(loaded, 0.5):.1f}, p99 {at(alone, 0.99):.1f} → "
+                f"{at(loaded, 0.99):.1f} ms beside {made} requests of the classifier",
+                flush=True,
+            )
+        print(f"p99 rises by {median(rises):.1f} ms (median of {len(rises)} pairs)")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="tiny", choices=("full", "fast", "tiny"))
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64])
+    run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""A number of the database, asked past SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.stores.glance import UNAVAILABLE, Glance
+from app.stores.sql import engine
+from tests.support.postgres import Postgres
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A real server."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """Either database."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/some.db"
+    made = engine(url if request.param == "sqlite" else request.getfixturevalue("postgres").url)
+    yield made
+    await made.dispose()
+
+
+async def test_it_sees_what_others_have_written(database: AsyncEngine) -> None:
+    """Each time anew; and says so while there is nothing to read."""
+    glance = Glance(database, "SELECT coalesce(sum(number), 0) FROM glanced")
+    with pytest.raises(UNAVAILABLE):
+        await glance.number()
+    async with database.begin() as connection:
+        await connection.execute(text("CREATE TABLE glanced (number integer)"))
+    assert await glance.number() == 0
+    for _ in range(2):
+        async with database.begin() as connection:
+            await connection.execute(text("INSERT INTO glanced VALUES (4)"))
+    assert await glance.number() == 8
+
+
+async def test_a_database_that_is_away_is_told_as_such() -> None:
+    """Whatever the driver says."""
+    made = engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    with pytest.raises(UNAVAILABLE):
+        await Glance(made, "SELECT 1").number()
+    await made.dispose()
