@@ -111,7 +111,7 @@ class Fitter:
         if count.method is CountMethod.BOUND:
             raise GatewayError(
                 INVALID_REQUEST,
-                f"The model `{call.model}` cannot count these tokens: its provider `{deployment.provider}` counts none, "
+                f"The model `{call.model}` cannot count tokens: its provider `{deployment.provider}` counts none, "
                 "and the operator has named no `tokenizer`, or the prompt holds more than text.",
                 param="model",
             )

@@ -99,25 +99,22 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 call, plan = await _fit(call, plan, progress, services, table)
             # Before the guard, which costs something: a place within the tenant's limits on requests.
             async with services.reserver.admit(progress, table):
-                if call.operation is Operation.TOKENIZE and not plan.choices[0][1].tokenizes:
-                    # Its provider has no such question: it is answered here, and costs nothing.
-                    counted = [await services.fitter.counted(call, plan.choices[0][1])]
-                    progress.end()
-                    yield counted
-                    return
-                guard = table.models[call.model].guard
-                if guard is not None:
+                # What no provider is asked for is answered here, and costs nothing.
+                instead = (
+                    await _counted(call, plan, progress, services) if call.operation is Operation.TOKENIZE else None
+                )
+                if (guard := table.models[call.model].guard) is not None:
                     # Before anything is reserved or sent: a prompt that is blocked costs nothing.
                     checked = await _check(guard, call, progress, services, table)
+                    instead = checked.instead or instead
                     progress.prompt, call = rewritten(call, checked.call, progress.prompt), checked.call
-                    if checked.instead:
-                        yield checked.instead
-                        return
+                if instead:
+                    yield instead
+                    return
                 # From here on what becomes of the request is the arm's doing.
                 if within is None:
                     services.observer.begin(progress, plan)
                     services.mirror.begin(progress, plan)
-                outlet = arrival.outlet if progress.transcript is None else None
                 # Last before the call: what is reserved is held until the answer has ended. Leaving it settles.
                 async with services.reserver.reserve(call, plan, progress, table, charge) as call:
                     # Retries and fallbacks end with the first event: then the caller holds a part of this answer.
@@ -130,7 +127,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                             progress.see(batch, again=source is not answer)
                             yield batch
                             # What nobody here needs to look at goes from socket to socket, and is no event.
-                            batch = await source.more(outlet)
+                            batch = await source.more(arrival.outlet if progress.transcript is None else None)
         progress.end()
     except GatewayError as error:
         progress.fail(error)
@@ -153,6 +150,16 @@ def close(progress: Progress, services: Services) -> None:
     services.recorder.record(progress)
     services.observer.end(progress)
     services.mirror.end(progress)
+
+
+async def _counted(call: Call, plan: Plan, progress: Progress, services: Services) -> Batch | None:
+    """The answer to a question for a prompt's tokens, where the provider cannot be asked; None where it can."""
+    deployment = plan.choices[0][1]
+    if deployment.tokenizes:
+        return None
+    batch = [await services.fitter.counted(call, deployment)]
+    progress.end()
+    return batch
 
 
 async def _fit(call: Call, plan: Plan, progress: Progress, services: Services, table: Table) -> tuple[Call, Plan]:
