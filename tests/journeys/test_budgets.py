@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.proofs import live, outages
+from tests.proofs import hosts, live, outages
 from tests.support.gateway import KEY, LIMITED_KEY, Gateway, Json, one_each
 from tests.support.upstream import Upstream
 
@@ -137,6 +137,14 @@ def test_workers_share_a_budget_whatever_happens() -> None:
     for plan in (live.Plan(seed=5), live.Plan(seed=6, kill=True, restart="empty")):
         result = asyncio.run(live.run(plan))
         assert result.holds, str(result)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_no_budget_opens_without_a_host_that_may_have_spent() -> None:
+    """One of two hosts is dead, with spending that only its spool knows, when Redis loses everything."""
+    result = asyncio.run(hosts.run(30_000, 1))
+    assert result.holds, str(result)
 
 
 @pytest.mark.slow
