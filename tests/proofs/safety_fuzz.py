@@ -68,7 +68,6 @@ def cut(text: str, sizes: list[int]) -> list[str]:
     return found
 
 
-@given(TEXTS)
 def normaliser(text: str) -> None:
     """Places, forms, time."""
     began = time.monotonic()
@@ -95,7 +94,6 @@ def whole(text: str, actions: dict[str, str], *, escaped: bool) -> tuple[str, Wi
     return window.feed(text, final=True), window
 
 
-@given(TEXTS, CUTS, ACTIONS, st.booleans())
 def window(text: str, sizes: list[int], actions: dict[str, str], escaped: bool) -> None:  # noqa: FBT001 - hypothesis'
     """However it is cut, the same leaves."""
     began = time.monotonic()
@@ -137,7 +135,6 @@ CHOICES = st.fixed_dictionaries(
 STREAMS = st.lists(st.lists(CHOICES, max_size=3), max_size=10)
 
 
-@given(STREAMS, st.sampled_from(("block", "redact")))
 def cutter(stream: list[list[JsonObject]], action: str) -> None:
     """Any stream: nothing breaks, and no forbidden text is whole in what a reader puts together."""
     asyncio.run(_cutter(stream, action))
@@ -177,7 +174,12 @@ def _sound(value: Any) -> Any:
     return [_sound(one) for one in value] if isinstance(value, list) else value
 
 
-TARGETS: tuple[Callable[..., None], ...] = (normaliser, window, cutter)
+TARGETS: dict[Callable[..., None], tuple[st.SearchStrategy[Any], ...]] = {
+    normaliser: (TEXTS,),
+    window: (TEXTS, CUTS, ACTIONS, st.booleans()),
+    cutter: (STREAMS, st.sampled_from(("block", "redact"))),
+}
+"""Each with what it is given."""
 AT_ONCE = 200
 
 
@@ -193,8 +195,10 @@ def fuzz(minutes: float, begin: int) -> dict[str, int]:
         suppress_health_check=list(HealthCheck),
     )
     while time.monotonic() < until:
-        for target in TARGETS:
-            seed(turn)(chosen(target))()
+        for target, strategies in TARGETS.items():
+            seed(turn)(
+                chosen(given(*strategies)(target))
+            )()  # anew: a test has one seed and one settings object for good
             counts[target.__name__] += AT_ONCE
         turn += 1
     return counts
