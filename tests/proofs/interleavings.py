@@ -45,11 +45,11 @@ class Counts:
         return ", ".join(f"{getattr(self, one.name):,} {one.name}" for one in fields(self))
 
 
-def redis_walks(server: Server, seeds: range, *, fence: bool = True) -> Counts:
+def redis_walks(server: Server, seeds: range) -> Counts:
     """Walks against a server. Raises AssertionError, naming the seed."""
     counts = Counts()
     for seed in seeds:
-        world = World(server, seed, fence=fence)
+        world = World(server, seed)
         try:
             wander(world, STEPS)
         except AssertionError as error:
