@@ -70,8 +70,8 @@ def document(upstream: str, engine: str, **where: str) -> Json:
     found = config(deployments, _models(), **sections)
     team = found["tenants"][0]
     del team["keys"][1]  # it may use a model that is not here
-    team["budgets"] = [{"window": "day", "tokens": 1_000_000}, {"window": "total", "usd": 20}]
-    team["keys"][0]["budgets"] = [{"window": "hour", "tokens": 900_000}]
+    team["budgets"] = [{"window": "day", "tokens": 10_000_000}, {"window": "total", "usd": 20}]
+    team["keys"][0]["budgets"] = [{"window": "hour", "tokens": 5_000_000}]
     found["tenants"] += [
         {"name": "other-team", "keys": [{"name": "other", "secret": "env:TEST_OTHER_KEY"}]},
         {
@@ -88,7 +88,7 @@ def _models() -> list[Json]:
     shadow = {"to": "mirror", "sample": 0.5, "max_concurrent": 8, "budget": {"window": "day", "usd": 5}}
     chat: Json = {"name": "chat", "stable": "llama-v1", "candidate": "llama-v2", "weight": 0, "sticky": "none"}
     return [
-        {**chat, "rollout": rollout, "shadow": shadow, "budgets": [{"window": "day", "tokens": 2_000_000}]},
+        {**chat, "rollout": rollout, "shadow": shadow, "budgets": [{"window": "day", "tokens": 10_000_000}]},
         {"name": "slow", "stable": "slow"},
         {"name": "saved", "stable": "broken", "fallbacks": ["llama-v1"]},
         {"name": "fails", "stable": "broken"},
