@@ -93,7 +93,7 @@ def request(made: Parts) -> None:
     for stage in range(len(progress.own)):
         progress.own[stage] = 1e-5
     progress.outcome, progress.reached, progress.status = Outcome.OK, True, 200
-    progress.usage, progress.charge = Usage(10, 5), Charge(15, 1000)
+    progress.usage, progress.charge, progress.bound = Usage(10, 5), Charge(15, 1000), (10, 1024)
     made.recorder.record(progress)
 
 
