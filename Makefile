@@ -57,7 +57,7 @@ traces-phoenix: setup ## traces read back from a real trace store, Phoenix, into
 
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)
 	@sh scripts/vllm/setup.sh
-	@.venv/bin/pytest -m vllm --deselect tests/vllm/test_two_versions.py # that one was not seen to pass yet
+	@.venv/bin/pytest -m vllm
 
 test-clients: setup ## LangChain, LlamaIndex, Semantic Kernel, guidance and Prompt flow through the gateway, into .clients (ARGS=langchain, ARGS=--vllm before a real vLLM)
 	@.venv/bin/python -m scripts.clients.run $(ARGS)
