@@ -14,7 +14,7 @@ import orjson
 from app.errors import GatewayError, UpstreamFailure
 from app.exchange import Call, Count, CountMethod, Endpoint, JsonObject, Operation, Outbound, Provider, Timeouts
 from app.pipeline.call import Transport
-from app.pipeline.counting import MESSAGE_TOKENS, TOOLS_TOKENS, bound, growth, scaffold_of, texts
+from app.pipeline.counting import MESSAGE_TOKENS, TOOLS_TOKENS, body_bound, scaffold_of
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.outgoing import told_first
 from app.providers.openai import OpenAI
@@ -60,10 +60,9 @@ class PromptCounter:
         """Let go of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def bound(self, call: Call, deployment: Deployment) -> Count:
-        """The bound from bytes of a large call, worked out in a thread that lets the event loop have its turns."""
-        grown = await self._off_loop(lambda: sum(_growth(text) for text in texts(call.body)))
-        return bound(call._replace(plain=True, size=call.size + grown), deployment)
+    async def body_bound(self, call: Call) -> int:
+        """`counting.body_bound` of a large call, worked out in a thread that lets the event loop have its turns."""
+        return await self._off_loop(partial(body_bound, call))
 
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
         """The best count that can be had; `known` where there is none. Raises nothing."""
@@ -193,11 +192,3 @@ def contents(value: Any) -> Iterator[str]:
             text = part.get("text") if type(part) is dict else part
             if type(text) is str:
                 yield text
-
-
-def _growth(text: str) -> int:
-    """As `growth`, slice by slice: a mark at the head of a slice may belong to the character before it."""
-    if len(text) <= _SLICE:
-        return growth(text)
-    starts = range(0, len(text), _SLICE)
-    return sum(growth(text[at : at + _SLICE]) for at in starts) + 4 * len(starts)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from app.exchange import Call, Count, CountMethod, Operation, Provider
-from app.pipeline.counting import bound
+from app.pipeline.counting import body_bound, bound
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.outgoing import shaped
 from app.providers import counter as module
@@ -189,12 +189,14 @@ async def test_counting_a_hundred_thousand_tokens_never_holds_the_event_loop(cou
     assert turns >= 10, f"{turns} turns in {time.perf_counter() - began} s"
 
 
-async def test_a_large_text_that_grows_is_bounded_in_slices(counter: PromptCounter) -> None:
-    """Never less than the bound of the whole, hardly more."""
-    one = deployment("two", context_window=10**8)
-    asked = call(messages=[{"role": "user", "content": "½ ậ é\u0323 weiß。" * 9_000}])
-    got = await counter.bound(asked, one)
-    assert bound(asked, one).tokens <= got.tokens <= bound(asked, one).tokens + 64
+async def test_a_large_body_is_bounded_as_any_other(counter: PromptCounter) -> None:
+    """In a thread, and no lower: what is read again with each document counts as often."""
+    for asked in (
+        call(messages=[{"role": "user", "content": "½ ậ é\u0323 weiß。" * 9_000}], tools=[{}]),
+        call(Operation.RERANK, query="㌀" * 30_000, documents=["½" * 9, "x", "y"]),
+    ):
+        assert not asked.plain
+        assert await counter.body_bound(asked) == body_bound(asked) > asked.size
 
 
 async def test_loading_tells_what_is_no_tokenizer(counter: PromptCounter, tmp_path: Path) -> None:
