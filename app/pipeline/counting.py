@@ -25,7 +25,7 @@ TOOLS_TOKENS: Final = 1024
 """What a chat template, or a provider, may say about tools in general once there are any."""
 _SCAFFOLD_FRAME: Final = 64
 """Bytes around a scaffold: those of a message, and the line break before what the caller says."""
-_IMAGES: Final = frozenset({"image_url", "input_image", "image"})
+IMAGES: Final = frozenset({"image_url", "input_image", "image"})
 _TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 _PAIRED: Final = frozenset({Operation.RERANK, Operation.SCORE})
 _SLICE: Final = 16_384
@@ -107,8 +107,8 @@ def media(messages: Sequence[JsonObject]) -> tuple[int, int]:
             for part in content:
                 kind = part.get("type") if type(part) is dict else None
                 known = kind if type(kind) is str else ""
-                images += known in _IMAGES
-                other += known not in _IMAGES and known not in _TEXTS
+                images += known in IMAGES
+                other += known not in IMAGES and known not in _TEXTS
     return images, other
 
 
