@@ -94,8 +94,12 @@ def tools_bound(body: JsonObject) -> int:
 
 def _grown(call: Call) -> int:
     """The body's bytes, and those by which its text may grow when it is normalised, wherever it is read again."""
-    again = call.prompts if call.operation in _PAIRED else 1
-    return call.size + again * sum(growth(text) for text in texts(call.body)) if call.size else 0
+    return call.size + times_read(call) * sum(growth(text) for text in texts(call.body)) if call.size else 0
+
+
+def times_read(call: Call) -> int:
+    """How often an upstream reads one text of a call, at most: a query with each document."""
+    return call.prompts if call.operation in _PAIRED else 1
 
 
 def media(messages: Sequence[JsonObject]) -> tuple[int, int]:

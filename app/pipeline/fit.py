@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import orjson
-
 from app.cells import Counter as Cell
 from app.errors import CONTEXT_LENGTH_EXCEEDED, GatewayError
 from app.exchange import Call, Count, CountMethod, Operation
@@ -56,10 +54,14 @@ def at_once(call: Call, plan: Plan, progress: Progress) -> bool:
 
 
 def rewritten(before: Call, after: Call, prompt: Count | None) -> Count | None:
-    """What is known of a prompt in which something was replaced: what is longer now may be as many tokens more."""
-    if prompt is None or after.body is before.body:
+    """What is known of a prompt in which a guard has replaced something.
+
+    Each byte of what it wrote may be a token, and what was taken out may have been few: nothing is taken off. A guard
+    writes into the body that both calls share, and tells in the size of the second.
+    """
+    more = after.size - before.size
+    if prompt is None or not more:
         return prompt
-    more = max(len(orjson.dumps(after.body)) - len(orjson.dumps(before.body)), 0)
     return prompt._replace(tokens=prompt.tokens + more, longest=prompt.longest + more)
 
 
