@@ -316,8 +316,7 @@ class Process:
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         # Workers share their budgets, or there is one of them.
         purse = self._limits.store if self._limits.shared else LocalPurse(self._books.rows)
-        texts = self._launch.config.telemetry.capture_content
-        comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, texts=texts)
+        comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, self._redactor)
         return Shadows(
             self._state, self._admission, caller, self._books.ledger, purse, comparing,
             (self._telemetry, tracer), (self._launch.worker, workers),
