@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import orjson
 
+from app import config
 from app.errors import GatewayError, UpstreamFailure
 from app.exchange import (
     Call,
@@ -65,10 +66,18 @@ class PromptCounter:
         self._silent: dict[Endpoint, float] = {}
         self._dialect = OpenAI()
 
-    async def load(self, deployments: Iterable[Deployment]) -> None:
-        """Load the vocabularies that deployments name. Raises `ValueError` where a file is none."""
-        for name in {one.tokenizer for one in deployments} - {"upstream", "bound"}:
-            await self._off_loop(partial(self._vocabularies.get, name))
+    def prepare(self, deployments: Sequence[config.Deployment]) -> None:
+        """Load, off the event loop, the vocabularies that these name. Raises `ConfigError` where a file is none."""
+        problems = []
+        for place, one in enumerate(deployments):
+            if one.tokenizer not in ("upstream", "bound"):
+                try:
+                    self._vocabularies.get(one.tokenizer)
+                except (OSError, ValueError) as error:
+                    hint = "Name a `tokenizer.json` as Hugging Face's `tokenizers` writes it."
+                    problems.append(config.Problem(f"deployments[{place}].tokenizer", None, str(error), hint))
+        if problems:
+            raise config.ConfigError(problems)
 
     def close(self) -> None:
         """Let go of the threads."""

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from app.config import ConfigError
 from app.exchange import Call, Count, CountMethod, Operation, Provider
 from app.pipeline.counting import body_bound, bound
 from app.pipeline.endpoints import Endpoints
@@ -27,6 +28,7 @@ from app.providers.vocabulary import Tokens
 from app.table import Deployment
 from tests.pipeline.parts import call, deployment, table
 from tests.pipeline.test_counting import MESSAGES, TOOLS, chatml, llama
+from tests.support.configs import loaded
 from tests.support.upstream import Upstream
 from tests.support.vocabularies import shipped, trained
 
@@ -271,7 +273,7 @@ def test_the_lower_bound_of_a_conversation_is_one(contents: list[str]) -> None:
 async def test_counting_a_hundred_thousand_tokens_never_holds_the_event_loop(counter: PromptCounter) -> None:
     """The loop has its turns all along: between any two of them lies a small part of the work."""
     one = deployment("two", tokenizer="o200k", context_window=1_000_000)
-    await counter.load([one])
+    counter.prepare(loaded({"deployments[0].tokenizer": "o200k"}).deployments)
     words = " ".join(f"word{n % 977} and some more" for n in range(25_000))
     asked = call(messages=[{"role": "user", "content": words}])
     task = asyncio.ensure_future(counted(counter, asked, one))
@@ -294,12 +296,17 @@ async def test_a_large_body_is_bounded_as_any_other(counter: PromptCounter) -> N
 
 
 async def test_loading_tells_what_is_no_tokenizer(counter: PromptCounter, tmp_path: Path) -> None:
-    """At the start, where the operator sees it."""
-    path = tmp_path / "tokenizer.json"
-    path.write_text("{}")
-    broken = table({"deployments[0].tokenizer": str(path)}).deployments.values()
-    with pytest.raises(ValueError, match="is not a tokenizer"):
-        await counter.load(broken)
+    """Every one, with its place in the configuration."""
+    for name in ("one.json", "two.json"):
+        (tmp_path / name).write_text("{}")
+    changes = {f"deployments[{at}].tokenizer": str(tmp_path / name) for at, name in enumerate(("one.json", "two.json"))}
+    with pytest.raises(ConfigError) as refused:
+        counter.prepare(loaded(changes).deployments)
+    told = [(problem.path, problem.message) for problem in refused.value.problems]
+    assert [path for path, _ in told] == ["deployments[0].tokenizer", "deployments[1].tokenizer"]
+    assert all(
+        f"{name} is not a tokenizer" in text for name, (_, text) in zip(("one.json", "two.json"), told, strict=True)
+    )
 
 
 def test_openai_is_told_apart() -> None:
