@@ -85,7 +85,11 @@ class Fitter:
         try:
             counts = await self._counts(call, plan)
             if overflow.policy in _SHORTENING and call.operation is Operation.CHAT and _is_long(call, first, counts[0]):
-                short = await self._shorten(call, first, overflow, ask)
+                try:
+                    short = await self._shorten(call, first, overflow, ask)
+                finally:
+                    if ask.spent.calls:  # told also where it came to nothing
+                        progress.fitted = f"{overflow.policy}; failed; {ask.spent.told}"
                 if short is not None:
                     call = short.call
                     progress.fitted = short.told

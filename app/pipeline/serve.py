@@ -171,6 +171,8 @@ class Inner:
         self._parent = parent
         self._table = table
         self._number = 0
+        self.spent = Spent()
+        """What its calls have cost, those that failed too."""
 
     @property
     def allowed(self) -> bool:
@@ -181,16 +183,12 @@ class Inner:
         """The tokens that prompt and answer of this model may have together."""
         return self._table.models[model].stable.context_window
 
-    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
-        """The text of the answer, and what it cost. Raises `GatewayError`."""
-        doc, progress = await self._call(model, body, purpose)
-        return answer_text(doc), Spent(1, progress.charge.tokens, progress.cost)
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> str:
+        """The text of the answer. Raises `GatewayError`."""
+        return answer_text(await self.answer(model, body, purpose))
 
     async def answer(self, model: str, body: JsonObject, purpose: str) -> JsonObject:
         """The answer, whole. Raises `GatewayError`."""
-        return (await self._call(model, body, purpose))[0]
-
-    async def _call(self, model: str, body: JsonObject, purpose: str) -> tuple[JsonObject, Progress]:
         self._number += 1
         progress = Progress(f"{self._parent.request_id}-{purpose}-{self._number}", Operation.CHAT)
         progress.purpose = purpose
@@ -200,11 +198,14 @@ class Inner:
             return raw
 
         arrival = Arrival((), read_body, within=self._parent)
-        async with aclosing(serve(arrival, progress, self._services)) as flow:
-            (event,) = [event async for batch in flow for event in batch]
+        try:
+            async with aclosing(serve(arrival, progress, self._services)) as flow:
+                (event,) = [event async for batch in flow for event in batch]
+        finally:
+            self.spent = self.spent.plus(progress.charge.tokens, progress.cost)
         if progress.durable is not None:
             await progress.durable
-        return event.doc, progress
+        return event.doc
 
 
 def _on_account_of(within: Progress) -> Principal:

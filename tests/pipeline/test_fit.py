@@ -58,19 +58,21 @@ class Inner:
     def __init__(self, *, allowed: bool = True) -> None:
         self.allowed = allowed
         self.asked: list[str] = []
+        self.spent = Spent()
         self.refuse_after: float | None = None
 
     def window(self, model: str) -> int:
         """Large."""
         return 100_000
 
-    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> str:
         """An answer."""
         self.asked.append(purpose)
+        self.spent = self.spent.plus(10, 500)
         if self.refuse_after is not None:
             await asyncio.sleep(self.refuse_after)
             raise GatewayError(BUDGET_EXCEEDED, "Nothing is left.")
-        return "summary", Spent(1, 10, 500)
+        return "summary"
 
 
 class Stage:
@@ -243,6 +245,7 @@ async def test_a_wait_that_ends_in_a_refusal_is_not_the_requests_own_time() -> N
         await stage.fit(talk(900, 900, 10, max_tokens=10))
     stage.progress.mark(CALL)
     assert stage.progress.own[CALL] < 0.05
+    assert stage.progress.fitted == "summarise; failed; calls=1; tokens=10; usd=0.000000500"
 
 
 async def test_a_large_body_that_is_not_plain_is_bounded_off_the_loop() -> None:
