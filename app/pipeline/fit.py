@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import orjson
+
 from app.cells import Counter as Cell
-from app.errors import CONTEXT_LENGTH_EXCEEDED, GatewayError
-from app.exchange import Call, Count, CountMethod, Operation
-from app.pipeline.counting import LARGE, body_bound, bound, most_bytes
+from app.errors import CONTEXT_LENGTH_EXCEEDED, INVALID_REQUEST, GatewayError
+from app.exchange import Call, Count, CountMethod, Event, Operation
+from app.pipeline.counting import LARGE, body_bound, bound, media, most_bytes
 from app.pipeline.outgoing import cap
 from app.pipeline.plan import Plan
 from app.pipeline.progress import FIT, Progress
@@ -108,6 +110,27 @@ class Fitter:
             tuple(plan.choices[place] for place in kept), shadow=plan.shadow
         )
 
+    async def counted(self, call: Call, deployment: Deployment) -> Event:
+        """The answer to a call that asks how many tokens a prompt has, where the deployment's provider cannot say.
+
+        Never too low; `method` in it tells how exact. Raises `GatewayError` where nobody here can count it either.
+        """
+        if (messages := call.body.get("messages")) is not None:
+            images, other = media(messages)
+            asked = call._replace(operation=Operation.CHAT, images=images, media=other)
+        else:
+            asked = call._replace(operation=Operation.COMPLETION)
+        count = await self._counter.count(asked, deployment, _UNKNOWN)
+        if count.method is CountMethod.BOUND:
+            raise GatewayError(
+                INVALID_REQUEST,
+                f"The model `{call.model}` cannot count tokens: its provider `{deployment.provider}` counts none, "
+                "and the operator has named no `tokenizer`, or the prompt holds more than text.",
+                param="model",
+            )
+        made = {"count": count.tokens, "max_model_len": deployment.context_window, "method": count.method}
+        return Event(orjson.dumps(made), made)
+
     async def _shorten(self, call: Call, deployment: Deployment, overflow: Overflow, ask: Ask) -> Shortened | None:
         """The call, shortened as the policy says; None where that does not make it fit."""
 
@@ -201,5 +224,6 @@ def too_long(call: Call, deployment: Deployment, count: Count) -> GatewayError:
     return GatewayError(CONTEXT_LENGTH_EXCEEDED, message, param=_PARAMS.get(call.operation))
 
 
+_UNKNOWN = Count(0, 0, 0, CountMethod.BOUND)
 _SHORTENING = frozenset({"truncate", "summarise", "chunk"})
 _PARAMS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDINGS: "input"}
