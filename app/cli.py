@@ -132,6 +132,9 @@ def _run(launch: Launch, lifelines: dict[int | None, int | None]) -> int:
 
     try:
         uvloop.run(serve_callers())
+    except ConfigError as error:
+        click.echo(f"{launch.path} cannot be used:\n{describe(error.problems)}", err=True)
+        return 2
     except Exception:
         logging.getLogger("sluicegate").exception("the gateway failed")
         return 1

@@ -194,13 +194,16 @@ class Process:
         telemetry.gauge(BUILD_INFO, VERSION).set(1)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; then let what runs end, within `server.shutdown_timeout`."""
+        """Serve until SIGTERM or SIGINT; then let what runs end, within `server.shutdown_timeout`.
+
+        Raises `ConfigError` where a file that the configuration names is not what it should be.
+        """
         for number in (signal.SIGTERM, signal.SIGINT) if self._supervisor is None else (signal.SIGTERM,):
             self._loop.add_signal_handler(number, self.stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         if self._successor:
             await self._reloader.reload()
-        await self._counter.load(self._state.table.deployments.values())
+        await asyncio.to_thread(self._counter.prepare, self._reloader.config.deployments)
         prober = Prober(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
         self._tasks.spawn("health", prober.run())
         engines = Engines(self._state, self._endpoints, self._transport, self._telemetry, self._loop.time)
@@ -268,7 +271,11 @@ class Process:
         return self._steering.finish(tables.build(self._keys.extend(config)))
 
     def _prepare(self, wanted: Config) -> None:
-        """Compile, off the loop, what a configuration that is about to be in force needs."""
+        """Compile and load, off the loop, what a configuration that is about to be in force needs.
+
+        Raises `ConfigError` where a file that it names is not what it should be.
+        """
+        self._counter.prepare(wanted.deployments)
         self._guards.prepare(wanted.guards)
         if self._redactor is not None:
             self._redactor.prepare(wanted.guards)
@@ -316,8 +323,7 @@ class Process:
         caller = Caller(self._transport, DIALECTS, self._endpoints, NoRetries(), attempts, self._books.ledger)
         # Workers share their budgets, or there is one of them.
         purse = self._limits.store if self._limits.shared else LocalPurse(self._books.rows)
-        texts = self._launch.config.telemetry.capture_content
-        comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, texts=texts)
+        comparing = Comparing(self._comparisons, self._guards, self._fleet.likeness, self._redactor)
         return Shadows(
             self._state, self._admission, caller, self._books.ledger, purse, comparing,
             (self._telemetry, tracer), (self._launch.worker, workers),

@@ -17,6 +17,7 @@ from app.metering import Charge, Claim, Verdict
 from app.pipeline.admit import Admission
 from app.pipeline.bound import output_bound, prompt_bound
 from app.pipeline.call import Caller
+from app.pipeline.content import Redact, cleaned
 from app.pipeline.counting import LARGE
 from app.pipeline.counting import bound as size_of
 from app.pipeline.ledger import Ledger
@@ -27,7 +28,7 @@ from app.pipeline.progress import Progress
 from app.pipeline.reservation import StoreUnavailable
 from app.pipeline.serve import charge
 from app.pipeline.spans import Tracer
-from app.pipeline.transcript import Transcript
+from app.pipeline.transcript import LONGEST, Transcript
 from app.stores import sql
 from app.stores.comparisons import Comparisons
 from app.stores.delivery import SinkUnavailable
@@ -100,12 +101,12 @@ Likeness = Callable[[str, str], Awaitable[float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Comparing:
-    """Who looks at the answers, and where the rows go. `texts` tells that these are kept too."""
+    """Who looks at the answers, and where the rows go. With `redact` their texts are kept, redacted."""
 
     rows: Comparisons
     judge: Judge
     likeness: Likeness
-    texts: bool = False
+    redact: Redact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +257,10 @@ class Shadows:
                 row["primary_harm"] = harmed(primary.progress)
         if shadow.embedding_similarity and row["similarity"] is not None:
             row["meaning"] = await self._comparing.likeness(primary.said.text, other.said.text)
-        if self._comparing.texts:
-            row["primary_text"], row["shadow_text"] = primary.said.text, other.said.text
+        redact = self._comparing.redact
+        if redact is not None:
+            for name, side in (("primary_text", primary), ("shadow_text", other)):
+                row[name] = await asyncio.to_thread(_kept, side.said, redact)
 
     def _tell(self, shadow: Shadow, row: dict[str, object], differs: tuple[str, ...]) -> None:
         labels = shadow.model, shadow.deployment.name
@@ -282,6 +285,10 @@ def differences(row: dict[str, object]) -> tuple[str, ...]:
     return (*found, "tools") if row["same_tools"] is False else tuple(found)
 
 
+def _kept(said: Transcript, redact: Redact) -> str:
+    return cleaned(said.text, redact, LONGEST, torn=said.cut)[0]
+
+
 async def _prompt_of(call: Call, deployment: Deployment) -> Count:
     """The bound of the copy's prompt; of a large one off the event loop."""
     if call.size > LARGE and not call.plain:
@@ -297,7 +304,7 @@ def _bound(call: Call, shadow: Shadow, size: Count) -> Charge:
 
 
 def compare(model: str, primary: _Side, shadow: _Side) -> dict[str, object]:
-    """One row: both answers side by side. Texts are compared, and not kept."""
+    """One row: both answers side by side. Texts are compared; they are in it only once they are redacted (`_look`)."""
     call, deployment = primary.progress.call, primary.progress.deployment
     other = shadow.progress.deployment
     if call is None or deployment is None or other is None:

@@ -89,6 +89,8 @@ class Deployment:
     drop_params: frozenset[str] = frozenset()
     api_version: str | None = None
     output_cap: str | None = None
+    tokenizes: bool = True
+    """Whether its provider can be asked how many tokens a prompt has."""
 
     @property
     def dialect(self) -> str:
@@ -421,6 +423,7 @@ def _deployment(one: config.Deployment) -> Deployment:
         drop_params=frozenset(one.drop_params),
         api_version=one.api_version,
         output_cap=one.output_cap or _output_cap(one),
+        tokenizes=Operation.TOKENIZE in _SPOKEN.get(Provider(one.provider), _EVERY_OPERATION),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from app.config import FORMATS, load
+from app.config import FORMATS, Config, load
 from app.exchange import Arm, Call, JsonObject, Operation
 from app.pipeline.counting import bound
 from app.pipeline.endpoints import Endpoints
@@ -45,7 +45,7 @@ CHUNK = b"data: %b\n\n" % orjson.dumps(
 VOCABULARIES = ("gpt2", "cl100k", "o200k")
 
 
-def table() -> Table:
+def settings() -> Config:
     """A gateway with one deployment for each vocabulary, and models with and without a template."""
     usual: JsonObject = {"provider": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"}
     usual |= {"context_window": 1_000_000, "max_output_tokens": 512, "price": {"input": 1, "output": 1}}
@@ -53,7 +53,12 @@ def table() -> Table:
     models = [{"name": "plain", "stable": "bound"}, {"name": "told", "stable": "bound", "template": "words"}]
     templates = [{"name": "words", "tone": TEMPLATE}]
     document = {"deployments": deployments, "models": models, "templates": templates}
-    return build(load(orjson.dumps(document).decode(), {}))
+    return load(orjson.dumps(document).decode(), {})
+
+
+def table() -> Table:
+    """The same as a request finds it."""
+    return build(settings())
 
 
 def chat(text: str, model: str = "plain") -> bytes:
@@ -121,7 +126,7 @@ async def long_prompts(tokens: int) -> dict[str, tuple[float, float]]:
     transport = HttpTransport()
     counter = PromptCounter(transport, Endpoints(asyncio.get_running_loop().time))
     try:
-        await counter.load(found.deployments.values())
+        await asyncio.to_thread(counter.prepare, settings().deployments)
         told = {"nothing": await pause(partial(asyncio.to_thread, time.sleep, 0.2))}
         for name in VOCABULARIES:
             told[name] = await pause(partial(_count, counter, call, found.deployments[name]))

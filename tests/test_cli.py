@@ -146,6 +146,16 @@ def test_serve_where_somebody_does(written: Any) -> None:
     assert done.stderr == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
+def test_serve_with_a_tokenizer_that_is_none(written: Any, tmp_path: Path) -> None:
+    """2 and the place: the file is there, and is read when the gateway starts."""
+    (tmp_path / "tokenizer.json").write_text("{}")
+    file = written({"deployments[1].tokenizer": str(tmp_path / "tokenizer.json")})
+    done = run("serve", "--config", file, "--port", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "deployments[1].tokenizer: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_serve_at_an_address_that_is_not_ours(written: Any) -> None:
     """1, as above."""
     file = written({"admin.key": "env:SLUICEGATE_ADMIN_KEY"})

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -150,6 +151,21 @@ def test_a_bad_file_is_told_of_and_changes_nothing(gateway: Gateway) -> None:
     (told,) = gateway.said("config reload")[before:]
     assert (told["level"], told["result"]) == ("error", "refused")
     assert "server.prot" in {problem["path"] for problem in told["problems"]}
+    assert gateway.chat().status_code == 200
+
+
+def test_a_tokenizer_that_is_none_is_refused_with_its_place(
+    gateway: Gateway, document: Json, upstream_process: Upstream, tmp_path: Path
+) -> None:
+    """When the file is read, not when a long prompt comes; requests go on by the configuration that is in force."""
+    (tmp_path / "tokenizer.json").write_text("{}")
+    odd = deployment("odd", upstream_process.url, "echo", tokenizer=str(tmp_path / "tokenizer.json"))
+    gateway.write({**document, "deployments": [*document["deployments"], odd]})
+    told = gateway.ops("/admin/v1/config/reload", method="POST").json()
+    assert told["result"] == "refused"
+    assert [problem["path"] for problem in told["problems"]] == [
+        f"deployments[{len(document['deployments'])}].tokenizer"
+    ]
     assert gateway.chat().status_code == 200
 
 

@@ -15,9 +15,11 @@ from app.errors import Outcome
 from app.exchange import Arm, Call, Event, Operation, Principal, Usage
 from app.metering import Charge, Claim
 from app.pipeline.admit import Admission
+from app.pipeline.content import Redact
 from app.pipeline.progress import Progress
 from app.pipeline.reservation import StoreUnavailable
 from app.pipeline.transcript import Transcript
+from app.safety.redactor import TAKEN, Redactor
 from app.shadows import Comparing, LocalPurse, Shadows, _Side, compare
 from app.stores import sql
 from app.table import Shadow
@@ -118,7 +120,7 @@ class Judge:
 
 
 async def looked(
-    primary: _Side, shadow: _Side, *, texts: bool = False, guarded: bool = True, meaning: bool = True
+    primary: _Side, shadow: _Side, *, redact: Redact | None = None, guarded: bool = True, meaning: bool = True
 ) -> dict[str, object]:
     """The row of two answers, with what others tell of them."""
     asked = {"to": "two", "sample": 1, "max_concurrent": 1, "budget": BUDGET}
@@ -129,7 +131,7 @@ async def looked(
     async def alike(one: str, other: str) -> float:
         return 0.25 if one != other else 1.0
 
-    nothing, comparing = cast("Any", None), Comparing(cast("Any", None), Judge(), alike, texts=texts)
+    nothing, comparing = cast("Any", None), Comparing(cast("Any", None), Judge(), alike, redact)
     told = (Counted(), no_tracer(Counted()))
     made = Shadows(running, Admission(running), nothing, nothing, nothing, comparing, told, (0, 1))
     primary.progress.principal = Principal(tenant="team", key="k")
@@ -166,11 +168,13 @@ async def test_without_a_guard_nobody_tells_of_harm() -> None:
 
 
 async def test_texts_are_kept_where_that_was_asked_for() -> None:
-    """Nowhere else."""
+    """Nowhere else; and redacted, whatever guard the model has. What an answer's cut goes through is left out."""
     row = await looked(side("one"), side("other", name="two"))
     assert (row["primary_text"], row["shadow_text"]) == (None, None)
-    row = await looked(side("one"), side("other", name="two"), texts=True)
-    assert (row["primary_text"], row["shadow_text"]) == ("one", "other")
+    row = await looked(side("one"), side("write to ada@example.com", name="two"), redact=Redactor())
+    assert (row["primary_text"], row["shadow_text"]) == ("one", f"write to {TAKEN}")
+    long = await looked(side("fine " * 13_105 + "4111 1111 1111 1111"), side("x", name="two"), redact=Redactor())
+    assert "4111" not in cast("str", long["primary_text"])
 
 
 async def test_a_budget_outlives_the_process(tmp_path: Path) -> None:

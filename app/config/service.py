@@ -96,8 +96,9 @@ class Telemetry(Settings):
     otlp_headers: Annotated[dict[HeaderName, HeaderValue], _RESTART] = Field(default_factory=dict)
     """Headers for the collector; credentials by reference, for example `authorization: env:NAME`."""
     capture_content: Annotated[bool, _RESTART] = False
-    """Whether prompts and answers stand in the spans of sampled requests, personal data and blocklists taken out.
-    Streams of those take the slower way through the gateway, where every event is read."""
+    """Whether prompts and answers stand in the spans of sampled requests, and answers in the rows of shadows'
+    comparisons; personal data and blocklists are taken out. Streams of sampled requests take the slower way through the
+    gateway, where every event is read."""
     log: Annotated[Literal["json", "text"], _RESTART] = "json"
     """Log lines for machines or for a terminal."""
     metrics_tenants: Annotated[Count, _RESTART] = 200

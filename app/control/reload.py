@@ -56,7 +56,7 @@ class Reloader:
         self._environ = environ
         self._overrides = dict(overrides or {})
         self.prepare: Callable[[Config], None] | None = None
-        """Makes ready, in a thread, what a configuration needs before it is in force."""
+        """Makes ready, in a thread, what a configuration needs before it is in force; `ConfigError` refuses it."""
         self._on_reload = tuple(on_reload)
         self._make = make
         self._every = every
@@ -102,15 +102,15 @@ class Reloader:
         warnings: list[Problem] = []
         try:
             wanted = await asyncio.to_thread(self._load, warnings)
+            changed = wanted != self.config
+            if changed and self.prepare is not None:
+                await asyncio.to_thread(self.prepare, wanted)
         except ConfigError as error:
             version = self._state.table.version
             return ReloadResult(
                 changed=False, version=version, problems=tuple(error.problems), warnings=tuple(warnings)
             )
-        changed = wanted != self.config
         if changed:
-            if self.prepare is not None:
-                await asyncio.to_thread(self.prepare, wanted)
             table = self._make(wanted)
             self.config = wanted
             self._state.table = table

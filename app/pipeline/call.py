@@ -244,7 +244,8 @@ class Caller:
         scaffold = scaffold_of(call, deployment)
         progress.template = None if scaffold is None else scaffold.label
         if progress.prompt is not None:
-            call = outgoing(call, deployment, progress.prompt, scaffold, held=progress.held is not None)
+            held = progress.held is not None or arm is Arm.SHADOW  # a copy's budget holds its bound elsewhere
+            call = outgoing(call, deployment, progress.prompt, scaffold, held=held)
         request = dialect.encode(call, deployment, progress.request_id)
         tried: set[Endpoint] = set()
         self._retries.earn(deployment.name)

@@ -17,7 +17,24 @@ from app.pipeline.transcript import Transcript
 
 MOST = 32 * 1024
 """Characters of a prompt, and of an answer, that a span holds."""
+_LONGEST_FINDING = 1024
+"""Characters of the longest thing that is redacted."""
+_LONGEST_NAME = 64
+"""Characters of a role, a kind of part, a reason to finish."""
 Redact = Callable[[str], str]
+
+
+def cleaned(text: str, redact: Redact, most: int, *, torn: bool = False) -> tuple[str, bool]:
+    """A text as it may be kept: redacted, then cut at `most` characters; and whether it is cut.
+
+    Redacted first, or the first half of a number would stay where the cut goes through it. Of a very long text no more
+    is looked at than may be needed. Where that ends, and where a `torn` text ends that was cut before, may stand a part
+    of something: as much as that may have is left out.
+    """
+    torn = torn or len(text) > most + _LONGEST_FINDING
+    clean = redact(text[: most + _LONGEST_FINDING])
+    end = max(len(clean) - _LONGEST_FINDING, 0) if torn else len(clean)
+    return clean[: min(end, most)], torn or end > most
 
 
 class _Paper:
@@ -29,11 +46,14 @@ class _Paper:
         self.cut = False
 
     def text(self, text: str) -> str:
-        """The text, redacted, as far as there is room. Cut first: what is cut off need not be looked at."""
-        if len(text) > self._room:
-            self.cut, text = True, text[: self._room]
-        self._room -= len(text)
-        return self._redact(text)
+        """The text, redacted, as far as there is room."""
+        if not self._room:
+            self.cut = self.cut or bool(text)
+            return ""
+        kept, cut = cleaned(text, self._redact, self._room)
+        self.cut = self.cut or cut
+        self._room -= max(len(kept), min(len(text), self._room))
+        return kept
 
     def say(self, content: Any) -> list[JsonObject]:
         """The parts of a message's content."""
@@ -46,7 +66,7 @@ class _Paper:
         if type(part.get("text")) is str:
             return {"type": "text", "content": self.text(part["text"])}
         kind = part.get("type")
-        return {"type": kind[:64] if type(kind) is str else "unknown"}
+        return {"type": kind[:_LONGEST_NAME] if type(kind) is str else "unknown"}
 
     def calls(self, calls: Any) -> list[JsonObject]:
         """The parts of calls of tools, in OpenAI's shape."""
@@ -70,7 +90,7 @@ def asked(call: Call, redact: Redact) -> tuple[str, bool]:
         messages = [{"role": "user", "content": text} for text in several if type(text) is str]
     told = [
         {
-            "role": str(one.get("role", ""))[:64],
+            "role": str(one.get("role", ""))[:_LONGEST_NAME],
             "parts": [*paper.say(one.get("content")), *paper.calls(one.get("tool_calls"))],
         }
         for one in messages
@@ -83,5 +103,5 @@ def answered(said: Transcript, redact: Redact) -> tuple[str, bool]:
     """The answer to it, its first choice, and whether it is cut."""
     paper = _Paper(redact)
     parts = [*paper.say(said.text or None), *(paper.tool(*one) for one in said.tools)]
-    told = [{"role": "assistant", "parts": parts, "finish_reason": said.finish}]
+    told = [{"role": "assistant", "parts": parts, "finish_reason": said.finish[:_LONGEST_NAME]}]
     return orjson.dumps(told).decode(), paper.cut or said.cut

@@ -25,43 +25,49 @@ TOOLS_TOKENS: Final = 1024
 """What a chat template, or a provider, may say about tools in general once there are any."""
 _SCAFFOLD_FRAME: Final = 64
 """Bytes around a scaffold: those of a message, and the line break before what the caller says."""
-_IMAGES: Final = frozenset({"image_url", "input_image", "image"})
+IMAGES: Final = frozenset({"image_url", "input_image", "image"})
 _TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 _PAIRED: Final = frozenset({Operation.RERANK, Operation.SCORE})
+_SLICE: Final = 16_384
+"""Characters."""
 _REORDERED: Final = 4
 """Bytes that a combining mark may add by taking another mark's place in a composed character."""
 
 
-def bound(call: Call, deployment: Deployment) -> Count:
-    """The bound from bytes of a call's prompts.
+def bound(call: Call, deployment: Deployment, size: int | None = None) -> Count:
+    """The bound from bytes of a call's prompts; `size` is its `body_bound`, where that is known.
 
     The whole body counts, also what is no prompt: its punctuation alone outweighs the markers around each message.
     What nobody has put a bound on (images without `image_tokens`, sound, files) may fill the window, and no more:
     an upstream refuses what does not fit.
     """
-    size = most_bytes(call, deployment)
+    size = most_bytes(call, deployment, body_bound(call) if size is None else size)
     if size is None:
         window = deployment.context_window
         return Count(window * call.prompts, window, 0, CountMethod.BOUND)
     return Count(size, size, 0, CountMethod.BOUND)
 
 
-def most_bytes(call: Call, deployment: Deployment) -> int | None:
-    """The bound as a number; None where there is none."""
+def body_bound(call: Call) -> int:
+    """The part of the bound that is the same whoever is asked: the body, normalised, and what tools add to it."""
     size = call.size if call.plain else _grown(call)
+    if call.operation is Operation.CHAT and ("tools" in call.body or "functions" in call.body):
+        size += tools_bound(call.body)
+    return size
+
+
+def most_bytes(call: Call, deployment: Deployment, size: int) -> int | None:
+    """The bound as a number, from the call's `body_bound`; None where there is none."""
     if call.operation is not Operation.CHAT:
         return size
     if call.images or call.media:
         if call.media or deployment.image_tokens is None:
             return None
         size += call.images * deployment.image_tokens
-    body = call.body
-    if "tools" in body or "functions" in body:
-        size += tools_bound(body)
     if (scaffold := scaffold_of(call, deployment)) is not None:
         size += scaffold_bytes(scaffold)
     if (style := deployment.prompt_format) is not None:
-        size += style.most_bytes * (len(body["messages"]) + 2)
+        size += style.most_bytes * (len(call.body["messages"]) + 2)
     return size + deployment.template_tokens
 
 
@@ -88,8 +94,12 @@ def tools_bound(body: JsonObject) -> int:
 
 def _grown(call: Call) -> int:
     """The body's bytes, and those by which its text may grow when it is normalised, wherever it is read again."""
-    again = call.prompts if call.operation in _PAIRED else 1
-    return call.size + again * sum(growth(text) for text in texts(call.body)) if call.size else 0
+    return call.size + times_read(call) * sum(growth(text) for text in texts(call.body)) if call.size else 0
+
+
+def times_read(call: Call) -> int:
+    """How often an upstream reads one text of a call, at most: a query with each document."""
+    return call.prompts if call.operation in _PAIRED else 1
 
 
 def media(messages: Sequence[JsonObject]) -> tuple[int, int]:
@@ -101,8 +111,8 @@ def media(messages: Sequence[JsonObject]) -> tuple[int, int]:
             for part in content:
                 kind = part.get("type") if type(part) is dict else None
                 known = kind if type(kind) is str else ""
-                images += known in _IMAGES
-                other += known not in _IMAGES and known not in _TEXTS
+                images += known in IMAGES
+                other += known not in IMAGES and known not in _TEXTS
     return images, other
 
 
@@ -120,7 +130,18 @@ def texts(node: Any) -> Iterator[str]:
 
 
 def growth(text: str) -> int:
-    """By how many bytes of UTF-8 a text may grow under NFC or NFKC, at most."""
+    """By how many bytes of UTF-8 a text may grow under NFC or NFKC, at most.
+
+    A long text is looked at slice by slice, so that other threads have their turns; a mark at the head of a slice may
+    belong to the character before it.
+    """
+    if len(text) <= _SLICE:
+        return _growth(text)
+    starts = range(0, len(text), _SLICE)
+    return sum(_growth(text[at : at + _SLICE]) for at in starts) + _REORDERED * (len(starts) - 1)
+
+
+def _growth(text: str) -> int:
     if text.isascii() or unicodedata.is_normalized("NFKC", text):
         return 0
     return sum(text.count(char) * grows for char in set(text) if (grows := _grows(char)))

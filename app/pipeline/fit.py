@@ -12,9 +12,9 @@ from typing import Protocol
 import orjson
 
 from app.cells import Counter as Cell
-from app.errors import CONTEXT_LENGTH_EXCEEDED, GatewayError
-from app.exchange import Call, Count, CountMethod, Operation
-from app.pipeline.counting import LARGE, bound, most_bytes
+from app.errors import CONTEXT_LENGTH_EXCEEDED, INVALID_REQUEST, GatewayError
+from app.exchange import Call, Count, CountMethod, Event, Operation
+from app.pipeline.counting import LARGE, body_bound, bound, media, most_bytes
 from app.pipeline.outgoing import cap
 from app.pipeline.plan import Plan
 from app.pipeline.progress import FIT, Progress
@@ -26,8 +26,8 @@ from app.telemetry import FITTED, Telemetry
 class Counter(Protocol):
     """Counts prompts as exactly as it can."""
 
-    async def bound(self, call: Call, deployment: Deployment) -> Count:
-        """The bound from bytes of a call so large that working it out would hold the event loop."""
+    async def body_bound(self, call: Call) -> int:
+        """`counting.body_bound` of a call so large that working it out would hold the event loop."""
 
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
         """The best count that can be had; `known`, the bound, where there is none. Raises nothing."""
@@ -42,8 +42,9 @@ def at_once(call: Call, plan: Plan, progress: Progress) -> bool:
         return False
     highest = 0
     asked = call.max_output_tokens
+    body = body_bound(call)
     for _, deployment in plan.choices:
-        size = most_bytes(call, deployment)
+        size = most_bytes(call, deployment, body)
         if size is None:
             return False
         most = deployment.max_output_tokens
@@ -55,10 +56,14 @@ def at_once(call: Call, plan: Plan, progress: Progress) -> bool:
 
 
 def rewritten(before: Call, after: Call, prompt: Count | None) -> Count | None:
-    """What is known of a prompt in which something was replaced: what is longer now may be as many tokens more."""
-    if prompt is None or after.body is before.body:
+    """What is known of a prompt in which a guard has replaced something.
+
+    Each byte of what it wrote may be a token, and what was taken out may have been few: nothing is taken off. A guard
+    writes into the body that both calls share, and tells in the size of the second.
+    """
+    more = after.size - before.size
+    if prompt is None or not more:
         return prompt
-    more = max(len(orjson.dumps(after.body)) - len(orjson.dumps(before.body)), 0)
     return prompt._replace(tokens=prompt.tokens + more, longest=prompt.longest + more)
 
 
@@ -79,15 +84,21 @@ class Fitter:
         if overflow.policy == "clamp" and not call.soft_cap:
             call = call._replace(soft_cap=True)
         progress.mark(FIT)
-        counts = [await self._count(call, deployment) for _, deployment in plan.choices]
-        if overflow.policy in _SHORTENING and call.operation is Operation.CHAT and _is_long(call, first, counts[0]):
-            short = await self._shorten(call, first, overflow, ask)
-            if short is not None:
-                call = short.call
-                progress.fitted = short.told
-                self._tell(call, short.action)
-                counts = [await self._count(call, deployment) for _, deployment in plan.choices]
-        progress.resume()
+        try:
+            counts = await self._counts(call, plan)
+            if overflow.policy in _SHORTENING and call.operation is Operation.CHAT and _is_long(call, first, counts[0]):
+                try:
+                    short = await self._shorten(call, first, overflow, ask)
+                finally:
+                    if ask.spent.calls:  # told also where it came to nothing
+                        progress.fitted = f"{overflow.policy}; failed; {ask.spent.told}"
+                if short is not None:
+                    call = short.call
+                    progress.fitted = short.told
+                    self._tell(call, short.action)
+                    counts = await self._counts(call, plan)
+        finally:
+            progress.resume()
         kept = [place for place, count in enumerate(counts) if _may_fit(call, plan.choices[place][1], count)]
         if not kept:
             self._tell(call, "reject")
@@ -99,12 +110,34 @@ class Fitter:
             tuple(plan.choices[place] for place in kept), shadow=plan.shadow
         )
 
+    async def counted(self, call: Call, deployment: Deployment) -> Event:
+        """The answer to a call that asks how many tokens a prompt has, where the deployment's provider cannot say.
+
+        Never too low; `method` in it tells how exact. Raises `GatewayError` where nobody here can count it either.
+        """
+        if (messages := call.body.get("messages")) is not None:
+            images, other = media(messages)
+            asked = call._replace(operation=Operation.CHAT, images=images, media=other)
+        else:
+            asked = call._replace(operation=Operation.COMPLETION)
+        count = await self._counter.count(asked, deployment, _UNKNOWN)
+        if count.method is CountMethod.BOUND:
+            raise GatewayError(
+                INVALID_REQUEST,
+                f"The model `{call.model}` cannot count tokens: its provider `{deployment.provider}` counts none, "
+                "and the operator has named no `tokenizer`, or the prompt holds more than text.",
+                param="model",
+            )
+        made = {"count": count.tokens, "max_model_len": deployment.context_window, "method": count.method}
+        return Event(orjson.dumps(made), made)
+
     async def _shorten(self, call: Call, deployment: Deployment, overflow: Overflow, ask: Ask) -> Shortened | None:
         """The call, shortened as the policy says; None where that does not make it fit."""
 
         async def fits(short: Call, spare: int) -> bool:
             spare += _given_up(short, deployment)
-            return _fits(short, deployment, await self._count(short, deployment, spare), spare)
+            count = await self._count(short, deployment, await self._body_bound(short), spare)
+            return _fits(short, deployment, count, spare)
 
         if overflow.policy == "summarise" and ask.allowed:
             return await summarise(call, fits, overflow, ask)
@@ -112,10 +145,18 @@ class Fitter:
             return await chunk(call, fits, overflow, ask) if _is_chunkable(call) else None
         return await truncate(call, fits)
 
-    async def _count(self, call: Call, deployment: Deployment, spare: int = 0) -> Count:
-        """The bound where it settles the matter, else the best count that can be had."""
+    async def _counts(self, call: Call, plan: Plan) -> list[Count]:
+        """The count for each deployment of the plan."""
+        size = await self._body_bound(call)
+        return [await self._count(call, deployment, size) for _, deployment in plan.choices]
+
+    async def _body_bound(self, call: Call) -> int:
         slowly = call.size > LARGE and not call.plain
-        count = await self._counter.bound(call, deployment) if slowly else bound(call, deployment)
+        return await self._counter.body_bound(call) if slowly else body_bound(call)
+
+    async def _count(self, call: Call, deployment: Deployment, size: int, spare: int = 0) -> Count:
+        """The bound where it settles the matter, else the best count that can be had."""
+        count = bound(call, deployment, size)
         return count if _fits(call, deployment, count, spare) else await self._counter.count(call, deployment, count)
 
     def _note_clamp(self, call: Call, deployment: Deployment, progress: Progress) -> None:
@@ -183,5 +224,6 @@ def too_long(call: Call, deployment: Deployment, count: Count) -> GatewayError:
     return GatewayError(CONTEXT_LENGTH_EXCEEDED, message, param=_PARAMS.get(call.operation))
 
 
+_UNKNOWN = Count(0, 0, 0, CountMethod.BOUND)
 _SHORTENING = frozenset({"truncate", "summarise", "chunk"})
 _PARAMS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDINGS: "input"}

@@ -45,8 +45,8 @@ def outgoing(
 ) -> Call:
     """The call as this deployment gets it: behind its scaffold, and no answer is made that nobody has put a cap on.
 
-    Completions without a cap stay so (their upstreams make 16 tokens then), unless a reservation is `held` for them: an
-    upstream that is told none may make more than that.
+    Completions without a cap stay so (their upstreams make 16 tokens then), unless a reservation is `held` for them, as
+    it always is for a copy: an upstream that is told none may make more than that.
     """
     body, asked, operation = call.body, call.max_output_tokens, call.operation
     if scaffold is not None:

@@ -24,7 +24,7 @@ from app.pipeline.mirror import Mirror
 from app.pipeline.observe import Observer
 from app.pipeline.outgoing import shaped
 from app.pipeline.plan import Plan
-from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, RELAY, SETTLE, VALIDATE, Progress
+from app.pipeline.progress import ADMIT, AUTHENTICATE, CALL, FIT, RELAY, SETTLE, VALIDATE, Progress
 from app.pipeline.record import Recorder
 from app.pipeline.reserve import Reserver
 from app.pipeline.route import route
@@ -77,7 +77,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
     The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
-    checked = None
+    checked = instead = None
     try:
         # First, so that a stranger's body is never read.
         within = arrival.within
@@ -99,19 +99,19 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 call, plan = await _fit(call, plan, progress, services, table)
             # Before the guard, which costs something: a place within the tenant's limits on requests.
             async with services.reserver.admit(progress, table):
-                guard = table.models[call.model].guard
-                if guard is not None:
+                if (guard := table.models[call.model].guard) is not None:
                     # Before anything is reserved or sent: a prompt that is blocked costs nothing.
                     checked = await _check(guard, call, progress, services, table)
-                    progress.prompt, call = rewritten(call, checked.call, progress.prompt), checked.call
-                    if checked.instead:
-                        yield checked.instead
-                        return
+                    call, instead = checked.call, checked.instead
+                if not instead and call.operation is Operation.TOKENIZE:
+                    instead = await _counted(call, plan, progress, services)
+                if instead:  # answered here: nothing is sent, nothing reserved, nothing billed
+                    yield instead
+                    return
                 # From here on what becomes of the request is the arm's doing.
                 if within is None:
                     services.observer.begin(progress, plan)
                     services.mirror.begin(progress, plan)
-                outlet = arrival.outlet if progress.transcript is None else None
                 # Last before the call: what is reserved is held until the answer has ended. Leaving it settles.
                 async with services.reserver.reserve(call, plan, progress, table, charge) as call:
                     # Retries and fallbacks end with the first event: then the caller holds a part of this answer.
@@ -124,7 +124,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                             progress.see(batch, again=source is not answer)
                             yield batch
                             # What nobody here needs to look at goes from socket to socket, and is no event.
-                            batch = await source.more(outlet)
+                            batch = await source.more(arrival.outlet if progress.transcript is None else None)
         progress.end()
     except GatewayError as error:
         progress.fail(error)
@@ -160,7 +160,26 @@ async def _check(guard: Guard, call: Call, progress: Progress, services: Service
     if progress.principal is None:
         raise AssertionError("a request is looked at for somebody")
     policy = services.guards.of(guard, progress.principal.tenant)
-    return await check(policy, call, progress, Inner(services, progress, table).answer)
+    checked = await check(policy, call, progress, Inner(services, progress, table).answer)
+    progress.prompt = rewritten(call, checked.call, progress.prompt)
+    return checked
+
+
+async def _counted(call: Call, plan: Plan, progress: Progress, services: Services) -> Batch | None:
+    """The answer to a question for a prompt's tokens that no provider can be asked; None where one can.
+
+    It costs nothing. Raises `GatewayError` where nobody here can count them either.
+    """
+    deployment = plan.choices[0][1]
+    if deployment.tokenizes:
+        return None
+    progress.mark(FIT)
+    try:
+        event = await services.fitter.counted(call, deployment)
+    finally:
+        progress.resume()
+    progress.end()
+    return [event]
 
 
 class Inner:
@@ -171,6 +190,8 @@ class Inner:
         self._parent = parent
         self._table = table
         self._number = 0
+        self.spent = Spent()
+        """What its calls have cost, those that failed too."""
 
     @property
     def allowed(self) -> bool:
@@ -181,16 +202,12 @@ class Inner:
         """The tokens that prompt and answer of this model may have together."""
         return self._table.models[model].stable.context_window
 
-    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
-        """The text of the answer, and what it cost. Raises `GatewayError`."""
-        doc, progress = await self._call(model, body, purpose)
-        return answer_text(doc), Spent(1, progress.charge.tokens, progress.cost)
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> str:
+        """The text of the answer. Raises `GatewayError`."""
+        return answer_text(await self.answer(model, body, purpose))
 
     async def answer(self, model: str, body: JsonObject, purpose: str) -> JsonObject:
         """The answer, whole. Raises `GatewayError`."""
-        return (await self._call(model, body, purpose))[0]
-
-    async def _call(self, model: str, body: JsonObject, purpose: str) -> tuple[JsonObject, Progress]:
         self._number += 1
         progress = Progress(f"{self._parent.request_id}-{purpose}-{self._number}", Operation.CHAT)
         progress.purpose = purpose
@@ -200,11 +217,14 @@ class Inner:
             return raw
 
         arrival = Arrival((), read_body, within=self._parent)
-        async with aclosing(serve(arrival, progress, self._services)) as flow:
-            (event,) = [event async for batch in flow for event in batch]
+        try:
+            async with aclosing(serve(arrival, progress, self._services)) as flow:
+                (event,) = [event async for batch in flow for event in batch]
+        finally:
+            self.spent = self.spent.plus(progress.charge.tokens, progress.cost)
         if progress.durable is not None:
             await progress.durable
-        return event.doc, progress
+        return event.doc
 
 
 def _on_account_of(within: Progress) -> Principal:

@@ -35,11 +35,20 @@ Fits = Callable[[Call, int], Awaitable[bool]]
 
 
 class Spent(NamedTuple):
-    """What calls on the way have cost."""
+    """What calls on the way have cost, those that failed too."""
 
     calls: int = 0
     tokens: int = 0
     nano_usd: int = 0
+
+    def plus(self, tokens: int, nano_usd: int) -> Spent:
+        """With one more call."""
+        return Spent(self.calls + 1, self.tokens + tokens, self.nano_usd + nano_usd)
+
+    @property
+    def told(self) -> str:
+        """As the header `x-sluicegate-fit` tells it."""
+        return f"calls={self.calls}; tokens={self.tokens}; usd={self.nano_usd / 1e9:.9f}"
 
 
 class Ask(Protocol):
@@ -49,8 +58,12 @@ class Ask(Protocol):
     def allowed(self) -> bool:
         """Whether it may: a call that was itself made on the way makes none."""
 
-    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
-        """The text of the answer, and what it cost. Raises `GatewayError`."""
+    @property
+    def spent(self) -> Spent:
+        """What its calls have cost so far."""
+
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> str:
+        """The text of the answer. Raises `GatewayError`."""
 
     def window(self, model: str) -> int:
         """The tokens that prompt and answer of this model may have together."""
@@ -64,20 +77,25 @@ class Shortened(NamedTuple):
     action: str
 
 
-async def truncated(call: Call, fits: Fits, *, spare: int = 0) -> tuple[Call, list[int]] | None:
-    """The call without as many of its oldest turns as must go, and their places; None where that does not help."""
+async def truncated(
+    call: Call, fits: Fits, *, spare: int = 0, told: str | None = None
+) -> tuple[Call, list[int]] | None:
+    """The call without as many of its oldest turns as must go, and their places; None where that does not help.
+
+    `told` is put before what the user says first thereafter.
+    """
     groups = droppable(call.body["messages"])
     gone = [[place for group in groups[:count] for place in group] for count in range(len(groups) + 1)]
-    if not groups or not await fits(without(call, set(gone[-1])), spare):
+    if not groups or not await fits(without(call, set(gone[-1]), told=told), spare):
         return None
     low, high = 1, len(groups)
     while low < high:
         middle = (low + high) // 2
-        if await fits(without(call, set(gone[middle])), spare):
+        if await fits(without(call, set(gone[middle]), told=told), spare):
             high = middle
         else:
             low = middle + 1
-    return without(call, set(gone[low])), sorted(gone[low])
+    return without(call, set(gone[low]), told=told), sorted(gone[low])
 
 
 async def truncate(call: Call, fits: Fits) -> Shortened | None:
@@ -87,25 +105,21 @@ async def truncate(call: Call, fits: Fits) -> Shortened | None:
 
 
 async def summarise(call: Call, fits: Fits, overflow: Overflow, ask: Ask) -> Shortened | None:
-    """Put a summary in the place of the oldest turns; where none can be had they are dropped."""
+    """Put a summary in the place of the oldest turns; where none can be had, or none that fits, they are dropped."""
     found = await truncated(call, fits, spare=overflow.summary_tokens)
     if found is None:
         return await truncate(call, fits)
-    gone = found[1]
+    short, gone = found
     messages = call.body["messages"]
     parts = _parts(pieces.transcript(messages[place] for place in gone), overflow, ask)
-    try:
-        summary, spent = await _summary(parts, overflow, ask)
-    except GatewayError as error:
-        if error.outcome not in _MAY_GO_ON:
-            raise
-        return Shortened(found[0], f"truncate; dropped={len(gone)}; summary=failed", "truncate")
-    short = without(call, set(gone), told=f"{pieces.SUMMARY_HEAD}\n{summary}")
-    told = f"summarise; dropped={len(gone)}; {_told(spent)}"
-    if await fits(short, 0):
-        return Shortened(short, told, "summarise")
-    more = await truncated(short, fits)  # its tokens are not the ones in which its cap was counted
-    return None if more is None else Shortened(more[0], told, "summarise")
+    summary = await _summary(parts, overflow, ask)
+    if summary is None:
+        return Shortened(short, f"truncate; dropped={len(gone)}; summary=failed; {ask.spent.told}", "truncate")
+    # Its tokens are not the ones in which its cap was counted: it may be that more turns have to go.
+    better = await truncated(call, fits, told=f"{pieces.SUMMARY_HEAD}\n{summary}")
+    if better is None:
+        return Shortened(short, f"truncate; dropped={len(gone)}; summary=too_long; {ask.spent.told}", "truncate")
+    return Shortened(better[0], f"summarise; dropped={len(better[1])}; {ask.spent.told}", "summarise")
 
 
 def _parts(text: str, overflow: Overflow, ask: Ask) -> list[str]:
@@ -117,16 +131,20 @@ def _parts(text: str, overflow: Overflow, ask: Ask) -> list[str]:
     return parts
 
 
-async def _summary(parts: Sequence[str], overflow: Overflow, ask: Ask) -> tuple[str, Spent]:
-    """A summary of a text: of each piece, given that of the pieces before it."""
+async def _summary(parts: Sequence[str], overflow: Overflow, ask: Ask) -> str | None:
+    """A summary of a text: of each piece, given that of the pieces before it. None where the summariser fails."""
     model = overflow.summarise_with or ""
-    summary, spent = "", Spent()
+    summary = ""
     for part in parts:
         before = f"{pieces.SUMMARY_SO_FAR}\n{summary}\n\n" if summary else ""
         asked = [{"role": "system", "content": pieces.SUMMARY_TASK}, {"role": "user", "content": f"{before}{part}"}]
-        summary, cost = await ask(model, {"messages": asked, "max_tokens": overflow.summary_tokens}, "summary")
-        spent = _sum(spent, cost)
-    return summary, spent
+        try:
+            summary = await ask(model, {"messages": asked, "max_tokens": overflow.summary_tokens}, "summary")
+        except GatewayError as error:
+            if error.outcome not in _MAY_GO_ON:
+                raise
+            return None
+    return summary
 
 
 async def chunk(call: Call, fits: Fits, overflow: Overflow, ask: Ask) -> Shortened | None:
@@ -139,19 +157,17 @@ async def chunk(call: Call, fits: Fits, overflow: Overflow, ask: Ask) -> Shorten
     if size is None:
         return None
     texts = list(pieces.cut(body, size))
-    spent = Spent()
     while True:
         if len(texts) > overflow.max_pieces:
             raise too_many(len(texts), overflow.max_pieces)
         count = len(texts)
         marked = (f"{pieces.PART.format(number=at, count=count)}\n{text}" for at, text in enumerate(texts, start=1))
         asked = [_with(call, place, pieces.whole(head, text, tail)).body for text in marked]
-        results, cost = await _map(call.model, asked, ask)
-        spent = _sum(spent, cost)
+        results = await _map(call.model, asked, ask)
         combined = f"{pieces.COMBINE.format(count=count)}\n\n{pieces.numbered(results)}"
         final = _with(call, place, pieces.whole(head, combined, tail))
         if await fits(final, 0):
-            return Shortened(final, f"chunk; chunks={count}; {_told(spent)}", "chunk")
+            return Shortened(final, f"chunk; chunks={count}; {ask.spent.told}", "chunk")
         texts = list(pieces.cut(pieces.numbered(results), size))
         if len(texts) >= count:  # what came of the pieces is as long as they were: it never will fit
             return None
@@ -172,17 +188,15 @@ async def _piece_size(call: Call, place: int, frame: tuple[str, str], fits: Fits
     return low if low >= 256 else None
 
 
-async def _map(model: str, bodies: Sequence[JsonObject], ask: Ask) -> tuple[list[str], Spent]:
+async def _map(model: str, bodies: Sequence[JsonObject], ask: Ask) -> list[str]:
     results: list[str] = []
-    spent = Spent()
     for start in range(0, len(bodies), AT_A_TIME):
         group = [ask(model, body, "chunk") for body in bodies[start : start + AT_A_TIME]]
         for answer in await asyncio.gather(*group, return_exceptions=True):
             if isinstance(answer, BaseException):
                 raise answer
-            results.append(answer[0])
-            spent = _sum(spent, answer[1])
-    return results, spent
+            results.append(answer)
+    return results
 
 
 def _longest(call: Call) -> int | None:
@@ -214,11 +228,3 @@ def too_many(count: int, most: int) -> GatewayError:
     """The refusal of a text that would take more calls than the operator allows."""
     message = f"The text is too long for this model: it would be read in {count} pieces, and {most} are allowed here."
     return GatewayError(CONTEXT_LENGTH_EXCEEDED, message, param="messages")
-
-
-def _sum(one: Spent, other: Spent) -> Spent:
-    return Spent(one.calls + other.calls, one.tokens + other.tokens, one.nano_usd + other.nano_usd)
-
-
-def _told(spent: Spent) -> str:
-    return f"calls={spent.calls}; tokens={spent.tokens}; usd={spent.nano_usd / 1e9:.9f}"

@@ -1,7 +1,8 @@
-"""What an answer said, read along while it passes: for gates and comparisons that ask more than whether it came.
+"""What an answer said, read along while it passes: for gates, comparisons and traces.
 
-Only requests that are observed or copied have one. Of several choices the first is read; what is longer than `LONGEST`
-characters is cut, and says so.
+Only these requests have one: those that a rollout observes whose gates read answers, those that are copied and their
+copies, and those whose trace is to hold what was said. Of several choices the first is read; what is longer than
+`LONGEST` characters, text and calls of tools together, is cut, and says so.
 """
 
 from __future__ import annotations

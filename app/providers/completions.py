@@ -27,6 +27,8 @@ _READ: Final = (
     *("add_generation_prompt", "cache_control", "continue_final_message", "max_completion_tokens", "max_tokens"),
 )
 _PASSED: Final = ("safety_identifier", "stream", "stream_options", "user")
+_COMPLETIONS_ONLY: Final = ("best_of", "echo", "prompt", "prompt_embeds", "suffix", "use_beam_search")
+"""Fields of completions that no chat has: they would replace the prompt, show it, or have more made than is counted."""
 
 
 class Inner(Protocol):
@@ -87,9 +89,12 @@ def written(call: Call, deployment: Deployment, style: PromptFormat) -> Call:
     for name in ("chat_template", "chat_template_kwargs"):
         if asked.take(name) is not None:
             raise asked.cannot(name, "the gateway writes its conversations out, in the format of the configuration")
+    for name in _COMPLETIONS_ONLY:
+        if asked.take(name) not in (None, False):
+            raise asked.cannot(name, "it is a completion's, and this is a chat")
     if deployment.provider is Provider.VLLM:
         body["skip_special_tokens"] = False  # or the marks at which an answer ends would not be in the text
-    return call._replace(operation=Operation.COMPLETION, body=body | asked.rest(), foreign=False)
+    return call._replace(operation=Operation.COMPLETION, body=asked.rest() | body, foreign=False)
 
 
 class ChatDecoder:

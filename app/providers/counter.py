@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import orjson
 
+from app import config
 from app.errors import GatewayError, UpstreamFailure
-from app.exchange import Call, Count, CountMethod, Endpoint, JsonObject, Operation, Outbound, Provider, Timeouts
+from app.exchange import (
+    Call,
+    Count,
+    CountMethod,
+    Endpoint,
+    JsonObject,
+    Operation,
+    Outbound,
+    PromptFormat,
+    Provider,
+    Timeouts,
+)
 from app.pipeline.call import Transport
-from app.pipeline.counting import MESSAGE_TOKENS, TOOLS_TOKENS, bound, growth, scaffold_of, texts
+from app.pipeline.counting import IMAGES, MESSAGE_TOKENS, TOOLS_TOKENS, body_bound, scaffold_of, texts
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.outgoing import told_first
 from app.providers.openai import OpenAI
 from app.providers.rendering import rendered
-from app.providers.vocabulary import CountText, Vocabularies
+from app.providers.vocabulary import CountText, Tokens, Vocabularies
 from app.table import Deployment
 
 TIMEOUTS: Final = Timeouts(connect=1.0, first_token=3.0, between_tokens=3.0, total=3.0)
@@ -36,6 +48,9 @@ _SLICE: Final = 16_384
 _PASSED = ("tools", "chat_template", "chat_template_kwargs", "add_generation_prompt", "continue_final_message")
 _COUNTED = frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDINGS})
 _KNOWN = frozenset({"role", "content"})
+_SILENT_IN_PARTS = frozenset({"type", "cache_control"})
+_BEGINNING = 1
+"""The token that begins a text, which an upstream adds to completions."""
 _T = TypeVar("_T")
 
 
@@ -51,38 +66,51 @@ class PromptCounter:
         self._silent: dict[Endpoint, float] = {}
         self._dialect = OpenAI()
 
-    async def load(self, deployments: Iterable[Deployment]) -> None:
-        """Load the vocabularies that deployments name. Raises `ValueError` where a file is none."""
-        for name in {one.tokenizer for one in deployments} - {"upstream", "bound"}:
-            await self._off_loop(partial(self._vocabularies.get, name))
+    def prepare(self, deployments: Sequence[config.Deployment]) -> None:
+        """Load, off the event loop, the vocabularies that these name. Raises `ConfigError` where a file is none."""
+        problems = []
+        for place, one in enumerate(deployments):
+            if one.tokenizer not in ("upstream", "bound"):
+                try:
+                    self._vocabularies.get(one.tokenizer)
+                except (OSError, ValueError) as error:
+                    hint = "Name a `tokenizer.json` as Hugging Face's `tokenizers` writes it."
+                    problems.append(config.Problem(f"deployments[{place}].tokenizer", None, str(error), hint))
+        if problems:
+            raise config.ConfigError(problems)
 
     def close(self) -> None:
         """Let go of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def bound(self, call: Call, deployment: Deployment) -> Count:
-        """The bound from bytes of a large call, worked out in a thread that lets the event loop have its turns."""
-        grown = await self._off_loop(lambda: sum(_growth(text) for text in texts(call.body)))
-        return bound(call._replace(plain=True, size=call.size + grown), deployment)
+    async def body_bound(self, call: Call) -> int:
+        """`counting.body_bound` of a large call, worked out in a thread that lets the event loop have its turns."""
+        return await self._off_loop(partial(body_bound, call))
 
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
         """The best count that can be had; `known` where there is none. Raises nothing."""
         unknown = call.media or (call.images and deployment.image_tokens is None) or call.operation not in _COUNTED
-        if unknown or deployment.tokenizer == "bound":
+        if unknown or deployment.tokenizer == "bound" or _is_changed(call, deployment):
             return known
-        if deployment.tokenizer == "upstream":
-            return known if call.images else await self._ask(call, deployment, known)
-        return await self._off_loop(lambda: self._by_vocabulary(call, deployment))
+        try:
+            if deployment.tokenizer == "upstream":
+                return known if call.images else await self._ask(call, deployment, known)
+            return await self._off_loop(partial(self._by_vocabulary, call, deployment))
+        except (GatewayError, OSError, ValueError):
+            return known  # it cannot be written for this upstream, or is no prompt at all, or its vocabulary is gone
 
     async def _off_loop(self, work: Callable[[], _T]) -> _T:
         return await self._loop.run_in_executor(self._threads, work)
 
     def _by_vocabulary(self, call: Call, deployment: Deployment) -> Count:
         counts = self._vocabularies.get(deployment.tokenizer)
-        if call.operation is not Operation.CHAT:
-            sizes = [_size(prompt, counts) for prompt in prompts(call)]
-            return Count(sum(sizes), max(sizes), max(sizes), CountMethod.EXACT)
-        return conversation(call, deployment, counts)
+        if call.operation is Operation.CHAT:
+            return conversation(call, deployment, counts)
+        sizes = [_size(prompt, counts) for prompt in prompts(call)]
+        most = [size.most for size in sizes]
+        least = max(size.least for size in sizes)
+        method = CountMethod.EXACT if least == max(most) else CountMethod.TOKENIZER
+        return Count(sum(most), max(most), least, method)
 
     # --- the upstream's own count -------------------------------------------------------------------------
 
@@ -90,10 +118,7 @@ class PromptCounter:
         state = self._endpoints.choose(deployment, set(), last_resort=False)
         if state is None or self._silent.get(state.endpoint, 0.0) > self._loop.time():
             return known
-        try:
-            asked = questions(call, deployment)
-        except GatewayError:
-            return known  # it cannot be written for this upstream, and will be refused for that
+        asked = questions(call, deployment)
         if len(asked) > _MOST_PROMPTS:
             return known
         try:
@@ -129,17 +154,37 @@ def prompts(call: Call) -> list[Any]:
     return value if type(value) is list and type(value[0]) is not int else [value]
 
 
-def _size(prompt: Any, counts: CountText) -> int:
-    return counts(prompt) if type(prompt) is str else len(prompt)
+def _size(prompt: Any, counts: CountText) -> Tokens:
+    if type(prompt) is str:
+        return counts(prompt)
+    count = _numbers(prompt)
+    return Tokens(count, count)
+
+
+def _numbers(prompt: Any) -> int:
+    """How many token numbers a prompt is. Raises `ValueError` where it is none."""
+    if type(prompt) is not list:
+        raise ValueError("a prompt is a text or a list of token numbers")
+    return len(prompt)
+
+
+def _is_changed(call: Call, deployment: Deployment) -> bool:
+    """Whether the upstream makes another prompt of what would be counted, longer or shorter."""
+    body = call.body
+    if body.get("suffix") is not None or body.get("truncate_prompt_tokens") is not None:
+        return True
+    bounded = call.operation is Operation.CHAT and deployment.tokenizer != "upstream"  # among the extras
+    return bool(body.get("documents")) and not bounded
 
 
 def questions(call: Call, deployment: Deployment) -> list[JsonObject | int]:
     """What vLLM's `/tokenize` is asked, without the model's name, for each prompt; for token numbers, how many.
 
-    Raises `GatewayError` where the conversation cannot be written in the deployment's `prompt_format`.
+    Raises `GatewayError` where the conversation cannot be written in the deployment's `prompt_format`, `ValueError` for
+    what is no prompt.
     """
     if call.operation is not Operation.CHAT:
-        return [{"prompt": prompt} if type(prompt) is str else len(prompt) for prompt in prompts(call)]
+        return [{"prompt": prompt} if type(prompt) is str else _numbers(prompt) for prompt in prompts(call)]
     if deployment.prompt_format is not None:
         return [{"prompt": rendered(_as_sent(call, deployment), deployment.prompt_format)}]
     body = _as_sent(call, deployment).body
@@ -155,49 +200,65 @@ def _as_sent(call: Call, deployment: Deployment) -> Call:
 
 
 def conversation(call: Call, deployment: Deployment, counts: CountText) -> Count:
-    """A chat: every text by the vocabulary; markers, tools and images by their bounds."""
+    """A chat: every text by the vocabulary; markers, tools and images by their bounds.
+
+    Where the gateway writes the conversation out, what it writes. Raises `GatewayError` where it cannot.
+    """
+    if deployment.prompt_format is not None:
+        return _written_out(_as_sent(call, deployment), deployment, deployment.prompt_format, counts)
     openai = deployment.provider in (Provider.OPENAI, Provider.AZURE_OPENAI)
     per_message = _OPENAI_MESSAGE if openai else MESSAGE_TOKENS
-    if deployment.prompt_format is not None:
-        per_message = deployment.prompt_format.most_bytes
     total = deployment.template_tokens + call.images * (deployment.image_tokens or 0)
     least = 0
     for message in _as_sent(call, deployment).body["messages"]:
         total += per_message
-        for text in contents(message.get("content")):
+        for text, said in contents(message.get("content")):
             size = counts(text)
-            total += size
-            least += max(size - (len(text) - len(text.strip())) - 1, 0)
-        total += sum(counts(_written(value)) for name, value in message.items() if value and name not in _KNOWN)
+            total += size.most
+            least += max(size.least - (len(text) - len(text.strip())) - 1, 0) if said else 0
+        total += sum(counts(_written(value)).most for name, value in message.items() if value and name not in _KNOWN)
     total += _extras(call.body, counts)
     return Count(total, total, least, CountMethod.TOKENIZER)
+
+
+def _written_out(call: Call, deployment: Deployment, style: PromptFormat, counts: CountText) -> Count:
+    """A chat as the text that is sent. Its marks are a token each in the upstream's own file, else maybe letters."""
+    size = counts(rendered(call, style))
+    own = deployment.tokenizer.endswith(".json")
+    marks = 0 if own else style.most_bytes * (len(call.body["messages"]) + 1)
+    most = size.most + _BEGINNING
+    return Count(most, most, max(size.least - marks, 0), CountMethod.TOKENIZER)
 
 
 def _extras(body: JsonObject, counts: CountText) -> int:
     """Tools, written as templates may write them, with their instructions; and what else becomes a part of a prompt."""
     tools = body.get("tools") or body.get("functions")
-    total = TOOLS_TOKENS + counts(_written(tools)) if tools else 0
-    return total + sum(counts(_written(body[name])) for name in ("response_format", "documents") if body.get(name))
+    total = TOOLS_TOKENS + counts(_written(tools)).most if tools else 0
+    return total + sum(counts(_written(body[name])).most for name in ("response_format", "documents") if body.get(name))
 
 
 def _written(value: Any) -> str:
     return value if type(value) is str else json.dumps(value, ensure_ascii=False, indent=4)
 
 
-def contents(value: Any) -> Iterator[str]:
-    """The texts of a message's content."""
+def contents(value: Any) -> Iterator[tuple[str, bool]]:
+    """The texts of a message's content, each with whether it certainly is in the prompt.
+
+    Refusals and thoughts may be: some templates leave them out.
+    """
     if type(value) is str:
-        yield value
-    elif type(value) is list:
-        for part in value:
-            text = part.get("text") if type(part) is dict else part
-            if type(text) is str:
-                yield text
+        yield value, True
+    for part in value if type(value) is list else ():
+        if type(part) is str:
+            yield part, True
+        elif type(part) is dict and not _is_image(part):
+            for name, inner in part.items():
+                if name == "text" and type(inner) is str:
+                    yield inner, True
+                elif name not in _SILENT_IN_PARTS:
+                    yield from ((text, False) for text in texts(inner))
 
 
-def _growth(text: str) -> int:
-    """As `growth`, slice by slice: a mark at the head of a slice may belong to the character before it."""
-    if len(text) <= _SLICE:
-        return growth(text)
-    starts = range(0, len(text), _SLICE)
-    return sum(growth(text[at : at + _SLICE]) for at in starts) + 4 * len(starts)
+def _is_image(part: JsonObject) -> bool:
+    kind = part.get("type")
+    return type(kind) is str and kind in IMAGES

@@ -10,15 +10,23 @@ from importlib.resources import files
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 _PIECE = 8_192
 """Characters that are counted at a time where the interpreter is held meanwhile: about half a millisecond."""
 _SLACK = 4
-"""Tokens that a cut inside a word may hide."""
+"""Tokens by which a cut inside a word may change the count, either way."""
 _TRIES = 64
 
-CountText = Callable[[str], int]
+
+class Tokens(NamedTuple):
+    """How many tokens a text is: one number, but for a long text that was cut inside words."""
+
+    least: int
+    most: int
+
+
+CountText = Callable[[str], Tokens]
 
 
 class Vocabularies:
@@ -44,12 +52,13 @@ def _load(name: str) -> CountText:
 def _openai(encoding: str) -> CountText:
     count = bindings().tokenizer_for_encoding(encoding).count
 
-    def in_pieces(text: str) -> int:
-        total = 0
+    def in_pieces(text: str) -> Tokens:
+        total = unsure = 0
         for piece, whole in pieces(text):
-            total += count(piece) + (0 if whole else _SLACK)
+            total += count(piece)
+            unsure += 0 if whole else _SLACK
             sleep(0)  # the interpreter is held while a piece is counted: others have their turn between them
-        return total
+        return Tokens(max(total - unsure, 0), total + unsure)
 
     return in_pieces
 
@@ -91,8 +100,9 @@ def _from_file(path: str) -> CountText:
 
 
 def _counter(made: Any) -> CountText:
-    def count(text: str) -> int:
-        return len(made.encode_batch_fast([text])[0])  # the only call that lets go of the interpreter
+    def count(text: str) -> Tokens:
+        size = len(made.encode_batch_fast([text])[0])  # the only call that lets go of the interpreter
+        return Tokens(size, size)
 
     return count
 

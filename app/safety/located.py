@@ -57,25 +57,28 @@ def _escaped(scanner: Scanner, index: int, text: str) -> list[Located]:
 
 
 def apply(redactions: list[Located], found: list[Slot], vault: Vault) -> int:
-    """Write placeholders into the texts; returns by how many bytes they have grown, at most."""
+    """Write placeholders into the texts; returns how many bytes these have.
+
+    Not by how many the texts have grown: a short placeholder may be more tokens than the longer text that it replaces.
+    """
     spans: dict[int, list[tuple[int, int, str, bool]]] = {}
     for one in redactions:
         whole = "".join([found[index].text[start:end] for index, start, end in one.pieces])
         for part, (index, start, end) in enumerate(one.pieces):
             spans.setdefault(index, []).append((start, end, f"{one.match.label}\0{whole}", part == 0))
-    grown = 0
+    written = 0
     for index, several in spans.items():
         slot = found[index]
-        text = _replaced(slot.text, several, vault)
-        grown += len(text.encode("utf-8", "replace")) - len(slot.text.encode("utf-8", "replace"))
+        text, size = _replaced(slot.text, several, vault)
+        written += size
         slot.put(text)
-    return grown
+    return written
 
 
-def _replaced(text: str, spans: list[tuple[int, int, str, bool]], vault: Vault) -> str:
-    """The text with a placeholder for each stretch; overlapping ones are one, called by the longest."""
+def _replaced(text: str, spans: list[tuple[int, int, str, bool]], vault: Vault) -> tuple[str, int]:
+    """The text with a placeholder for each stretch, and their bytes; overlapping ones are one, named by the longest."""
     pieces: list[str] = []
-    place = 0
+    place = written = 0
     spans.sort(key=lambda span: (span[0], -span[1]))
     index = 0
     while index < len(spans):
@@ -92,7 +95,9 @@ def _replaced(text: str, spans: list[tuple[int, int, str, bool]], vault: Vault) 
         covered = text[start:end]
         pieces.append(text[place:start])
         if first:
-            pieces.append(vault.placeholder(label, whole if covered in whole else covered))
+            shown = vault.placeholder(label, whole if covered in whole else covered)
+            written += len(shown.encode())
+            pieces.append(shown)
         place = end
     pieces.append(text[place:])
-    return "".join(pieces)
+    return "".join(pieces), written

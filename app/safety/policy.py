@@ -7,6 +7,7 @@ from typing import Final
 
 from app.errors import INVALID_REQUEST, GatewayError
 from app.exchange import Call, JsonObject, Operation
+from app.pipeline.counting import times_read
 from app.pipeline.report import Hit, Report
 from app.safety.actions import BLOCK, REDACT, Actions, results
 from app.safety.answers import Answers
@@ -113,10 +114,11 @@ class GuardPolicy:
             checked.safe_text = stage.safe_text
         elif redactions or taken:
             checked.vault = Vault("".join([slot.text for slot in found]))
-            grown = apply(redactions, found, checked.vault)
+            written = apply(redactions, found, checked.vault) + len(_TAKEN) * len(taken)
             for place in taken:
                 found[place].put(_TAKEN)
-            checked.call = call._replace(size=call.size + max(0, grown) + len(_TAKEN) * len(taken))
+            if call.size:  # nothing is read where it costs nothing
+                checked.call = call._replace(size=call.size + written * times_read(call))
         if report.refused or stage.actions.annotates:
             checked.results = results(findings.severities, findings.blocked, stage.looks_for, unsure=unsure)
         return checked

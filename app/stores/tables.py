@@ -230,7 +230,7 @@ SHADOWS = Table(
     Column("shadow_text", Text),
     Index("shadow_comparisons_model", "model", "at"),
 )
-"""Answers of a shadow beside those that callers got. Texts only where `telemetry.capture_content` is on."""
+"""Answers of a shadow beside those that callers got. Texts, redacted, only where `telemetry.capture_content` is on."""
 
 HOSTS = Table(
     "hosts",

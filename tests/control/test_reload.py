@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.config import load, redacted
+from app.config import Config, ConfigError, Problem, load, redacted
 from app.control.reload import Reloader, ReloadResult
 from app.table import State, build
 from app.tasks import TaskGroup
@@ -109,6 +109,24 @@ async def test_a_bad_file_changes_nothing(house: House, text: str) -> None:
     assert not result.changed
     assert result.problems
     assert result.version == before.version
+    assert house.state.table is before
+    house.write({"server.max_in_flight": 5})
+    assert (await house.reloader.reload()).changed
+
+
+async def test_what_cannot_be_made_ready_changes_nothing(house: House) -> None:
+    """A file that the configuration names is not what it should be: told as any problem."""
+    bad = Problem("deployments[0].tokenizer", None, "is no tokenizer")
+
+    def prepare(wanted: Config) -> None:
+        if wanted.server.max_in_flight == 4:
+            raise ConfigError([bad])
+
+    house.reloader.prepare = prepare
+    before = house.state.table
+    house.write({"server.max_in_flight": 4})
+    result = await house.reloader.reload()
+    assert (result.changed, result.problems, result.version) == (False, (bad,), before.version)
     assert house.state.table is before
     house.write({"server.max_in_flight": 5})
     assert (await house.reloader.reload()).changed

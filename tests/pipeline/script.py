@@ -14,7 +14,7 @@ from app.exchange import Batch, Call, Count, CountMethod, Endpoint, JsonObject, 
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
-from app.pipeline.counting import bound
+from app.pipeline.counting import body_bound
 from app.pipeline.endpoints import Endpoints
 from app.pipeline.fit import Fitter
 from app.pipeline.ledger import Ledger
@@ -101,9 +101,9 @@ class NoCounter:
     def __init__(self, exact: int | None = None) -> None:
         self.exact = exact
 
-    async def bound(self, call: Call, deployment: Deployment) -> Count:
+    async def body_bound(self, call: Call) -> int:
         """The bound from bytes."""
-        return bound(call, deployment)
+        return body_bound(call)
 
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
         """Nothing better, or what it was told."""

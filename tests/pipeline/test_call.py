@@ -14,10 +14,15 @@ import openai
 import orjson
 import pytest
 
+from app.exchange import Arm, Count, CountMethod, Operation, Principal
 from app.pipeline.call import MOST_ATTEMPTS
+from app.pipeline.plan import Plan
+from app.pipeline.progress import Progress
 from app.pipeline.retries import EARNED, FLOAT
 from tests.pipeline.books import attempts, balanced, seen, total
+from tests.pipeline.parts import call
 from tests.pipeline.scene import TIMEOUTS, closed_port, document, silent_port
+from tests.pipeline.script import Path, Reply
 from tests.support.gateway import Gateway, Json
 from tests.support.sockets import chat_request, connect, read_until
 from tests.support.upstream import Upstream
@@ -334,3 +339,17 @@ def test_many_at_once_with_every_ending(gateway: Gateway) -> None:
     statuses = [(model, one.result().status_code) for model, one in asked]
     assert {status for model, status in statuses if model in good} == {200}
     assert 200 not in {status for model, status in statuses if model in bad and model != "empty-body"}
+
+
+@pytest.mark.parametrize(("arm", "cap"), [(Arm.SHADOW, 1024), (Arm.STABLE, None)])
+async def test_a_copy_of_a_completion_has_a_cap(arm: Arm, cap: int | None) -> None:
+    """Its budget holds what the deployment makes at most; without one, a caller's goes up as it came."""
+    path = Path(Reply(orjson.dumps({"choices": [{"text": "x"}]})))
+    progress = Progress("shd_1", Operation.COMPLETION)
+    progress.prompt = Count(10, 10, 0, CountMethod.BOUND)
+    progress.principal = Principal("team", "key")
+    plan = Plan(((arm, path.state.table.deployments["one"]),))
+    with await path.services.caller.call(call(Operation.COMPLETION), plan, progress):
+        pass
+    (sent,) = path.sent
+    assert orjson.loads(sent.body).get("max_tokens") == cap

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.exchange import Event
-from app.pipeline.content import MOST, answered, asked
-from app.pipeline.transcript import Transcript
+from app.pipeline.content import MOST, answered, asked, cleaned
+from app.pipeline.transcript import LONGEST, Transcript
+from app.safety.redactor import Redactor
 from tests.pipeline.parts import call
 
 
@@ -62,6 +63,44 @@ def test_what_is_long_is_cut() -> None:
     text, cut = asked(call()._replace(body=body), str)
     assert cut
     assert "more" not in text
+
+
+@pytest.mark.parametrize("where", range(MOST - 20, MOST + 1))
+def test_a_number_at_the_cut_is_taken_out_whole(where: int) -> None:
+    """It is looked for before the text is cut, wherever the cut goes through it."""
+    body = {"prompt": "x" * (where - 1) + " 4111 1111 1111 1111 " + "and more " * 9}
+    text, cut = asked(call()._replace(body=body), Redactor())
+    assert cut
+    assert "4111" not in text
+
+
+@pytest.mark.parametrize("before", [3000, 30_000])
+def test_where_a_long_text_ends_to_be_looked_at_nothing_is_told(before: int) -> None:
+    """Much that was taken out brings its end into view; what stands there may be half of something."""
+    address = "somebody.with.a.long.name@example.com "
+    texts = address * (MOST // len(address) + 60)
+    for end in range(MOST + 1024 - 20, MOST + 1024):
+        prompt = texts[: end - 1] + " 4111 1111 1111 1111 and more" + "y" * before
+        text, cut = asked(call()._replace(body={"prompt": prompt}), Redactor())
+        assert cut
+        assert "4111" not in text
+
+
+def test_an_answer_that_was_cut_when_it_was_read_ends_before_the_cut() -> None:
+    """The same where nobody has the rest of it any more."""
+    text, cut = cleaned("fine " * 400 + "4111 1111 11", Redactor(), LONGEST, torn=True)
+    assert cut
+    assert text.startswith("fine fine")
+    assert "4111" not in text
+    assert cleaned("4111 1111 1", str, LONGEST, torn=True) == ("", True)
+
+
+def test_why_an_answer_ended_is_bounded() -> None:
+    """An upstream may say anything."""
+    said = Transcript()
+    said.add([Event(b"", {"choices": [{"message": {"content": "x"}, "finish_reason": "y" * 9999}]})])
+    (message,) = orjson.loads(answered(said, str)[0])
+    assert message["finish_reason"] == "y" * 64
 
 
 NAMES = st.sampled_from(["role", "content", "type", "text", "tool_calls", "function", "name", "arguments"])

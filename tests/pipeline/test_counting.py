@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from app.config import FORMATS
 from app.exchange import Call, CountMethod, Operation, Scaffold
-from app.pipeline.counting import LARGE, bound, growth, texts, tools_bound
+from app.pipeline import counting
+from app.pipeline.counting import LARGE, body_bound, bound, growth, texts, tools_bound
 from app.pipeline.outgoing import told_first
 from app.providers.rendering import rendered
 from tests.pipeline.parts import call, deployment
@@ -126,6 +127,17 @@ def test_growth_covers_every_character_and_every_pair_with_a_mark() -> None:
             assert longest <= len(text.encode()) + growth(text), ascii(text)
 
 
+@given(TEXTS)
+@example("e" + "\u0302\u0323" * 9)
+def test_a_long_text_grows_slice_by_slice(text: str) -> None:
+    """Never less than all at once, a mark's reordering more for each cut."""
+    whole = growth(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "_SLICE", 3)
+        assert len(unicodedata.normalize("NFKC", text).encode()) <= len(text.encode()) + growth(text)
+        assert growth(text) <= whole + 4 * (len(text) // 3)
+
+
 @pytest.mark.parametrize("text", ["hello " * 9, "müde, weil … „ja“", "这只动物没有过马路"])
 def test_text_as_it_is_commonly_written_hardly_grows(text: str) -> None:
     """A bound that doubled every German prompt would be of no use."""
@@ -155,6 +167,13 @@ def test_tools_cost_their_indentation_and_their_instructions() -> None:
     """None cost nothing."""
     assert tools_bound({"tools": []}) == tools_bound({}) == 0
     assert tools_bound({"tools": [{}]}) == 1024 + 2 * len("[\n  {}\n]")
+
+
+def test_what_is_read_again_with_every_document_grows_as_often() -> None:
+    """As its bytes do."""
+    ranked = [call(Operation.RERANK, query="ﷺ", documents=["x"] * count) for count in (1, 5)]
+    one, five = (body_bound(asked) - asked.size for asked in ranked)
+    assert five == 5 * one == 5 * 30
 
 
 def test_texts_are_found_wherever_they_stand() -> None:

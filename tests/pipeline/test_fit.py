@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.errors import GatewayError
+from app.errors import BUDGET_EXCEEDED, GatewayError
 from app.exchange import Arm, Call, Count, CountMethod, JsonObject, Operation
-from app.pipeline.counting import bound
+from app.pipeline import counting
+from app.pipeline.counting import body_bound
 from app.pipeline.fit import Fitter, at_once, rewritten
 from app.pipeline.plan import Plan
-from app.pipeline.progress import Progress
+from app.pipeline.progress import CALL, Progress
 from app.pipeline.shorten import Spent
 from app.table import Deployment, Model
 from app.telemetry import FITTED
@@ -36,10 +38,10 @@ class Scale:
         self.tokens, self.least = tokens, least
         self.asked: list[str] = []
 
-    async def bound(self, call: Call, deployment: Deployment) -> Count:
-        """The bound of a large call."""
-        self.asked.append(f"bound {deployment.name}")
-        return bound(call, deployment)
+    async def body_bound(self, call: Call) -> int:
+        """The bound of a large body."""
+        self.asked.append("body")
+        return body_bound(call)
 
     async def count(self, call: Call, deployment: Deployment, known: Count) -> Count:
         """What it was told, or what is known."""
@@ -56,15 +58,21 @@ class Inner:
     def __init__(self, *, allowed: bool = True) -> None:
         self.allowed = allowed
         self.asked: list[str] = []
+        self.spent = Spent()
+        self.refuse_after: float | None = None
 
     def window(self, model: str) -> int:
         """Large."""
         return 100_000
 
-    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> str:
         """An answer."""
         self.asked.append(purpose)
-        return "summary", Spent(1, 10, 500)
+        self.spent = self.spent.plus(10, 500)
+        if self.refuse_after is not None:
+            await asyncio.sleep(self.refuse_after)
+            raise GatewayError(BUDGET_EXCEEDED, "Nothing is left.")
+        return "summary"
 
 
 class Stage:
@@ -212,11 +220,39 @@ async def test_a_deployment_that_fits_by_bytes_is_not_counted_for() -> None:
     assert stage.progress.prompt.tokens == 2000
 
 
+@pytest.mark.parametrize("text", ["ü" * 40_000, "ü" * 2000])
+async def test_a_body_is_looked_at_once_for_all_deployments(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the loop and off it: only what is their own is added for each."""
+    seen: list[str] = []
+
+    def growth(found: str) -> int:
+        seen.append(found)
+        return 0
+
+    monkeypatch.setattr(counting, "growth", growth)
+    stage = Stage(Scale(10), fallbacks=True)
+    asked = call(messages=[{"role": "user", "content": text}])
+    await stage.fit(asked)
+    assert stage.scale.asked[-2:] == ["one", "two"]
+    assert seen.count(text) == (1 if asked.size > counting.LARGE else 2)  # at first sight, and for the counts
+
+
+async def test_a_wait_that_ends_in_a_refusal_is_not_the_requests_own_time() -> None:
+    """A summary that the tenant may not pay for: the time until somebody said so was spent elsewhere."""
+    stage = Stage(policy="summarise")
+    stage.inner.refuse_after = 0.05
+    with pytest.raises(GatewayError, match="Nothing is left"):
+        await stage.fit(talk(900, 900, 10, max_tokens=10))
+    stage.progress.mark(CALL)
+    assert stage.progress.own[CALL] < 0.05
+    assert stage.progress.fitted == "summarise; failed; calls=1; tokens=10; usd=0.000000500"
+
+
 async def test_a_large_body_that_is_not_plain_is_bounded_off_the_loop() -> None:
     """Looking for characters that grow takes a while."""
     stage = Stage(Scale(10))
     await stage.fit(call(messages=[{"role": "user", "content": "ü" * 40_000}]))
-    assert stage.scale.asked == ["bound one", "one"]
+    assert stage.scale.asked == ["body", "one"]
 
 
 @pytest.mark.parametrize(
@@ -312,9 +348,10 @@ async def test_an_answer_without_a_cap_leaves_half_of_the_window_to_the_prompt()
 
 
 def test_a_prompt_in_which_something_was_replaced_may_be_longer() -> None:
-    """By as many tokens as it has more bytes; never shorter than it was."""
-    before, after = talk(10), talk(25)
+    """By as many tokens as bytes were written; the body is the same object, changed in place."""
+    before = talk(10)
+    after = before._replace(size=before.size + 15)
     count = Count(100, 60, 5, CountMethod.EXACT)
     assert rewritten(before, after, count) == (115, 75, 5, CountMethod.EXACT)
-    assert rewritten(after, before, count) == count
+    assert rewritten(before, before, count) == count
     assert rewritten(before, after, None) is None

@@ -250,3 +250,16 @@ async def test_what_a_model_drops_reaches_no_deployment() -> None:
     for outbound in path.sent:
         sent = orjson.loads(outbound.body or b"")
         assert sent.keys() == {"model", "messages", "temperature", "unknown", "max_tokens"}
+
+
+async def test_a_prompt_in_which_a_guard_replaced_something_is_bounded_anew() -> None:
+    """Every byte of a placeholder may be a token, however long the text was that it stands for."""
+    look = {"detectors": ["pii"], "actions": {"pii": "redact"}}
+    changes = {"guards": [{"name": "default", "prompt": look}], "models[0].guard": "default"}
+    path = Path(Reply(WHOLE), changes=changes)
+    asked = {"messages": [{"role": "user", "content": "Write to a.very.long.address@example.com, please."}]}
+    _, error, line = await path.ask(asked)
+    assert error is None
+    assert b"[EMAIL_1]" in (path.sent[0].body or b"")
+    size = len(orjson.dumps({"model": "chat", **asked}))
+    assert line["prompt_bound"] == size + len("[EMAIL_1]")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.errors import BUDGET_EXCEEDED, RATE_LIMIT_EXCEEDED, UPSTREAM_ERROR, GatewayError
 from app.exchange import Call, JsonObject
 from app.pipeline import shorten
+from app.pipeline.pieces import SUMMARY_HEAD
 from app.pipeline.shorten import Spent, answer_text, chunk, summarise, truncate
 from app.table import Overflow
 from tests.pipeline.parts import call
@@ -41,14 +42,16 @@ class Model:
         self.answers = list(answers)
         self.asked: list[tuple[str, JsonObject, str]] = []
         self.busy = self.busiest = 0
+        self.spent = Spent()
 
     def window(self, model: str) -> int:
         """Small enough for several pieces."""
         return 4000
 
-    async def __call__(self, model: str, body: JsonObject, purpose: str) -> tuple[str, Spent]:
+    async def __call__(self, model: str, body: JsonObject, purpose: str) -> str:
         """An answer."""
         self.asked.append((model, body, purpose))
+        self.spent = self.spent.plus(10, 500)
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
         await asyncio.sleep(0)
@@ -56,7 +59,7 @@ class Model:
         answer = self.answers.pop(0) if self.answers else "short"
         if isinstance(answer, GatewayError):
             raise answer
-        return answer, Spent(1, 10, 500)
+        return answer
 
 
 def talk(*sizes: int) -> Call:
@@ -141,8 +144,17 @@ async def test_a_summary_that_cannot_be_had_is_gone_without() -> None:
     model = Model(GatewayError(UPSTREAM_ERROR, "no"))
     short = await summarise(talk(40, 40, 10), Within(75), OVERFLOW, model)
     assert short is not None
-    assert (short.told, short.action) == ("truncate; dropped=2; summary=failed", "truncate")
+    told = "truncate; dropped=2; summary=failed; calls=1; tokens=10; usd=0.000000500"
+    assert (short.told, short.action) == (told, "truncate")
     assert contents(short.call) == ["rule", "c" * 10]
+
+
+async def test_a_summary_that_fails_half_way_has_cost_something() -> None:
+    """What was bought before is told."""
+    model = Model("one", GatewayError(UPSTREAM_ERROR, "no"))
+    short = await summarise(talk(3000, 2000, 10), Within(300), OVERFLOW, model)
+    assert short is not None
+    assert short.told == "truncate; dropped=2; summary=failed; calls=2; tokens=20; usd=0.000001000"
 
 
 @pytest.mark.parametrize("code", [BUDGET_EXCEEDED, RATE_LIMIT_EXCEEDED])
@@ -154,10 +166,20 @@ async def test_what_the_tenant_may_not_spend_ends_the_request(code: Any) -> None
 
 
 async def test_a_summary_that_is_longer_than_it_should_be() -> None:
-    """More of the conversation goes; where nothing is left that may go, the request is refused."""
-    short = await summarise(talk(40, 40, 10, 10, 10), Within(130), OVERFLOW, Model("x" * 60))
-    assert short is None or sum(map(len, contents(short.call))) <= 130
-    assert await summarise(talk(40, 40, 10), Within(75), OVERFLOW, Model("x" * 200)) is None
+    """More of the conversation goes, and never the summary: it was paid for."""
+    bought = "x" * 60
+    short = await summarise(talk(40, 40, 30, 30, 10), Within(160), OVERFLOW, Model(bought))
+    assert short is not None
+    assert contents(short.call)[1:] == [f"{SUMMARY_HEAD}\n{bought}\n\n{'e' * 10}"]
+    assert short.told == "summarise; dropped=4; calls=1; tokens=10; usd=0.000000500"
+
+
+async def test_a_summary_that_fits_nowhere_is_gone_without() -> None:
+    """What it has cost is told."""
+    short = await summarise(talk(40, 40, 10), Within(75), OVERFLOW, Model("x" * 200))
+    assert short is not None
+    assert contents(short.call) == ["rule", "c" * 10]
+    assert short.told == "truncate; dropped=2; summary=too_long; calls=1; tokens=10; usd=0.000000500"
 
 
 async def test_where_a_summary_has_no_room_turns_are_dropped() -> None:

@@ -79,6 +79,12 @@ def test_an_upstream_that_is_no_vllm_gets_no_wish_of_vllms() -> None:
         ({"logprobs": "yes"}, "logprobs"),
         ({"top_logprobs": "5"}, "top_logprobs"),
         ({"thinking": {"type": "enabled"}}, "thinking"),
+        ({"prompt": "You are root."}, "prompt"),
+        ({"prompt_embeds": "AAAA"}, "prompt_embeds"),
+        ({"best_of": 20}, "best_of"),
+        ({"suffix": "x"}, "suffix"),
+        ({"echo": True}, "echo"),
+        ({"use_beam_search": True}, "use_beam_search"),
     ],
 )
 def test_what_has_no_place_in_a_completion(fields: dict[str, Any], param: str) -> None:
@@ -91,10 +97,16 @@ def test_what_has_no_place_in_a_completion(fields: dict[str, Any], param: str) -
 def test_what_asks_for_nothing_is_left_out() -> None:
     """And what the operator says may be dropped is."""
     fields: JsonObject = {"tools": [], "parallel_tool_calls": True, "logprobs": False, "documents": [{"text": "x"}]}
+    fields |= {"echo": False, "suffix": None}
     assert set(sent(**fields)[1]) == {"model", "prompt", "stop", "skip_special_tokens"}
     dropping = deployment(prompt_format="chatml", drop_params=["tools"])
     outbound = DIALECT.encode(call(tools=[{"type": "function"}]), dropping, "req_1")
     assert "tools" not in orjson.loads(outbound.body)
+
+
+def test_what_the_gateway_writes_is_nobody_elses() -> None:
+    """Without the marks in the text no answer would end where its turn does."""
+    assert sent(skip_special_tokens=True)[1]["skip_special_tokens"] is False
 
 
 def test_other_operations_are_the_dialects_own() -> None:

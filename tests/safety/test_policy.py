@@ -37,6 +37,16 @@ async def test_a_block_is_told_with_who_said_it() -> None:
     assert prompt.results["custom_blocklists"] == {"filtered": True, "detected": True}
 
 
+async def test_what_a_guard_writes_is_read_as_often_as_what_was_there() -> None:
+    """A query with every document; and not at all where reading costs nothing."""
+    report = Report("default")
+    asked = call(Operation.RERANK, query="Who is bob@example.com?", documents=["a", "b", "c"])
+    size = asked.size
+    assert (await policy().prompt(asked, report)).call.size == size + 3 * len("[EMAIL_1]")
+    counted = call(Operation.TOKENIZE, prompt="Who is bob@example.com?")
+    assert (await policy().prompt(counted, report)).call.size == 0
+
+
 async def test_redaction_is_undone_in_the_answer() -> None:
     """The model never sees it, the caller gets it back."""
     guard = policy()

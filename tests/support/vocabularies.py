@@ -63,8 +63,13 @@ def _bytes() -> Tokenizer:
 @cache
 def counters() -> dict[str, Callable[[str], int]]:
     """Every tokenizer as what counts a text."""
-    made: dict[str, Callable[[str], int]] = {name: shipped().get(name) for name in SHIPPED}
+    made: dict[str, Callable[[str], int]] = {name: partial(most, name) for name in SHIPPED}
     return made | {name: partial(_count, tokenizer) for name, tokenizer in trained().items()}
+
+
+def most(name: str, text: str) -> int:
+    """The most tokens that a shipped vocabulary makes of a text."""
+    return shipped().get(name)(text).most
 
 
 def _count(tokenizer: Tokenizer, text: str) -> int:
