@@ -11,11 +11,8 @@ import sqlite3
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
-"""What asking raises where there is no answer."""
 _PATIENCE_S = 5.0
 
 
@@ -29,7 +26,7 @@ class Glance:
         event.listen(database.sync_engine, "engine_disposed", lambda _: self._close())
 
     async def number(self) -> int:
-        """The answer. Raises one of UNAVAILABLE."""
+        """The answer. Raises one of `transactions.UNAVAILABLE`."""
         if self._database.dialect.name == "sqlite":
             return await asyncio.to_thread(self._read_file)
         asyncpg = self._database.dialect.loaded_dbapi.asyncpg  # loaded only where it is used

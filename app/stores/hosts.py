@@ -21,8 +21,9 @@ import orjson
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.stores.sql import UNAVAILABLE, unavailable
+from app.stores.delivery import SinkUnavailable
 from app.stores.tables import AUDIT, HOSTS
+from app.stores.transactions import reading, writing
 
 _OWN = frozenset({"delivery.lock", "host.lock"})
 
@@ -76,22 +77,16 @@ class Hosts:
         number = self.own
         if number is None:
             return
-        try:
-            async with self._database.begin() as connection:
-                told = update(HOSTS).where(HOSTS.c.id == number).values(seen=time.time())
-                if not (await connection.execute(told)).rowcount:
-                    await connection.execute(insert(HOSTS).values(_row(number)))
-        except UNAVAILABLE as error:
-            raise unavailable(error) from error
+        async with writing(self._database, SinkUnavailable) as connection:
+            told = update(HOSTS).where(HOSTS.c.id == number).values(seen=time.time())
+            if not (await connection.execute(told)).rowcount:
+                await connection.execute(insert(HOSTS).values(_row(number)))
 
     async def known(self) -> list[Host]:
         """All of them. Raises SinkUnavailable."""
-        try:
-            async with self._database.connect() as connection:
-                found = await connection.execute(select(HOSTS).order_by(HOSTS.c.since))
-                return [Host(one.id, one.name, one.since, one.seen) for one in found]
-        except UNAVAILABLE as error:
-            raise unavailable(error) from error
+        async with reading(self._database, SinkUnavailable) as connection:
+            found = await connection.execute(select(HOSTS).order_by(HOSTS.c.since))
+            return [Host(one.id, one.name, one.since, one.seen) for one in found]
 
     async def leave(self) -> bool:
         """Give up the place, if everything here was delivered and no worker lives. Raises SinkUnavailable.
@@ -105,26 +100,20 @@ class Hosts:
         if self._in_use():  # a worker has begun meanwhile, and may have seen the file
             self._write(number)
             return False
-        try:
-            async with self._database.begin() as connection:
-                await connection.execute(delete(HOSTS).where(HOSTS.c.id == number))
-        except UNAVAILABLE as error:
-            raise unavailable(error) from error
+        async with writing(self._database, SinkUnavailable) as connection:
+            await connection.execute(delete(HOSTS).where(HOSTS.c.id == number))
         return True
 
     async def forget(self, who: str, ids: Sequence[str]) -> list[str]:
         """Strike hosts that will not come back, by their numbers; those that were there. Raises SinkUnavailable."""
         gone = []
-        try:
-            async with self._database.begin() as connection:
-                for one in (await connection.execute(select(HOSTS).where(HOSTS.c.id.in_(ids)))).all():
-                    await connection.execute(delete(HOSTS).where(HOSTS.c.id == one.id))
-                    before = orjson.dumps({"name": one.name, "since": one.since, "seen": one.seen}).decode()
-                    row = {"at": time.time(), "who": who, "what": "host.forget", "subject": one.id, "before": before}
-                    await connection.execute(insert(AUDIT).values(row))
-                    gone.append(one.id)
-        except UNAVAILABLE as error:
-            raise unavailable(error) from error
+        async with writing(self._database, SinkUnavailable) as connection:
+            for one in (await connection.execute(select(HOSTS).where(HOSTS.c.id.in_(ids)))).all():
+                await connection.execute(delete(HOSTS).where(HOSTS.c.id == one.id))
+                before = orjson.dumps({"name": one.name, "since": one.since, "seen": one.seen}).decode()
+                row = {"at": time.time(), "who": who, "what": "host.forget", "subject": one.id, "before": before}
+                await connection.execute(insert(AUDIT).values(row))
+                gone.append(one.id)
         return gone
 
     async def _register(self) -> None:
@@ -134,12 +123,9 @@ class Hosts:
         if not number:
             number = token_hex(8)
             await asyncio.to_thread(_write, draft, number)
-        try:
-            async with self._database.begin() as connection:
-                await connection.execute(delete(HOSTS).where(HOSTS.c.id == number))
-                await connection.execute(insert(HOSTS).values(_row(number)))
-        except UNAVAILABLE as error:
-            raise unavailable(error) from error
+        async with writing(self._database, SinkUnavailable) as connection:
+            await connection.execute(delete(HOSTS).where(HOSTS.c.id == number))
+            await connection.execute(insert(HOSTS).values(_row(number)))
         draft.replace(self._file)
 
     def _in_use(self) -> bool:

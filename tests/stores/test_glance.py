@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.stores.glance import UNAVAILABLE, Glance
+from app.stores.glance import Glance
 from app.stores.sql import engine
+from app.stores.transactions import UNAVAILABLE
 from tests.support.postgres import Postgres
 
 
