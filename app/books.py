@@ -94,7 +94,7 @@ class Books:
             if self.delivery.delivers:
                 try:
                     await self.rows.forget(time.time() - self._days * _DAY_S)
-                except (SinkUnavailable, SQLAlchemyError, OSError) as error:
+                except (SinkUnavailable, OSError) as error:
                     _log.warning("old rows of the ledger stay for now", extra={"reason": str(error)})
 
     def _turned(self, reason: str | None) -> None:

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from app.tasks import TaskGroup
+from app.tasks import TaskGroup, together
 
 
 async def test_a_task_is_named_after_its_owner() -> None:
@@ -104,3 +104,37 @@ async def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) 
     task.cancel()
     await asyncio.wait([task])
     assert caplog.text == ""
+
+
+async def test_what_is_done_together_comes_back_in_order() -> None:
+    """Whoever is done first."""
+
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    assert await together(after(one) for one in (0.02, 0.0, 0.01)) == [0.02, 0.0, 0.01]
+    assert await together(after(one) for one in list[float]()) == []
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_what_is_done_together_ends_together(*, fails: bool) -> None:
+    """By an error of one, or because nobody waits any more: none goes on."""
+    ended = list[str]()
+
+    async def long() -> None:
+        try:
+            await asyncio.sleep(20)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("long")
+
+    async def short() -> None:
+        await asyncio.sleep(0.01)
+        if fails:
+            raise KeyError
+
+    with pytest.raises(KeyError if fails else TimeoutError):
+        async with asyncio.timeout(0.05):
+            await together([long(), short(), long()])
+    assert ended == ["long", "long"]

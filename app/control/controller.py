@@ -78,6 +78,8 @@ class Controller:
         self._wanted = wanted
         self._runs: dict[str, _Run] = {}
         self._shown: set[tuple[Metric, str, str]] = set()
+        self._fresh: set[tuple[Metric, str, str]] = set()
+        """Those of `_shown` that this turn has shown."""
         self._acts = False
         self._asked = float("-inf")
 
@@ -116,7 +118,7 @@ class Controller:
         if not self._acts:
             return
         found = {stored.model: stored for stored in await self._store.all()}
-        shown, self._shown = self._shown, set()
+        self._fresh = set()
         for model, stored in found.items():
             ramp = read(model, stored.document)
             self._show(ramp)
@@ -124,7 +126,8 @@ class Controller:
                 await self._step(stored, ramp)
             else:
                 self._runs.pop(model, None)
-        self._hide(shown - self._shown)
+        self._hide(self._shown - self._fresh)
+        self._shown = self._fresh
 
     async def _step(self, stored: Stored, ramp: Ramp) -> None:
         run = self._runs.get(ramp.model)
@@ -251,6 +254,7 @@ class Controller:
     def _gauge(self, value: float, metric: Metric, model: str, label: str) -> None:
         self._telemetry.gauge(metric, model, label).set(value)
         self._shown.add((metric, model, label))
+        self._fresh.add((metric, model, label))
 
 
 def report_document(report: Report) -> JsonObject:

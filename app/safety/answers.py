@@ -16,14 +16,20 @@ from app.exchange import Batch, Call, Event, JsonObject, Operation
 from app.pipeline.report import Hit, Report
 from app.safety.actions import BLOCK, results
 from app.safety.stage import Stage
-from app.safety.texts import PLAIN, Path
+from app.safety.texts import HOLDERS, PLAIN, Path, texts
 from app.safety.vault import Restorer, Vault
 from app.safety.window import Window
 
 _NAMES: Final = frozenset(("name",))
 """Names whose values come whole and must stay so."""
+_ESCAPED: Final = "arguments"
+"""The name of a text that is JSON: what it says stands in it with escapes."""
 _REVEALING: Final = ("logprobs", "token_ids", "prompt_logprobs", "prompt_token_ids")
 """What repeats the text in another form: taken out of an answer whose text is watched."""
+_BESIDES: Final = (*_REVEALING, *(name for name in HOLDERS if name != "delta"))
+"""What says something beside a delta."""
+_USUAL: Final = frozenset(("index", "delta", "finish_reason", "logprobs"))
+"""What most pieces of a stream have, and no more."""
 _BASE: Final = ("id", "object", "created", "model", "system_fingerprint")
 _FILTERED: Final = "content_filter"
 MOST_TEXTS: Final = 4096
@@ -126,7 +132,7 @@ class Answers:
         if len(choices) == 1 and self._base:
             choice = choices[0]
             delta = choice.get("delta")
-            if delta and len(delta) == 1 and not choice.get("finish_reason") and not choice.get("logprobs"):
+            if delta and len(delta) == 1 and not choice.get("finish_reason") and not _says_more(choice):
                 content = delta.get("content")
                 if type(content) is str:
                     text = self._texts.get((choice.get("index"), "content"))
@@ -142,13 +148,10 @@ class Answers:
         if stage.actions.annotates:
             return False
         for choice in choices:
-            if any(choice.get(name) is not None for name in _REVEALING):
-                return False
-            said = choice.get("message") or {"text": choice.get("text")}
-            for name, value in said.items():
-                if value and name not in PLAIN and not (type(value) is str and scanner.silent(value)):
+            for name in _REVEALING:
+                if choice.get(name) is not None:
                     return False
-        return True
+        return all(path[-1] != _ESCAPED and scanner.silent(text) for path, text in texts({"choices": choices}))
 
     def _piece(self, event: Event, choice: JsonObject, delta: JsonObject, content: str, text: _Text) -> Batch:
         """What most events are: more of one text."""
@@ -203,7 +206,7 @@ class Answers:
             if choice.get(name) is not None:
                 choice[name] = None
                 altered = True
-        for name in ("delta", "message", "text"):
+        for name in HOLDERS:
             value = choice.get(name)
             if value is not None:
                 path: Path = (index, "text") if name == "text" else (index,)
@@ -258,7 +261,7 @@ class Answers:
         return shown
 
     def _begin(self, path: Path) -> _Text:
-        escaped = path[-1] == "arguments"
+        escaped = path[-1] == _ESCAPED
         stage, scanner = self._stage, self._scanner
         window = None
         if stage is not None and scanner is not None:
@@ -370,6 +373,13 @@ def _append(choice: JsonObject, path: Path, text: str) -> None:
         node[last] = (node.get(last) or "") + text
     else:
         node.append(text)
+
+
+def _says_more(choice: JsonObject) -> bool:
+    """Whether a piece says, or repeats, anything beside its delta."""
+    if choice.keys() <= _USUAL:
+        return choice.get("logprobs") is not None
+    return any(choice.get(name) is not None for name in _BESIDES)
 
 
 def _says_something(choice: JsonObject) -> bool:

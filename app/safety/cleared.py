@@ -110,7 +110,7 @@ class Cleared:
         return out
 
     def _take(self, event: Event, now: float, start: Start) -> None:
-        said = list(texts(event.doc))
+        said = texts(event.doc)
         if not said and not self._segments:
             self._ready.append(event)
             return
@@ -183,7 +183,7 @@ class Cleared:
             (event,) = segment.events
             for choice in event.doc["choices"]:
                 if choice.get("index", 0) == stopped:
-                    for path, _ in list(texts({"choices": [choice]})):
+                    for path, _ in texts({"choices": [choice]}):
                         put(choice, path, "")
                     self._answers.filter(choice)
             event.data = orjson.dumps(event.doc)

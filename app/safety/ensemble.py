@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.safety.detector import Detector, DetectorFailure, Finding, Inspection
+from app.tasks import together
 
 
 class Told(NamedTuple):
@@ -39,7 +40,7 @@ class Ensemble:
         if len(self._detectors) == 1:
             answers = [await self._ask(self._detectors[0], inspection)]
         else:
-            answers = list(await asyncio.gather(*(self._ask(detector, inspection) for detector in self._detectors)))
+            answers = await together(self._ask(detector, inspection) for detector in self._detectors)
         return Verdict(
             tuple(
                 Told(detector.name, finding)

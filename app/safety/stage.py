@@ -13,6 +13,8 @@ from app.safety.terms import Lexicon
 
 SPANS = ("rules", "pii")
 """The detectors that need no waiting."""
+ON_ACCOUNT = frozenset({"guard_model"})
+"""The detectors that ask on the account of whose text it is."""
 _BLOCKING = ("block", "cut")
 
 
@@ -20,10 +22,13 @@ class Stage:
     """One stage of a guard.
 
     `hold_chars` and `hold_ms` (here in seconds) say how long a streamed answer waits for the ensemble; `passing` that
-    it does not.
+    it does not. `on_account` says that some detector cannot be asked where there is nobody's account.
     """
 
-    __slots__ = ("actions", "ensemble", "hold_chars", "hold_seconds", "looks_for", "passing", "safe_text", "scanner")
+    __slots__ = (
+        "actions", "ensemble", "hold_chars", "hold_seconds", "looks_for", "on_account", "passing", "safe_text",
+        "scanner",
+    )  # fmt: skip
 
     def __init__(
         self, settings: config.Stage, actions: Actions, lexicon: Lexicon | None, members: Mapping[str, Detector]
@@ -31,6 +36,7 @@ class Stage:
         detectors = settings.detectors
         self.actions = actions
         self.safe_text = settings.safe_text
+        self.on_account = not ON_ACCOUNT.isdisjoint(detectors)
         rules = lexicon if "rules" in detectors else None
         self.scanner = Scanner(rules, pii="pii" in detectors) if rules is not None or "pii" in detectors else None
         self.ensemble = _ensemble(settings, members)

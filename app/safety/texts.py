@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from app.exchange import JsonObject
@@ -10,30 +9,37 @@ from app.exchange import JsonObject
 PLAIN: Final = frozenset(("role", "type", "id", "index", "object", "finish_reason", "stop_reason", "data", "format"))
 """Names inside a piece of an answer whose values are no text that is read."""
 
+HOLDERS: Final = ("delta", "message", "text")
+"""What of a choice has texts."""
+
 Path = tuple[int | str, ...]
 
 
-def texts(doc: JsonObject) -> Iterator[tuple[Path, str]]:
+def texts(doc: JsonObject) -> list[tuple[Path, str]]:
     """Every text that is not empty, with its path: the choice's index, then names and numbers inside the choice."""
+    found: list[tuple[Path, str]] = []
     for choice in doc.get("choices") or ():
         index = choice.get("index", 0)
-        for name in ("delta", "message", "text"):
+        for name in HOLDERS:
             value = choice.get(name)
             if value:
-                yield from _inside(value, (index, "text") if name == "text" else (index,), name)
+                _gather(value, (index, "text") if name == "text" else (index,), name, found)
+    return found
 
 
-def _inside(value: Any, path: Path, name: int | str) -> Iterator[tuple[Path, str]]:
+def _gather(value: Any, path: Path, name: int | str, found: list[tuple[Path, str]]) -> None:
     if type(value) is str:
-        if value and name not in PLAIN:
-            yield path, value
+        if name not in PLAIN:
+            found.append((path, value))
     elif type(value) is dict:
         for inner, one in value.items():
-            yield from _inside(one, (*path, inner), inner)
+            if one:
+                _gather(one, (*path, inner), inner, found)
     elif type(value) is list:
         for position, one in enumerate(value):
-            number = one.get("index", position) if type(one) is dict else position
-            yield from _inside(one, (*path, number), number)
+            if one:
+                number = one.get("index", position) if type(one) is dict else position
+                _gather(one, (*path, number), number, found)
 
 
 def put(choice: JsonObject, path: Path, text: str) -> bool:

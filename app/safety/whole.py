@@ -13,8 +13,11 @@ from app.safety.stage import Stage
 async def harmful(stage: Stage, call: Call, texts: Sequence[str]) -> bool | None:
     """Whether a completion stage finds anything in the answer's texts that it would act upon, whatever the action.
 
-    None where nothing was found and a detector said nothing.
+    None where nothing was found and a detector said nothing, and where a detector asks on somebody's account: nobody
+    pays for this look, and what the others find alone would tell of harm only, never of none.
     """
+    if stage.on_account:
+        return None
     if stage.scanner is not None:
         for text in texts:
             if any(stage.actions.of(match.category, match.severity) for match in stage.scanner.find_raw(text)[1]):

@@ -14,8 +14,7 @@ from secrets import randbelow
 
 from app.metering import LARGEST, Allowances, Charge, Claim, Spent, Window, kept
 from app.stores.escrow import rows
-from app.stores.redis import DONE, RedisStore, Script, encode_rows
-from app.stores.resp import encode
+from app.stores.redis import DONE, RedisStore, Script, arguments, encode_rows, reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +57,14 @@ class Assembly:
         for one in opened:
             claim = Claim(one.claim_id, one.allowances, one.amount, sent=True)
             several = encode_rows(rows(one.allowances, one.reserved_at)) + self._store.encode_claim(claim)
-            count, encoded = 8 + 6 * len(one.allowances), encode((b"restore", epoch.encode())) + several
-            if (await self._line.run(count, encoded))[0] != DONE:
+            if (await self._line.run(*reservation(b"restore", epoch, one.allowances, several)))[0] != DONE:
                 return False
         return (await self._run(epoch, b"join", host.encode()))[0] == DONE
 
     async def joined(self, epoch: str, hosts: Sequence[str]) -> Joined | None:
         """Who has joined, and what they brought; None where the epoch is open already, or lost."""
-        every = (b"joined", epoch.encode(), b"%d" % len(hosts), *[host.encode() for host in hosts])
-        reply = await self._line.texts(len(every), encode(every))
+        named = [host.encode() for host in hosts]
+        reply = await self._line.texts(*arguments(b"joined", epoch, b"%d" % len(hosts), *named))
         if reply[0] != str(DONE):
             return None
         here, ids = reply[2 : 2 + len(hosts)], reply[2 + len(hosts) :]
@@ -82,5 +80,4 @@ class Assembly:
         return (await self._run(epoch, b"open", b"%d" % steps, b"%d" % (len(parts) // 3), *parts))[0] == DONE
 
     async def _run(self, epoch: str, operation: bytes, *parts: bytes) -> list[int]:
-        every = (operation, epoch.encode(), *parts)
-        return await self._line.run(len(every), encode(every))
+        return await self._line.run(*arguments(operation, epoch, *parts))

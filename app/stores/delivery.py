@@ -3,7 +3,8 @@
 Everything here may be done twice: the ledger takes a request once, by its id. A segment is removed when all its
 requests are in the ledger and its worker has left it; what a dead worker left open goes in at its bound.
 
-Files are looked at, read and decoded in a thread: the event loop only waits for it.
+Files are looked at, read and decoded in a thread: the event loop only waits for it. It is one thread, so that what a
+cancelled turn has begun ends before the next one begins.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from app.entry import Entry, decode
 from app.stores.spool import CLOSE, SHARED, Record, unpack
@@ -27,6 +30,8 @@ _TURN_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 _READ_BYTES = 512 * 1024
 _Body = tuple[bytes, bytes]
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
 _log = logging.getLogger("sluicegate")
 
 
@@ -127,6 +132,7 @@ class Delivery:
         self._workers: dict[str, _Worker] = {}
         self._lock: int | None = None
         self._turning = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "delivery")
 
     @property
     def waiting(self) -> int:
@@ -176,7 +182,7 @@ class Delivery:
             await self._turn()
 
     async def _turn(self) -> None:
-        for worker in await asyncio.to_thread(self._look):
+        for worker in await self._in_thread(self._look):
             lock = self._lock_of_the_dead(worker.name)  # before the last read: the dead write no more
             try:
                 await self._deliver(worker, dead=lock is not None)
@@ -200,17 +206,20 @@ class Delivery:
         return self._decoded({name: body for one in self._workers.values() for name, (_, body) in one.opened.items()})
 
     async def _deliver(self, worker: _Worker, *, dead: bool) -> None:
-        while await self._insert(worker, *await asyncio.to_thread(self._batch, worker)):
+        while await self._insert(worker, *await self._in_thread(self._batch, worker)):
             pass
         if dead:
             worker.closed |= {name: body for name, (_, body) in worker.opened.items()}
-            while await self._insert(worker, *await asyncio.to_thread(self._batch, worker)):
+            while await self._insert(worker, *await self._in_thread(self._batch, worker)):
                 pass
-        await asyncio.to_thread(self._remove, worker, dead=dead)
+        await self._in_thread(self._remove, worker, dead=dead)
+
+    async def _in_thread(self, work: Callable[_P, _T], *of: _P.args, **by: _P.kwargs) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *of, **by))
 
     def _batch(self, worker: _Worker) -> tuple[list[str], list[Entry]]:
-        """The next closed requests; during an outage nothing more is read into memory."""
-        while not worker.closed and self._read(worker):
+        """The next closed requests, as many as one insertion takes; during an outage no more are read into memory."""
+        while len(worker.closed) < BATCH and self._read(worker):
             pass
         batch = dict(islice(worker.closed.items(), BATCH))
         return list(batch), self._decoded(batch)
@@ -227,12 +236,12 @@ class Delivery:
         return False
 
     async def _insert(self, worker: _Worker, names: list[str], entries: list[Entry]) -> bool:
-        """Whether there was anything."""
+        """Whether there may be more: an insertion that was not full was the last one, or a turn would never end."""
         if entries:
             await self._sink.insert(entries)
         self.delivered += len(entries)
         worker.delivered(names)
-        return bool(names)
+        return len(names) == BATCH
 
     def _remove(self, worker: _Worker, *, dead: bool) -> None:
         """Remove the segments that are done with: all of a dead worker, else those behind the one it writes."""

@@ -22,10 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.config import Key, KeySecret, Tenant
 from app.exchange import JsonObject
-from app.stores.glance import UNAVAILABLE, Glance
+from app.stores.glance import Glance
 from app.stores.migrate import LOCK
 from app.stores.tables import AUDIT, KEYS, TENANTS
-from app.stores.transactions import reading, writing
+from app.stores.transactions import reading, told_as, writing
 
 PREFIX = "sk-sg-"
 T = TypeVar("T", Key, Tenant)
@@ -57,10 +57,8 @@ class Directory:
 
     async def version(self) -> int:
         """A number that grows with every change."""
-        try:
+        with told_as(DirectoryUnavailable):
             return await self._last.number()
-        except UNAVAILABLE as error:
-            raise DirectoryUnavailable(str(error)) from error
 
     async def tenants(self) -> tuple[Tenant, ...]:
         """Every tenant that is stored or has a stored key, as the configuration would hold it, without revoked keys."""

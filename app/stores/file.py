@@ -65,8 +65,8 @@ class File:
     def insert(self, entries: Sequence[Entry]) -> None:
         """Insert those that are not there yet, and add them to their days. All or nothing; raises sqlite3.Error."""
         with self._lock:
-            connection = self._connection or self._open()
             try:
+                connection = self._connection or self._open()
                 connection.execute("BEGIN IMMEDIATE")
                 before = connection.execute(_LAST).fetchone()
                 whole = len(entries) - len(entries) % _AT_ONCE

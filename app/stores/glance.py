@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
-"""What asking raises where there is no answer."""
 _PATIENCE_S = 5.0
 
 
@@ -26,10 +24,11 @@ class Glance:
         self._database = database
         self._question = question
         self._file: sqlite3.Connection | None = None
+        self._lock = Lock()
         event.listen(database.sync_engine, "engine_disposed", lambda _: self._close())
 
     async def number(self) -> int:
-        """The answer. Raises one of UNAVAILABLE."""
+        """The answer. Raises one of `transactions.UNAVAILABLE`."""
         if self._database.dialect.name == "sqlite":
             return await asyncio.to_thread(self._read_file)
         asyncpg = self._database.dialect.loaded_dbapi.asyncpg  # loaded only where it is used
@@ -41,16 +40,24 @@ class Glance:
                 raise ConnectionError(str(error)) from error
 
     def _read_file(self) -> int:
-        try:
-            if self._file is None:
-                path = str(self._database.url.database)
-                self._file = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
-            return int(self._file.execute(self._question).fetchone()[0])
-        except sqlite3.Error:
-            self._close()
-            raise
+        with self._lock:
+            try:
+                if self._file is None:
+                    path = str(self._database.url.database)
+                    self._file = sqlite3.connect(
+                        path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
+                    )
+                return int(self._file.execute(self._question).fetchone()[0])
+            except sqlite3.Error:
+                self._let_go()
+                raise
 
     def _close(self) -> None:
+        """Once the thread that reads, if any does, is done."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

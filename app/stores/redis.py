@@ -278,7 +278,7 @@ class RedisStore:
         ):  # raised beyond a slice: all of it moves to Redis, in the window where it was taken
             operation, encoded = b"move", encode_rows(self._escrow.rows_of(claim.id))
         encoded += self.encode_claim(claim)
-        return await self._line.run(*self._arguments(operation, claim.allowances, encoded, self._line.epoch))
+        return await self._line.run(*reservation(operation, self._line.epoch, claim.allowances, encoded))
 
     def _post(self, claim_id: str, charge: Charge) -> None:
         if len(self._outbox) >= OUTBOX:
@@ -316,13 +316,19 @@ class RedisStore:
         limits = claim.allowances.limits  # places come first
         return claim.sent and not (limits and limits[0].measure is Measure.CONCURRENT)
 
-    @staticmethod
-    def _arguments(operation: bytes, allowances: Allowances, encoded: bytes, epoch: str) -> tuple[int, bytes]:
-        return 8 + 6 * len(allowances), encode((operation, epoch.encode())) + encoded
+    async def _run(self, operation: bytes, *parts: bytes) -> list[int]:
+        return await self._line.run(*arguments(operation, self._line.epoch, *parts))
 
-    async def _run(self, *parts: bytes, epoch: str | None = None) -> list[int]:
-        every = (parts[0], (self._line.epoch if epoch is None else epoch).encode(), *parts[1:])
-        return await self._line.run(len(every), encode(every))
+
+def arguments(operation: bytes, epoch: str, *parts: bytes) -> tuple[int, bytes]:
+    """What the script is called with: the number of its arguments, and the arguments."""
+    every = (operation, epoch.encode(), *parts)
+    return len(every), encode(every)
+
+
+def reservation(operation: bytes, epoch: str, allowances: Allowances, encoded: bytes) -> tuple[int, bytes]:
+    """The same where rows and a claim follow, which are encoded already."""
+    return 8 + 6 * len(allowances), encode((operation, epoch.encode())) + encoded
 
 
 def encode_rows(several: list[Row]) -> bytes:

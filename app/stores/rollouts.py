@@ -17,11 +17,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.exchange import JsonObject
-from app.stores.glance import UNAVAILABLE, Glance
+from app.stores.glance import Glance
 from app.stores.migrate import LOCK
 from app.stores.notes import StoreUnavailable
 from app.stores.tables import ANSWERS, AUDIT, BATCHES, EVIDENCE, FEEDBACK, LEASES, ROLLOUTS, STEPS, UNITS
-from app.stores.transactions import reading, writing
+from app.stores.transactions import reading, told_as, writing
 
 LEASE = "rollouts"
 LEASE_S = 3.0
@@ -96,10 +96,8 @@ class RolloutStore:
 
     async def version(self) -> int:
         """A number that grows with every change of any rollout."""
-        try:
+        with told_as(StoreUnavailable):
             return await self._versions.number()
-        except UNAVAILABLE as error:
-            raise StoreUnavailable(str(error)) from error
 
     async def all(self) -> list[Stored]:
         """Every rollout."""

@@ -6,7 +6,6 @@ An entry is taken once, by its id, and added to the day's usage in the same tran
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -14,7 +13,6 @@ from typing import Any
 
 import orjson
 from sqlalchemy import BigInteger, ColumnElement, Select, cast, delete, event, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.entry import NAMES, Entry
@@ -22,14 +20,13 @@ from app.metering import Budget, ScopeKind, Spent, Unit, Window
 from app.stores.delivery import SinkUnavailable
 from app.stores.file import PRAGMAS, File, added, columns
 from app.stores.tables import DAILY, GROUPS, LEDGER, SUMS
+from app.stores.transactions import reading, told_as, writing
 
 DAY = 86400
 
 _CONNECT_S = 5
 _COMMAND_S = 60
 _DELETE = 5000
-UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
-"""What a database that does not answer raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +73,18 @@ class Ledger:
     async def insert(self, entries: Sequence[Entry]) -> None:
         """Insert those that are not there yet. All or nothing; raises SinkUnavailable."""
         # In the order of their ids, as everybody else does: two hosts that deliver the same rows do not deadlock.
-        try:
-            if self._file is not None:
+        if self._file is not None:
+            with told_as(SinkUnavailable):
                 await asyncio.to_thread(self._file.insert, sorted(entries, key=_id))
-                return
-            rows = await asyncio.to_thread(_as_json, sorted(entries, key=_id))
-            async with self._database.begin() as connection:
-                await connection.execute(_TAKE, {"rows": rows})
-        except UNAVAILABLE as error:
-            raise unavailable(error) from error
+            return
+        rows = await asyncio.to_thread(_as_json, sorted(entries, key=_id))
+        async with writing(self._database, SinkUnavailable) as connection:
+            await connection.execute(_TAKE, {"rows": rows})
 
     async def spent(self, budgets: Iterable[Budget], now: float, besides: Collection[str] = ()) -> list[Spent]:
         """What was used of each budget in its current window, but for some requests. Raises SinkUnavailable."""
-        try:
-            async with self._database.connect() as connection:
-                return [await self._spent(connection, budget, now, besides) for budget in budgets]
-        except UNAVAILABLE as error:
-            raise unavailable(error) from error
+        async with reading(self._database, SinkUnavailable) as connection:
+            return [await self._spent(connection, budget, now, besides) for budget in budgets]
 
     async def usage(
         self, first: int, last: int, by: Sequence[str] = GROUPS, where: Mapping[str, str] | None = None
@@ -106,19 +98,19 @@ class Ledger:
         wanted = select(*columns, *sums).where(DAILY.c.day.between(first, last)).group_by(*columns).order_by(*columns)
         for name, value in (where or {}).items():
             wanted = wanted.where(DAILY.c[name] == value)
-        try:
-            async with self._database.connect() as connection:
-                found = (await connection.execute(wanted)).mappings().all()
-        except UNAVAILABLE as error:
-            raise SinkUnavailable(str(error)) from error
+        async with reading(self._database, SinkUnavailable) as connection:
+            found = (await connection.execute(wanted)).mappings().all()
         return [Usage({name: one[name] for name in by}, {name: int(one[name]) for name in SUMS}) for one in found]
 
     async def forget(self, before: float) -> int:
-        """Delete the rows of requests that were reserved before then; their days' usage stays. How many there were."""
+        """Delete the rows of requests that were reserved before then; their days' usage stays. How many there were.
+
+        Raises SinkUnavailable.
+        """
         gone = 0
         old = select(LEDGER.c.request_id).where(LEDGER.c.at < before).limit(_DELETE)
         while True:
-            async with self._database.begin() as connection:
+            async with writing(self._database, SinkUnavailable) as connection:
                 done = await connection.execute(delete(LEDGER).where(LEDGER.c.request_id.in_(old)))
             gone += done.rowcount
             if done.rowcount < _DELETE:
@@ -142,12 +134,6 @@ class Ledger:
             part = raw.where(LEDGER.c.request_id.in_(names[at : at + _DELETE]))
             used -= int((await connection.execute(part)).scalar_one())
         return Spent(budget, start, used)
-
-
-def unavailable(error: BaseException) -> SinkUnavailable:
-    """The same as an error of ours; the first line alone, which names no rows."""
-    lines = str(error).splitlines()
-    return SinkUnavailable(lines[0] if lines else type(error).__name__)
 
 
 _id = itemgetter(0)

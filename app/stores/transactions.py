@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.stores.glance import UNAVAILABLE
+UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+"""What a database that does not answer raises."""
+
+
+@contextmanager
+def told_as(unavailable: type[Exception]) -> Iterator[None]:
+    """Tell what is in UNAVAILABLE as `unavailable`: the first line alone, which names neither statements nor rows."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        lines = str(error).splitlines()
+        raise unavailable(lines[0] if lines else type(error).__name__) from error
 
 
 @asynccontextmanager
 async def reading(database: AsyncEngine, unavailable: type[Exception]) -> AsyncIterator[AsyncConnection]:
     """A connection to read from. Raises `unavailable`."""
-    try:
+    with told_as(unavailable):
         async with database.connect() as connection:
             yield connection
-    except UNAVAILABLE as error:
-        raise unavailable(str(error)) from error
 
 
 @asynccontextmanager
 async def writing(database: AsyncEngine, unavailable: type[Exception]) -> AsyncIterator[AsyncConnection]:
     """A transaction: all that is done in it, or nothing. Raises `unavailable`."""
-    try:
+    with told_as(unavailable):
         async with database.begin() as connection:
             yield connection
-    except UNAVAILABLE as error:
-        raise unavailable(str(error)) from error

@@ -14,9 +14,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Config
+from app.control import controller as controlling
 from app.control.controller import Controller
 from app.control.rollouts import Rollouts
 from app.stores import rollouts as store_module
+from app.stores.notes import StoreUnavailable
 from app.stores.rollouts import Changed, RolloutStore
 from app.telemetry import ROLLOUT_EVIDENCE, ROLLOUT_STATE, ROLLOUT_WEIGHT, Metric
 from tests.pipeline.parts import Counted
@@ -275,6 +277,29 @@ async def test_killed_at_any_turn(database: AsyncEngine, seed: int) -> None:
         ("passed", 100.0, "controller"),
         ("passed", 100.0, "controller"),
     ]
+
+
+async def test_a_turn_that_is_given_up_shows_nothing(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that an earlier turn has shown either: somebody else may act by now, and show it."""
+    monkeypatch.setattr(controlling, "EVERY", 0.001)
+    scene = Scene(database)
+    await scene.rollouts.start("ops", "chat", {}, "")
+    await scene.observe()
+    controller = scene.controller("one")
+    await scene.pass_time(controller, 2)
+    assert told(scene, ROLLOUT_EVIDENCE)
+    given_up = asyncio.Event()
+
+    async def away(*_: Any) -> Any:
+        given_up.set()
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(scene.store, "batches", away)
+    running = asyncio.create_task(controller.run())
+    await given_up.wait()
+    assert [told(scene, metric) for metric in (ROLLOUT_EVIDENCE, ROLLOUT_STATE, ROLLOUT_WEIGHT)] == [{}, {}, {}]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_without_rollouts_nobody_asks_for_the_lease(database: AsyncEngine) -> None:

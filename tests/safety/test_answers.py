@@ -186,3 +186,37 @@ async def test_garbage_is_not_a_crash() -> None:
     ):
         await stream.docs(chunk(odd))
     await stream.docs({"choices": [{"index": 0, "delta": None}]}, {"choices": []}, {"usage": {}}, ends=True)
+
+
+SECRET = "the internal codename"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"message": {"content": "fine"}, "text": SECRET},
+        {"message": {"content": "fine"}, "delta": {"content": SECRET}},
+        {"message": {"content": "fine", "data": {"transcript": SECRET}}},
+        {"message": {"content": "fine", "format": [SECRET]}},
+        {"message": {"content": "fine", "arguments": '"the internal\\u0020codename"'}},
+        {"message": SECRET},
+        {"message": [SECRET]},
+        {"delta": {"content": SECRET}},
+    ],
+)
+async def test_a_plain_answer_says_nothing_unseen(more: JsonObject) -> None:
+    """Wherever in a choice it stands, beside whatever else."""
+    (doc,) = await Stream(policy(), stream=False).docs({"id": "c", "choices": [{"index": 0, **more}]}, ends=True)
+    assert "codename" not in orjson.dumps(doc).decode()
+    assert ends([doc]) == {0: "content_filter"}
+
+
+@pytest.mark.parametrize("more", [{"text": SECRET}, {"message": {"content": SECRET}}, {"token_ids": [7, 8]}])
+async def test_a_piece_of_a_stream_says_nothing_beside_its_delta(more: JsonObject) -> None:
+    """A delta of the usual form does not hide what stands next to it."""
+    opening, piece = chunk("well "), chunk("fine ")
+    piece["choices"][0] |= more
+    docs = await Stream(policy()).docs(opening, piece, chunk("and so "))
+    left = orjson.dumps(docs).decode()
+    assert "codename" not in left
+    assert "[7,8]" not in left

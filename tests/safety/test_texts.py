@@ -18,13 +18,13 @@ CHUNK: dict[str, Any] = {
 
 def test_every_text_has_its_path() -> None:
     """The choice first."""
-    assert list(texts(CHUNK)) == [
+    assert texts(CHUNK) == [
         ((1, "content"), "hi"),
         ((1, "tool_calls", 2, "function", "name"), "f"),
         ((1, "tool_calls", 2, "function", "arguments"), "{}"),
         ((0, "text"), "there"),
     ]
-    assert list(texts({"usage": {}})) == []
+    assert texts({"usage": {}}) == []
 
 
 def test_each_can_be_written_over() -> None:

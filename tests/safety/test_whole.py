@@ -73,6 +73,23 @@ async def test_a_model_is_not_asked_when_a_rule_has_found_something() -> None:
     assert not reader.asked
 
 
+@pytest.mark.parametrize("text", ["a bomb", "all is well"])
+async def test_a_guard_that_asks_on_somebodys_account_tells_nothing(text: str) -> None:
+    """Or a comparison would hear of harm, and never that there is none."""
+    (one,) = loaded(
+        {
+            "guards": [
+                {"name": "g", "blocklist": ["bomb"], "completion": {"detectors": ["rules", "guard_model"]}},
+            ],
+            "safety": {"guard_model": {"model": "chat", "format": "llama_guard"}},
+            "models[0].guard": None,
+        }
+    ).guards
+    reader = Reader()
+    assert await Guards([one], {"guard_model": reader}).harmful(one, "team", call(), [text]) is None
+    assert not reader.asked
+
+
 async def test_a_guard_that_looks_at_no_answers_tells_nothing() -> None:
     """None, not "harmless"."""
     assert await judged("a bomb", completion=None, prompt={"detectors": ["rules"]}) is None

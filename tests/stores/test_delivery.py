@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -14,6 +15,7 @@ from random import Random
 import pytest
 
 from app.entry import Entry
+from app.stores import delivery as delivering
 from app.stores import spool as spooling
 from app.stores.delivery import Delivery, SinkUnavailable
 from app.stores.spool import Spool
@@ -127,6 +129,64 @@ async def test_an_outage_loses_nothing(tmp_path: Path) -> None:
     assert ledger.insertions == 3
     assert delivery.waiting == 0
     spool.end()
+
+
+async def test_insertions_are_as_large_as_they_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little one reading of a file brings."""
+    monkeypatch.setattr(delivering, "_READ_BYTES", 2000)
+    spool, ledger = Spool(tmp_path, "w"), Ledger()
+    serve(spool, *[f"r{number}" for number in range(1200)])
+    spool.end()
+    await Delivery(tmp_path, ledger).turn()
+    assert (len(ledger.entries), ledger.insertions) == (1200, 3)
+
+
+async def test_a_turn_ends_while_requests_go_on(tmp_path: Path) -> None:
+    """What has come meanwhile is for the next one; segments are removed between turns."""
+    spool = Spool(tmp_path, "w")
+
+    class Busy(Ledger):
+        async def insert(self, entries: Sequence[Entry]) -> None:
+            await super().insert(entries)
+            serve(spool, f"during{self.insertions}")
+            await asyncio.sleep(0.02)  # a thread writes it, a moment later
+
+    ledger = Busy()
+    serve(spool, "a")
+    async with asyncio.timeout(5):
+        await Delivery(tmp_path, ledger).turn()
+    assert (set(ledger.entries), ledger.insertions) == ({"a"}, 1)
+    spool.end()
+
+
+async def test_a_cancelled_turn_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread goes on reading, and nobody else reads the same until it has ended."""
+    spool, ledger = Spool(tmp_path, "w"), Ledger()
+    delivery = Delivery(tmp_path, ledger)
+    serve(spool, "a")
+    begun, go = threading.Event(), threading.Event()
+    unpack = spooling.unpack
+
+    def slow(data: bytes) -> tuple[list[spooling.Record], int]:
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(10)
+        return unpack(data)
+
+    monkeypatch.setattr(delivering, "unpack", slow)
+    cancelled = asyncio.create_task(delivery.turn())
+    assert await asyncio.to_thread(begun.wait, 10)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    following = asyncio.create_task(delivery.turn())
+    await asyncio.sleep(0.1)
+    go.set()
+    await following
+    serve(spool, "b")
+    spool.end()
+    await delivery.turn()
+    assert set(ledger.entries) == {"a", "b"}
+    assert delivery.damaged == 0
 
 
 async def test_only_one_process_of_a_host_delivers(tmp_path: Path) -> None:

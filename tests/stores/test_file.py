@@ -63,6 +63,23 @@ async def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> N
     assert found(path) == (30, 30 * ENTRY.charged_tokens, 30 * ENTRY.charged_tokens)
 
 
+async def test_a_file_that_could_not_be_opened_is_opened_anew(tmp_path: Path) -> None:
+    """What is half open is not kept: it lacks what makes it durable, and what lets others read."""
+    path = tmp_path / "ledger.db"
+    file = File(str(path), 0.01)
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            file.insert([ENTRY])
+        other.execute("ROLLBACK")
+    other.close()
+    assert file._connection is None
+    await migrated(tmp_path)
+    file.insert([ENTRY])
+    file.close()
+    assert found(path)[0] == 1
+
+
 async def test_several_threads_may_write(tmp_path: Path) -> None:
     """One after the other."""
     path = await migrated(tmp_path)

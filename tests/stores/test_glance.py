@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.stores.glance import UNAVAILABLE, Glance
+from app.stores.glance import Glance
 from app.stores.sql import engine
+from app.stores.transactions import UNAVAILABLE
 from tests.support.postgres import Postgres
 
 
@@ -42,6 +44,16 @@ async def test_it_sees_what_others_have_written(database: AsyncEngine) -> None:
         async with database.begin() as connection:
             await connection.execute(text("INSERT INTO glanced VALUES (4)"))
     assert await glance.number() == 8
+
+
+async def test_an_answer_under_way_is_waited_for(tmp_path: Path) -> None:
+    """Where the engine is disposed of meanwhile: what is read is not closed under the thread that reads it."""
+    made = engine(f"sqlite+aiosqlite:///{tmp_path}/some.db")
+    many = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000) SELECT count(*) FROM c"
+    answers = asyncio.create_task(Glance(made, many).number())
+    await asyncio.sleep(0.05)
+    await made.dispose()
+    assert await answers == 1_000_000
 
 
 async def test_a_database_that_is_away_is_told_as_such() -> None:

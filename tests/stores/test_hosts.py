@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.stores.delivery import Delivery, SinkUnavailable
@@ -53,6 +55,39 @@ async def test_a_cut_off_registration_is_finished_under_its_number(tmp_path: Pat
     assert hosts.own is None
     await hosts.register()
     assert [one.id for one in await hosts.known()] == [hosts.own]
+
+
+@pytest.mark.parametrize("later", ["leave", "register"])
+async def test_a_row_that_could_not_be_given_up_is_not_left_behind(
+    tmp_path: Path, database: AsyncEngine, later: str
+) -> None:
+    """Whoever leaves or registers next strikes it: the other hosts would wait for it for ever."""
+    hosts = Hosts(tmp_path, database)
+    await hosts.register()
+    first = hosts.own
+    async with database.begin() as connection:
+        await connection.execute(text("ALTER TABLE hosts RENAME TO away"))
+    with pytest.raises(SinkUnavailable):
+        await hosts.leave()
+    assert hosts.own is None, "nobody may spend under it any more"
+    async with database.begin() as connection:
+        await connection.execute(text("ALTER TABLE away RENAME TO hosts"))
+    assert [one.id for one in await hosts.known()] == [first]
+    assert await getattr(hosts, later)()
+    assert hosts.own != first
+    assert [one.id for one in await hosts.known()] == ([] if later == "leave" else [hosts.own])
+    assert not (tmp_path / "host.left").exists()
+
+
+async def test_nobody_leaves_while_another_process_registers(tmp_path: Path, database: AsyncEngine) -> None:
+    """It would take that one's place away."""
+    hosts = Hosts(tmp_path, database)
+    await hosts.register()
+    with (tmp_path / "host.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert not await hosts.leave()
+        assert hosts.own is not None
+    assert await hosts.leave()
 
 
 async def test_an_unknown_database_registers_nobody(tmp_path: Path) -> None:

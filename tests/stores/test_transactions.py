@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, text
 
 from app.stores.sql import engine
 from app.stores.tables import LEASES
-from app.stores.transactions import reading, writing
+from app.stores.transactions import reading, told_as, writing
 from tests.support.databases import sqlite
 
 
@@ -35,11 +35,15 @@ async def test_all_or_nothing(tmp_path: Path) -> None:
 
 
 async def test_what_the_database_refuses_is_told_in_the_stores_word(tmp_path: Path) -> None:
-    """With its cause."""
+    """With its cause, and without the statement, which names what was to be written."""
     async with sqlite(tmp_path) as database:
-        with pytest.raises(Away, match="no such table"):
-            async with reading(database, Away) as connection:
-                await connection.execute(text("SELECT * FROM absent"))
+        for way in (reading, writing):
+            with pytest.raises(Away, match="no such table") as told:
+                async with way(database, Away) as connection:
+                    await connection.execute(text("SELECT * FROM absent"))
+            assert "SELECT" not in str(told.value)
+    with pytest.raises(Away, match="TimeoutError"), told_as(Away):
+        raise TimeoutError
     nobody = engine("postgresql+asyncpg://nobody@127.0.0.1:9/none")
     for way in (reading, writing):
         with pytest.raises(Away):

@@ -9,6 +9,7 @@ What is found stands in the text: `azure:Hate=4` a category and its severity, `a
 from __future__ import annotations
 
 import re
+import socket
 import sys
 import threading
 import time
@@ -35,6 +36,7 @@ class Services(ThreadingHTTPServer):
     """What it was asked."""
 
     daemon_threads = True
+    request_queue_size = 128  # a worker's questions come at once; a connection that does not fit waits for seconds
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -60,7 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         if "HANG" in said:
             time.sleep(60)
         if "CRASH" in said:
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_RDWR)  # close() alone waits for the files that are made of it
+            self.close_connection = True
             return
         told = re.search(r"STATUS-(\d+)", said)
         if told:

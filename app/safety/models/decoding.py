@@ -32,6 +32,7 @@ def decoded(text: str) -> list[str]:
 
 
 def _base64(text: str) -> list[str]:
+    """Stretches that are mostly letters once they are decoded; by chance one in 50 000 is, a sign among them or not."""
     found: list[str] = []
     for start, end in _BASE64.all(text):
         if len(found) == MOST_RUNS:
@@ -41,7 +42,7 @@ def _base64(text: str) -> list[str]:
             said = base64.b64decode(run + "=" * (-len(run) % 4), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             continue
-        if len(said) >= _FEWEST and said.isprintable() and sum(map(str.isalpha, said)) * 2 > len(said):
+        if len(said) >= _FEWEST and sum(map(str.isalpha, said)) * 2 > len(said):
             found.append(said)
     return found
 

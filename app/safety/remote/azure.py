@@ -5,8 +5,8 @@ The shapes are those of the REST reference, 2024-09-01 (groundedness: 2024-09-15
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 from app.config import AzureContentSafety
@@ -14,6 +14,7 @@ from app.exchange import JsonObject
 from app.pipeline.call import Transport
 from app.safety.detector import DetectorFailure, Finding, Inspection, Passage, Severity
 from app.safety.remote.service import Service, pieces, sendable
+from app.tasks import together
 
 CATEGORIES: Final = {"Hate": "hate", "Sexual": "sexual", "Violence": "violence", "SelfHarm": "self_harm"}
 MOST_TEXT: Final = 10_000
@@ -28,6 +29,8 @@ OUTSIDERS: Final = frozenset({"tool", "document", "function"})
 """Roles whose text nobody in the conversation wrote: an instruction in it is an indirect attack."""
 OPERATORS: Final = frozenset({"system", "developer"})
 
+_Question = Callable[[], Coroutine[Any, Any, list[Finding]]]
+
 
 class Azure:
     """Asks one resource, all checks at the same time."""
@@ -40,26 +43,26 @@ class Azure:
 
     async def check(self, seen: Inspection) -> Sequence[Finding]:
         """What any of them finds. Raises `DetectorFailure` where one fails."""
-        asked: list[Awaitable[list[Finding]]] = []
+        asked: list[_Question] = []
         for at, passage in enumerate(seen.passages):
             if passage.text.strip():
                 asked += self._about(seen, at, passage)
-        return [finding for found in await asyncio.gather(*asked) for finding in found]
+        return [finding for found in await together(ask() for ask in asked) for finding in found]
 
-    def _about(self, seen: Inspection, at: int, passage: Passage) -> list[Awaitable[list[Finding]]]:
+    def _about(self, seen: Inspection, at: int, passage: Passage) -> list[_Question]:
         text = sendable(passage.text)
-        asked: list[Awaitable[list[Finding]]] = []
+        asked: list[_Question] = []
         if "harm" in self._checks and passage.role not in OPERATORS:
-            asked += [self._harms(piece, at) for piece in pieces(text, MOST_TEXT)]
+            asked += [partial(self._harms, piece, at) for piece in pieces(text, MOST_TEXT)]
         if seen.stage == "prompt":
             if "attack" in self._checks and passage.role not in OPERATORS | {"assistant"}:
-                asked += [self._attack(piece, at, passage.role) for piece in pieces(text, MOST_TEXT)]
+                asked += [partial(self._attack, piece, at, passage.role) for piece in pieces(text, MOST_TEXT)]
             return asked
         whole = sendable(seen.before) + text
         if "protected_material" in self._checks and len(whole) >= LEAST_PROTECTED:
-            asked += [self._protected(piece, at) for piece in pieces(whole, MOST_TEXT)]
+            asked += [partial(self._protected, piece, at) for piece in pieces(whole, MOST_TEXT)]
         if "ungrounded" in self._checks and seen.documents:
-            asked += [self._ungrounded(piece, at, seen) for piece in pieces(text, MOST_ANSWER)]
+            asked += [partial(self._ungrounded, piece, at, seen) for piece in pieces(text, MOST_ANSWER)]
         return asked
 
     async def _harms(self, text: str, at: int) -> list[Finding]:

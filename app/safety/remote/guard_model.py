@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from app.exchange import JsonObject
 from app.safety.detector import DetectorFailure, Finding, Inspection
 from app.safety.remote.formats import FORMATS, Asked, Question, deciding
 from app.safety.remote.service import sendable
+from app.tasks import together
 
 PURPOSE: Final = "guard"
 MOST_TEXT: Final = 24_000
@@ -36,7 +36,7 @@ class Judge:
             for asked in conversations(seen)
             for question in self._format(asked, settings.categories, settings.controversial)
         ]
-        answers = await asyncio.gather(*(self._put(seen, question) for question in questions))
+        answers = await together(self._put(seen, question) for question in questions)
         return [finding for answer in answers for finding in answer]
 
     async def _put(self, seen: Inspection, question: Question) -> list[Finding]:

@@ -18,9 +18,9 @@ LONGEST: Final = 30.0
 """Seconds that a question may take; a guard's `deadline_ms` is mostly shorter, and cancels it."""
 MOST_ANSWER: Final = 1024 * 1024
 MOST_AT_A_TIME: Final = 64
-"""Questions of one worker that may be under way; one more fails at once."""
+"""Questions of one worker that may be under way; the next ones wait for a place, as long as their guard does."""
 MOST_PIECES: Final = 16
-"""Questions that one text may be cut into: of a longer text the beginning and the end are asked about."""
+"""Questions that one text may be cut into; a longer one is a failure, so that the guard's `on_error` says what then."""
 OVERLAP: Final = 200
 """Characters that two pieces of one text share, so that what stands on a cut is seen whole."""
 
@@ -33,21 +33,17 @@ class Service:
         self._endpoint = endpoint_of(url)
         self._headers = (("content-type", "application/json"), *headers.items())
         self._timeouts = Timeouts(connect=5.0, first_token=LONGEST, between_tokens=LONGEST, total=LONGEST)
-        self._running = 0
+        self._places = asyncio.Semaphore(MOST_AT_A_TIME)
 
     async def post(self, path: str, body: JsonObject) -> JsonObject:
         """The answer to a question."""
-        if self._running >= MOST_AT_A_TIME:
-            raise DetectorFailure("too many questions to the service are under way")
         raw = orjson.dumps(body)
         outbound = Outbound("POST", path, self._headers, raw, stream=False)
-        self._running += 1
         try:
-            status, answer = await self._send(outbound)
+            async with self._places:
+                status, answer = await self._send(outbound)
         except UpstreamFailure as failure:
             raise DetectorFailure(f"the service cannot be reached: {failure.failure.name.lower()}") from failure
-        finally:
-            self._running -= 1
         if status != 200:
             raise DetectorFailure(f"the service answered with status {status}")
         try:
@@ -71,12 +67,16 @@ class Service:
 
 
 def pieces(text: str, most: int) -> list[str]:
-    """The text in pieces of at most `most` characters that overlap; of very long ones the beginning and the end."""
+    """The text in pieces of at most `most` characters that overlap. Raises `DetectorFailure` for too many of them."""
     if len(text) <= most:
         return [text]
     step = most - OVERLAP
-    found = [text[start : start + most] for start in range(0, len(text) - OVERLAP, step)]
-    return found if len(found) <= MOST_PIECES else found[: MOST_PIECES // 2] + found[-MOST_PIECES // 2 :]
+    starts = range(0, len(text) - OVERLAP, step)
+    if len(starts) > MOST_PIECES:
+        raise DetectorFailure(
+            f"a text is too long for the service: more than {MOST_PIECES} pieces of {most} characters"
+        )
+    return [text[start : start + most] for start in starts]
 
 
 def sendable(text: str) -> str:

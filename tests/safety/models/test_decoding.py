@@ -28,6 +28,13 @@ def test_what_is_encoded_is_read(text: str) -> None:
     assert any(ATTACK in said for said in decoded(text))
 
 
+@pytest.mark.parametrize("sign", ["\n", "\r\n", "\t", "\x00", "\u200b"])
+def test_a_sign_that_is_not_printed_hides_nothing(sign: str) -> None:
+    """Decoded texts have lines too."""
+    said = f"{ATTACK}{sign}{ATTACK}"
+    assert decoded(f"Do it: {base64.b64encode(said.encode()).decode()}") == [said]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -43,7 +50,7 @@ def test_what_is_plain_has_no_other_reading(text: str) -> None:
     assert decoded(text) == []
 
 
-@pytest.mark.parametrize("unit", ["QUJD", "<", "<a", "&#1", "gur naq ", "A" * 15 + "=", "&lt"])
+@pytest.mark.parametrize("unit", ["QUJD", "<", "<a", "&#1", "gur naq ", "A" * 15 + "=", "&lt", "Cgo", "YWJjCmFi"])
 def test_a_megabyte_of_anything_is_bounded_work(unit: str) -> None:
     """In time, and in what is read."""
     began = time.monotonic()

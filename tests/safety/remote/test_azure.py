@@ -63,6 +63,22 @@ async def test_long_texts_go_in_several_questions(services: SafetyServices, tran
     assert await azure(services, transport, checks=("harm",)).check(seen) == [Finding("sexual", 6, 1.0, 0)]
 
 
+async def test_a_long_chat_is_asked_about(services: SafetyServices, transport: HttpTransport) -> None:
+    """However many texts it has."""
+    seen = prompt(*[("user", f"turn {place}") for place in range(99)], ("user", "azure:Hate=6 attack"))
+    found = await azure(services, transport, checks=("harm", "attack")).check(seen)
+    assert [(one.category, one.passage) for one in found] == [("hate", 99), ("jailbreak", 99)]
+
+
+async def test_what_is_too_long_is_a_failure(services: SafetyServices, transport: HttpTransport) -> None:
+    """And nothing is asked about the rest."""
+    before = len(services.requests())
+    seen = prompt(("user", "short"), ("user", "a word " * 40_000))
+    with pytest.raises(DetectorFailure, match="too long"):
+        await azure(services, transport, checks=("harm", "attack")).check(seen)
+    assert len(services.requests()) == before
+
+
 @pytest.mark.parametrize("text", ["SHAPE", "GARBAGE", "STATUS-503"])
 async def test_another_shape_is_a_failure(services: SafetyServices, transport: HttpTransport, text: str) -> None:
     """Never a clean bill of health."""

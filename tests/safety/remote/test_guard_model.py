@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -80,3 +81,26 @@ async def test_what_is_no_verdict_is_a_failure() -> None:
     with pytest.raises(DetectorFailure):
         await Judge(JUDGE).check(prompt(None, ("user", "a")))
     assert await Judge(JUDGE).check(prompt(Account("unsafe\nS1"), ("system", "rules"))) == []
+
+
+async def test_a_failure_ends_the_other_questions() -> None:
+    """Nobody would read their answers, and each is paid for."""
+    under_way = set[str]()
+
+    class Slow(Account):
+        async def __call__(self, model: str, body: dict[str, Any], purpose: str) -> dict[str, Any]:
+            text = body["messages"][-1]["content"]
+            if text == "fails":
+                await asyncio.sleep(0.01)
+                raise GatewayError(OVERLOADED, "full")
+            under_way.add(text)
+            try:
+                await asyncio.sleep(20)
+            finally:
+                under_way.discard(text)
+            return {}
+
+    passages = tuple(Passage(text, "assistant") for text in ("one", "fails", "two"))
+    with pytest.raises(DetectorFailure):
+        await Judge(JUDGE).check(Inspection("completion", passages, ask=Slow(None)))
+    assert not under_way
