@@ -13,6 +13,8 @@ REAL = "GATEWAY_REAL" in os.environ
 PROVIDERS = ("vllm",) if REAL else ("vllm", "anthropic", "gemini")
 CALLS = 1 if REAL else 2
 """How many tools are called at a time."""
+MOST = 150 if REAL else 60
+"""Tokens of an answer: a small model may need many for the arguments of a call."""
 
 
 def model(provider: str, behaviour: str = "echo") -> str:

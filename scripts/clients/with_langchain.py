@@ -11,7 +11,7 @@ from langchain_core.tools import tool  # type: ignore[import-not-found]  # as ab
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings  # type: ignore[import-not-found]  # as above
 from pydantic import BaseModel
 
-from scripts.clients.setting import CALLS, KEY, PROVIDERS, REAL, URL, check, embedder, model
+from scripts.clients.setting import CALLS, KEY, MOST, PROVIDERS, REAL, URL, check, embedder, model
 
 
 class Trip(BaseModel):
@@ -35,12 +35,13 @@ async def streamed(providers: tuple[str, ...]) -> list[str]:
 
 def chat(name: str, **settings: Any) -> Any:
     """OpenAI's integration."""
-    return ChatOpenAI(model=name, base_url=f"{URL}/v1", api_key=KEY, max_retries=0, max_tokens=60, **settings)
+    where: Any = {"base_url": f"{URL}/v1", "api_key": KEY, "max_retries": 0, "max_tokens": MOST, "temperature": 0}
+    return ChatOpenAI(model=name, **where, **settings)
 
 
 def called(client: Any) -> None:
-    """Tools in parallel, and what follows their results. A small model has to be told to call one."""
-    offered = client.bind_tools([get_weather], tool_choice="get_weather" if REAL else None)
+    """Tools in parallel, and what follows their results. A small model is told to call one, and held to its schema."""
+    offered = client.bind_tools([get_weather], **({"tool_choice": "get_weather", "strict": True} if REAL else {}))
     first = offered.invoke("weather in Paris?")
     assert len(first.tool_calls) == CALLS
     assert REAL or [call["args"] for call in first.tool_calls] == [{"city": "Paris"}] * CALLS
@@ -63,7 +64,7 @@ def openai(provider: str) -> None:
 
 def anthropic(provider: str) -> None:
     """Anthropic's own client over this provider."""
-    where: Any = {"base_url": URL, "api_key": KEY, "max_retries": 0, "max_tokens": 60}
+    where: Any = {"base_url": URL, "api_key": KEY, "max_retries": 0, "max_tokens": MOST, "temperature": 0}
     echo = ChatAnthropic(model=model(provider), **where)
     check(echo.invoke([SystemMessage("s"), HumanMessage("one two")]).content, "one two")
     check("".join(str(piece.text) for piece in echo.stream("one two")), "one two")

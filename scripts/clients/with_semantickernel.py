@@ -11,10 +11,10 @@ from semantic_kernel.connectors.ai.open_ai import (  # type: ignore[import-not-f
     OpenAIChatCompletion,
     OpenAIChatPromptExecutionSettings,
 )
-from semantic_kernel.contents import ChatHistory  # type: ignore[import-not-found]  # as above
+from semantic_kernel.contents import ChatHistory, FunctionCallContent  # type: ignore[import-not-found]  # as above
 from semantic_kernel.functions import kernel_function  # type: ignore[import-not-found]  # as above
 
-from scripts.clients.setting import CALLS, KEY, PROVIDERS, REAL, URL, check, model
+from scripts.clients.setting import CALLS, KEY, MOST, PROVIDERS, REAL, URL, check, model
 
 CALLED: list[str] = []
 
@@ -32,7 +32,7 @@ class Weather:
 async def talk(provider: str) -> None:
     """A turn, a stream, and a call of the plugin whose result goes back."""
     client = AsyncOpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0)
-    settings = OpenAIChatPromptExecutionSettings(max_tokens=60)
+    settings = OpenAIChatPromptExecutionSettings(max_tokens=MOST, temperature=0)
     echo = OpenAIChatCompletion(ai_model_id=model(provider), async_client=client)
     history = ChatHistory(system_message="s")
     history.add_user_message("one two")
@@ -42,16 +42,19 @@ async def talk(provider: str) -> None:
     kernel = Kernel()
     kernel.add_plugin(Weather(), plugin_name="weather")
     caller = OpenAIChatCompletion(ai_model_id=model(provider, "tool-call-2"), async_client=client)
-    behaviour = FunctionChoiceBehavior.Required() if REAL else FunctionChoiceBehavior.Auto()
-    settings = OpenAIChatPromptExecutionSettings(function_choice_behavior=behaviour, max_tokens=60)
+    behaviour = FunctionChoiceBehavior.Required(auto_invoke=False) if REAL else FunctionChoiceBehavior.Auto()
+    settings = OpenAIChatPromptExecutionSettings(function_choice_behavior=behaviour, max_tokens=MOST, temperature=0)
     before = len(CALLED)
     answer = await caller.get_chat_message_content(history, settings, kernel=kernel)
-    assert REAL or str(answer)
-    assert len(CALLED[before:]) == CALLS
-    assert REAL or CALLED[before:] == ["Paris", "Paris"]
+    if REAL:  # it cannot ask for `strict`, without which vLLM does not hold a small model to the schema
+        assert [one.name for one in answer.items if isinstance(one, FunctionCallContent)] == ["weather-get"] * CALLS
+    else:
+        assert str(answer)
+        assert CALLED[before:] == ["Paris"] * CALLS
     await client.close()
 
 
 for one in PROVIDERS:
     asyncio.run(talk(one))
-print(f"OpenAIChatCompletion over {', '.join(PROVIDERS)}: messages, streams, functions called by the kernel")
+called = "asked for" if REAL else "called by the kernel"
+print(f"OpenAIChatCompletion over {', '.join(PROVIDERS)}: messages, streams, functions {called}")
