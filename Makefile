@@ -41,7 +41,7 @@ test-dashboards: setup ## boards, rules and alerts on a live gateway with a real
 	@.venv/bin/pytest -m prometheus $(ARGS)
 
 check-deploy: setup ## compose file, Dockerfile and Helm chart, statically, in an environment of their own (630 MB the first time)
-	@sh scripts/deploy/setup.sh
+	@sh scripts/venv.sh deploy
 	@.deploy/bin/python scripts/deploy/check.py
 
 dashboards: setup ## write grafana/dashboards/*.json anew from the code beside them
@@ -52,7 +52,7 @@ screenshots: setup ## pictures of the dashboards from real data into docs/dashbo
 	@.venv/bin/python -m scripts.render.take $(ARGS)
 
 traces-phoenix: setup ## traces read back from a real trace store, Phoenix, into .phoenix (620 MB; ARGS=--stay to look at them)
-	@sh scripts/phoenix/setup.sh
+	@sh scripts/venv.sh phoenix
 	@.venv/bin/python -m scripts.phoenix.show $(ARGS)
 
 test-vllm: setup ## the tests against a real vLLM on this machine's CPU (2.5 GB the first time)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.hot import read_headers
+from app.api.routes import checked_first
 from app.api.schemas import ERRORS
-from app.errors import INVALID_REQUEST, NOT_FOUND, OVERLOADED, REQUEST_TOO_LARGE, GatewayError
+from app.errors import NOT_FOUND, OVERLOADED, GatewayError
 from app.pipeline.authenticate import authenticate
 from app.stores.feedback import Answered, FeedbackStore
 from app.stores.notes import StoreUnavailable
@@ -37,7 +36,11 @@ class Feedback(BaseModel):
 
 def feedback(state: State, store: FeedbackStore, telemetry: Telemetry) -> APIRouter:
     """The route. A request is known to the tenant that made it, and to nobody else."""
-    router = APIRouter(tags=["feedback"], responses=ERRORS, route_class=_known(state))
+
+    def known(request: Request) -> None:
+        authenticate(state.table, read_headers(request.scope["headers"])[0])
+
+    router = APIRouter(tags=["feedback"], responses=ERRORS, route_class=checked_first(known, _MOST_BODY))
 
     @router.post("/v1/feedback", summary="Say how good an answer was")
     async def say(request: Request, said: Feedback) -> dict[str, Any]:
@@ -64,23 +67,3 @@ async def _find(store: FeedbackStore, request_id: str) -> Answered | None:
             return about
         await asyncio.sleep(_LOOK_S)
     return None
-
-
-def _known(state: State) -> type[APIRoute]:
-    """Routes that know who calls, and how long the body is, before they read it: FastAPI reads bodies first."""
-
-    class Known(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            inner = super().get_route_handler()
-
-            async def handle(request: Request) -> Response:
-                authenticate(state.table, read_headers(request.scope["headers"])[0])
-                if "transfer-encoding" in request.headers:
-                    raise GatewayError(INVALID_REQUEST, "A body needs a `content-length` here.")
-                if int(request.headers.get("content-length", 0)) > _MOST_BODY:
-                    raise GatewayError(REQUEST_TOO_LARGE, f"A body may have {_MOST_BODY} bytes here.")
-                return await inner(request)
-
-            return handle
-
-    return Known

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from time import perf_counter
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 
 from app.api.hot import read_headers
+from app.api.routes import checked_first
 from app.api.schemas import ERRORS
 from app.cells import Series
-from app.errors import INVALID_API_KEY, INVALID_REQUEST, PERMISSION_DENIED, REQUEST_TOO_LARGE, GatewayError
+from app.errors import INVALID_API_KEY, PERMISSION_DENIED, GatewayError
 from app.exchange import JsonObject
 from app.exposition import negotiate, render
 from app.table import Admin, State
@@ -52,23 +52,12 @@ class Operators:
 
 
 def guarded(operators: Operators) -> type[APIRoute]:
-    """Routes that know who asks, and how long the body is, before they read it: FastAPI reads bodies first."""
+    """Routes for operators: viewers may look, admins may change."""
 
-    class Guarded(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            inner = super().get_route_handler()
+    def check(request: Request) -> None:
+        (operators.viewer if request.method == "GET" else operators.admin)(request)
 
-            async def handle(request: Request) -> Response:
-                (operators.viewer if request.method == "GET" else operators.admin)(request)
-                if "transfer-encoding" in request.headers:
-                    raise GatewayError(INVALID_REQUEST, "A body needs a `content-length` here.")
-                if int(request.headers.get("content-length", 0)) > _MOST_BODY:
-                    raise GatewayError(REQUEST_TOO_LARGE, f"A body may have {_MOST_BODY} bytes here.")
-                return await inner(request)
-
-            return handle
-
-    return Guarded
+    return checked_first(check, _MOST_BODY)
 
 
 def metrics(read: Read, guard: Callable[[Request], Admin] | None) -> APIRouter:

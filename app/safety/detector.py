@@ -7,13 +7,15 @@ Members that need no waiting (`rules`, `pii`) work on spans and live in `app/saf
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from app.pipeline.report import Ask
 
 Stage = Literal["prompt", "completion"]
 Severity = Literal[0, 2, 4, 6]
 """Azure's four levels: safe, low, medium, high. A plain hit (a category without levels) is a 6."""
+OPERATORS: Final = frozenset({"system", "developer"})
+"""Roles whose text the operator or the application wrote: a rule that forbids harm is not harm."""
 
 
 class Passage(NamedTuple):

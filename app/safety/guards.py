@@ -13,7 +13,7 @@ from app.safety.detector import Detector
 from app.safety.moderation import moderate
 from app.safety.policy import GuardPolicy
 from app.safety.stage import Stage
-from app.safety.terms import Lexicon, parse
+from app.safety.terms import Lexicon, listed
 from app.safety.whole import harmful
 
 
@@ -24,10 +24,7 @@ class Compiled:
 
     def __init__(self, settings: config.Guard, members: Mapping[str, Detector]) -> None:
         self.settings = settings
-        written = dict.fromkeys(
-            (*settings.blocklist, *(term for file in settings.blocklist_files for term in file.terms))
-        )
-        lexicon = Lexicon([parse(term) for term in written]) if written else None
+        lexicon = listed([settings])
         self.default = _policy(settings, lexicon, members, None)
         self.exempt: Mapping[str, GuardPolicy] = {
             exemption.tenant: _policy(settings, lexicon, members, exemption) for exemption in settings.exemptions

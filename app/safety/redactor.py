@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from app import config
 from app.safety.spans import Scanner
-from app.safety.terms import Lexicon, parse
+from app.safety.terms import listed
 
 TAKEN = "[REDACTED]"
 
@@ -19,13 +19,7 @@ class Redactor:
 
     def prepare(self, guards: Iterable[config.Guard]) -> None:
         """Look for the terms of these guards from now on."""
-        written = dict.fromkeys(
-            term
-            for guard in guards
-            for term in (*guard.blocklist, *(term for file in guard.blocklist_files for term in file.terms))
-        )
-        lexicon = Lexicon([parse(term) for term in written]) if written else None
-        self._scanner = Scanner(lexicon, pii=True)
+        self._scanner = Scanner(listed(guards), pii=True)
 
     def __call__(self, text: str) -> str:
         """The text with `TAKEN` for everything that was found."""

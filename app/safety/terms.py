@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from app import config
 from app.safety.linear import Automaton, BytesAutomaton
 from app.safety.lookalikes import LATIN
 from app.safety.normal import KEYS, Clean, ascii_key, kept, key, spaced
@@ -236,3 +237,13 @@ def _is_spelt(clean: str, places: Sequence[int], index: int, left: str, right: s
 
 def _indexes(flags: Sequence[bool]) -> list[int]:
     return [index for index, flag in enumerate(flags) if flag]
+
+
+def listed(guards: Iterable[config.Guard]) -> Lexicon | None:
+    """Every term that these guards list, inline or in files, each once; None where there is none."""
+    written = dict.fromkeys(
+        term
+        for guard in guards
+        for term in (*guard.blocklist, *(term for file in guard.blocklist_files for term in file.terms))
+    )
+    return Lexicon([parse(term) for term in written]) if written else None

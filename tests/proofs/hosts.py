@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
@@ -30,6 +29,7 @@ from tests.support.gateway import ADMIN_KEY, KEY, LIMITED_KEY, VIEWER_KEY, Gatew
 from tests.support.postgres import Postgres
 from tests.support.redis import Redis
 from tests.support.upstream import Upstream
+from tests.support.waiting import polled
 
 MODELS = ("answer-200", "answer-60+pace-5ms", "echo")
 CAP = 400
@@ -126,16 +126,6 @@ def made(records: list[Json]) -> int:
     return sum(one["made"] + one["prompt_tokens"] for one in records)
 
 
-async def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait; how long it took."""
-    begun = monotonic()
-    while not await asyncio.to_thread(condition):
-        if monotonic() - begun > seconds:
-            raise TimeoutError(what)
-        await asyncio.sleep(0.1)
-    return monotonic() - begun
-
-
 async def run(limit: int, seed: int) -> Result:
     """The whole story."""
     result = Result(limit)
@@ -145,13 +135,13 @@ async def run(limit: int, seed: int) -> Result:
         shared = document(limit, upstream, redis, server.url)
         one, other = (stack.enter_context(Gateway(shared)) for _ in range(2))
         for host in (one, other):
-            await until(lambda host=host: limits(host) == "ok", 60, "it does not open")  # type: ignore[misc]
+            await polled(lambda host=host: limits(host) == "ok", 60, "it does not open")  # type: ignore[misc]
         await _die([one, other], server, redis, seed)
         await _closed(result, one, seed)
         known = {row["request_id"] for row in await rows(server.url)}
         result.hidden = made([record for record in spoken(upstream) if record["id"] not in known])
         await asyncio.to_thread(other.start)
-        result.opened_after = await until(lambda: limits(one) == limits(other) == "ok", 90, "it does not open again")
+        result.opened_after = await polled(lambda: limits(one) == limits(other) == "ok", 90, "it does not open again")
         load = Load([one, other], seed + 1)
         await asyncio.gather(*(load.caller(place % 2) for place in range(8)))
         await upstream.settled(seconds=20)
@@ -180,9 +170,9 @@ async def _die(hosts: list[Gateway], server: Postgres, redis: Redis, seed: int) 
 async def _closed(result: Result, host: Gateway, seed: int) -> None:
     """For longer than a rebuild would wait, nothing is granted, and the missing host is named."""
     load, begun = Load([host], seed), monotonic()
-    await until(lambda: limits(host) != "ok", 20, "the loss was not seen")
+    await polled(lambda: limits(host) != "ok", 20, "the loss was not seen")
     callers = [asyncio.create_task(load.caller(0)) for _ in range(4)]
-    await until(lambda: "waiting for" in limits(host), 60, "nobody is waited for")
+    await polled(lambda: "waiting for" in limits(host), 60, "nobody is waited for")
     result.named = True
     await asyncio.sleep(3.0)
     load.going = False
@@ -195,7 +185,7 @@ async def _forgotten(one: Gateway, other: Gateway, redis: Redis) -> float:
     """The second host is gone for good: an operator says so. How long it took to open."""
     await asyncio.to_thread(other.kill)
     redis.command("FLUSHALL")
-    await until(lambda: "waiting for" in limits(one), 60, "nobody is waited for")
+    await polled(lambda: "waiting for" in limits(one), 60, "nobody is waited for")
     number = limits(one).rpartition("(")[2].rstrip(")")
     cli = CliRunner(env={**os.environ, **_ENVIRON})
     told = await asyncio.to_thread(
@@ -203,7 +193,7 @@ async def _forgotten(one: Gateway, other: Gateway, redis: Redis) -> float:
     )
     if told.exit_code:
         raise AssertionError(told.output)
-    return await until(lambda: limits(one) == "ok", 60, "it does not open without the host that was forgotten")
+    return await polled(lambda: limits(one) == "ok", 60, "it does not open without the host that was forgotten")
 
 
 def main() -> int:

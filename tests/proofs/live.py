@@ -20,7 +20,6 @@ import os
 import signal
 import sys
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from random import Random
@@ -33,6 +32,7 @@ from tests.support.gateway import KEY, Gateway, Json, config, deployment
 from tests.support.postgres import Postgres
 from tests.support.redis import Redis
 from tests.support.upstream import Upstream
+from tests.support.waiting import polled
 
 GOOD = ("answer-200", "answer-400+pace-1ms", "answer-90+ttft-20ms+pace-2ms", "echo")
 BAD = ("dies-after-5", "closes", "fail-500", "error-event-after-4", "truncated", "no-usage")
@@ -223,7 +223,7 @@ async def run(plan: Plan) -> Result:
         await one.go()
         result = one.result
         await upstream.settled(seconds=20)
-        await _until(lambda: _settled(gateway), 60)
+        await polled(lambda: _settled(gateway), 60, "the gateway does not settle down")
         [level] = gateway.ops("/admin/v1/budgets").json()["data"]
         result.charged = level["used"]
         log = [record for record in upstream.log() if record["path"] == "/v1/chat/completions"]
@@ -238,14 +238,6 @@ def _settled(gateway: Gateway) -> bool:
     """Whether nothing is held any more: killed workers' reservations are, until their leases end."""
     answer = gateway.ops("/admin/v1/budgets")
     return answer.status_code == 200 and gateway.value("sluicegate_in_flight") == 0
-
-
-async def _until(condition: Callable[[], bool | Awaitable[bool]], seconds: float) -> None:
-    end = monotonic() + seconds
-    while not condition():
-        if monotonic() > end:
-            raise TimeoutError("the gateway does not settle down")
-        await asyncio.sleep(0.2)
 
 
 def plans(runs: int, seed: int, callers: int, limit: int) -> list[Plan]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.stores.glance import Glance
 from app.stores.sql import engine
 from app.stores.transactions import UNAVAILABLE
-from tests.support.postgres import Postgres
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A real server."""
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    """Either database."""
-    url = f"sqlite+aiosqlite:///{tmp_path}/some.db"
-    made = engine(url if request.param == "sqlite" else request.getfixturevalue("postgres").url)
-    yield made
-    await made.dispose()
 
 
 async def test_it_sees_what_others_have_written(database: AsyncEngine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.stores.delivery import Delivery, SinkUnavailable
 from app.stores.directory import Directory
 from app.stores.hosts import Hosts
-from app.stores.migrate import upgrade
 from app.stores.spool import Spool
 from app.stores.sql import Ledger, engine
 from tests.support.entries import ENTRY, encoded
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    """An empty database."""
-    one = engine(f"sqlite+aiosqlite:///{tmp_path}/ledger.db")
-    await upgrade(one)
-    yield one
-    await one.dispose()
 
 
 async def test_a_host_is_known_once_and_leaves_with_an_empty_spool(tmp_path: Path, database: AsyncEngine) -> None:
@@ -92,7 +81,7 @@ async def test_nobody_leaves_while_another_process_registers(tmp_path: Path, dat
 
 async def test_an_unknown_database_registers_nobody(tmp_path: Path) -> None:
     """Then nothing may be taken from budgets."""
-    gone = engine(f"sqlite+aiosqlite:///{tmp_path}/no/such/folder.db")
+    gone = engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
     hosts = Hosts(tmp_path, gone)
     for work in (hosts.register, hosts.known):
         with pytest.raises(SinkUnavailable):

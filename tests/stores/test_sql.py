@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.entry import Entry
@@ -24,28 +22,6 @@ from tests.support.entries import ENTRY
 from tests.support.postgres import Postgres
 
 NOON = 20_800 * DAY + 43_200.0
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A real server."""
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    """Either database, migrated, empty."""
-    if request.param == "sqlite":
-        made = engine(f"sqlite+aiosqlite:///{tmp_path}/ledger.db")
-    else:
-        made = engine(request.getfixturevalue("postgres").url)
-        async with made.begin() as connection:
-            await connection.execute(text("DROP SCHEMA public CASCADE"))
-            await connection.execute(text("CREATE SCHEMA public"))
-    await upgrade(made)
-    yield made
-    await made.dispose()
 
 
 def entries(count: int, seed: int = 1) -> list[Entry]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -76,17 +77,20 @@ class Gateway:
     """One gateway. A context manager; leaving it stops the process and fails if it had to be killed."""
 
     def __init__(self, document: Mapping[str, Any], *, arguments: Iterable[str] = ()) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="sluicegate-test-")
-        folder = Path(self._folder.name)
+        self._leaving = ExitStack()
+        folder = Path(self._leaving.enter_context(tempfile.TemporaryDirectory(prefix="sluicegate-test-")))
         self.config_file = folder / "config.yaml"
         self.access_log = folder / "access.log"
         self.messages = folder / "messages.log"
         self._arguments = list(arguments)
         self._postgres: Postgres | None = None
-        self.write(document)
         self._process: subprocess.Popen[bytes] | None = None
         self.url = self.ops_url = ""
         self.environ: dict[str, str] = {}
+        with ExitStack() as failed:
+            failed.push(self._leaving)
+            self.write(document)
+            failed.pop_all()
 
     # --- life --------------------------------------------------------------------------------------------
 
@@ -104,7 +108,7 @@ class Gateway:
         if not several or "database" in document.get("stores", {}):
             return f"sqlite+aiosqlite:///{self.config_file.parent}/ledger.db"
         if self._postgres is None:
-            self._postgres = Postgres().__enter__()
+            self._postgres = self._leaving.enter_context(Postgres())
         return self._postgres.url
 
     def start(self) -> Self:
@@ -187,7 +191,12 @@ class Gateway:
         return {line["worker"]: line["pid"] for line in self.said("listening")}
 
     def __enter__(self) -> Self:
-        return self.start()
+        with ExitStack() as failed:
+            failed.push(self._leaving)
+            failed.callback(self.stop)
+            self.start()
+            failed.pop_all()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
@@ -197,9 +206,7 @@ class Gateway:
             failures = [line for line in self.said() if line.get("exception")]
             assert kind is not None or not failures, failures
         finally:
-            self._folder.cleanup()
-            if self._postgres is not None:
-                self._postgres.__exit__(kind, problem, trace)
+            self._leaving.close()
 
     # --- callers -----------------------------------------------------------------------------------------
 

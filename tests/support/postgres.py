@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,14 +53,20 @@ class Postgres:
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
         self._user = "nobody" if os.geteuid() == 0 else None
-        if self._user is not None:
-            shutil.chown(self._folder, self._user)
         self.url = f"postgresql+asyncpg://sluicegate@127.0.0.1:{self.port}/postgres"
 
     def __enter__(self) -> Self:
+        with ExitStack() as failed:
+            failed.push(self)
+            self._begin()
+            failed.pop_all()
+        return self
+
+    def _begin(self) -> None:
+        if self._user is not None:
+            shutil.chown(self._folder, self._user)
         self._run("initdb", "-D", str(self._data), "-U", "sluicegate", "-A", "trust", "--no-sync", "-E", "UTF8")
         self.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

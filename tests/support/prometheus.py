@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,7 @@ class Prometheus:
 
     def __init__(self, target: str, *, alertmanager: str | None = None, rules: tuple[Path, ...] | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sluicegate-prometheus-")
+        self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         names = rules if rules is not None else (RULES / "rules.yml", RULES / "alerts.yml")
@@ -47,6 +49,13 @@ class Prometheus:
         }
 
     def __enter__(self) -> Self:
+        with ExitStack() as failed:
+            failed.push(self)
+            self._begin()
+            failed.pop_all()
+        return self
+
+    def _begin(self) -> None:
         config = Path(self._folder.name) / "prometheus.yml"
         config.write_text(json.dumps(self._config))  # JSON is YAML
         command = [
@@ -59,13 +68,13 @@ class Prometheus:
             assert self._process.poll() is None, "Prometheus has ended"
             assert time.monotonic() < end, "Prometheus is not ready"
             time.sleep(0.05)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        self._process.wait(20)
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
         self._folder.cleanup()
 
     def _ready(self) -> bool:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,7 +43,10 @@ class Redis:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        with ExitStack() as failed:
+            failed.push(self)
+            self.start()
+            failed.pop_all()
         return self
 
     def __exit__(

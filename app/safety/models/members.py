@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.safety.detector import Finding, Inspection, Passage
+from app.safety.detector import OPERATORS, Finding, Inspection, Passage
 from app.safety.models.client import Client
 
 CATEGORIES: dict[str, frozenset[str]] = {
@@ -14,9 +14,6 @@ CATEGORIES: dict[str, frozenset[str]] = {
     "grounded": frozenset({"ungrounded"}),
 }
 """What each of them can find."""
-
-OPERATORS = frozenset({"system", "developer"})
-"""Roles whose text the operator or the application wrote: a rule that forbids harm is not harm."""
 
 
 @dataclass(frozen=True, slots=True)

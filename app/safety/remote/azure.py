@@ -12,7 +12,7 @@ from typing import Any, Final
 from app.config import AzureContentSafety
 from app.exchange import JsonObject
 from app.pipeline.call import Transport
-from app.safety.detector import DetectorFailure, Finding, Inspection, Passage, Severity
+from app.safety.detector import OPERATORS, DetectorFailure, Finding, Inspection, Passage, Severity
 from app.safety.remote.service import Service, pieces, sendable
 from app.tasks import together
 
@@ -27,7 +27,6 @@ LEAST_PROTECTED: Final = 110
 """Characters below which nothing is protected."""
 OUTSIDERS: Final = frozenset({"tool", "document", "function"})
 """Roles whose text nobody in the conversation wrote: an instruction in it is an indirect attack."""
-OPERATORS: Final = frozenset({"system", "developer"})
 
 _Question = Callable[[], Coroutine[Any, Any, list[Finding]]]
 

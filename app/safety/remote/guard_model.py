@@ -8,7 +8,7 @@ from typing import Any, Final
 from app.config import GuardModel
 from app.errors import GatewayError
 from app.exchange import JsonObject
-from app.safety.detector import DetectorFailure, Finding, Inspection
+from app.safety.detector import OPERATORS, DetectorFailure, Finding, Inspection
 from app.safety.remote.formats import FORMATS, Asked, Question, deciding
 from app.safety.remote.service import sendable
 from app.tasks import together
@@ -16,7 +16,6 @@ from app.tasks import together
 PURPOSE: Final = "guard"
 MOST_TEXT: Final = 24_000
 """Characters of a conversation that a model is shown: its end."""
-_UNASKED: Final = frozenset({"system", "developer"})
 
 
 class Judge:
@@ -55,7 +54,7 @@ def conversations(seen: Inspection) -> list[Asked]:
     if seen.stage == "prompt":
         turns: list[JsonObject] = []
         for passage in seen.passages:
-            if passage.text.strip() and passage.role not in _UNASKED:
+            if passage.text.strip() and passage.role not in OPERATORS:
                 _append(turns, "assistant" if passage.role == "assistant" else "user", sendable(passage.text))
         return [Asked(turns, "prompt", (), None)] if turns else []
     question = {"role": "user", "content": _end(sendable(seen.question)) or "-"}

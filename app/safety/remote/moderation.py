@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.config import OpenAIModeration
 from app.pipeline.call import Transport
-from app.safety.detector import DetectorFailure, Finding, Inspection, Severity
+from app.safety.detector import OPERATORS, DetectorFailure, Finding, Inspection, Severity
 from app.safety.remote.service import Service, pieces, sendable
 
 CATEGORIES: Final = {
@@ -23,7 +23,6 @@ LOW: Final = 0.2
 MOST_TEXT: Final = 16_000
 MOST_TOGETHER: Final = 32
 """Texts of one question."""
-_UNASKED: Final = frozenset({"system", "developer"})
 
 
 class Moderation:
@@ -39,7 +38,7 @@ class Moderation:
         texts = [
             (at, piece)
             for at, passage in enumerate(seen.passages)
-            if passage.text.strip() and passage.role not in _UNASKED
+            if passage.text.strip() and passage.role not in OPERATORS
             for piece in pieces(sendable(passage.text), MOST_TEXT)
         ]
         found: list[Finding] = []

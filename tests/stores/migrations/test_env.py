@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import create_engine, inspect
 
-from app.stores.migrate import FOLDER
+from tests.support.migrations import configured
 
 
 def test_a_migration_that_is_rolled_back_leaves_nothing(tmp_path: Path) -> None:
     """The connection's own transaction holds everything."""
     engine = create_engine(f"sqlite:///{tmp_path}/x.db")
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
+    config = configured()
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         with connection.begin() as transaction:

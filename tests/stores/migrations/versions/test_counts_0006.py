@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine, inspect
-
-from app.stores.migrate import FOLDER
+from tests.support.migrations import there_and_back
 
 
 def test_it_can_be_undone(tmp_path: Path) -> None:
     """Its column is gone afterwards, the others stay."""
-    engine = create_engine(f"sqlite:///{tmp_path}/x.db")
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
-    for direction, to, there in ((command.upgrade, "0006", True), (command.downgrade, "0005", False)):
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            direction(config, to)
-        columns = {column["name"] for column in inspect(engine).get_columns("ledger")}
+    for there, found in there_and_back(tmp_path, "0005", "0006"):
+        columns = {column["name"] for column in found.get_columns("ledger")}
         assert ("count_method" in columns) == there
         assert "template" in columns
-    engine.dispose()

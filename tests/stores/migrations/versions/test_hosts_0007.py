@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine, inspect
-
-from app.stores.migrate import FOLDER
+from tests.support.migrations import there_and_back
 
 
 def test_it_can_be_undone(tmp_path: Path) -> None:
     """Its table is gone afterwards, the others stay."""
-    engine = create_engine(f"sqlite:///{tmp_path}/x.db")
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
-    for direction, to, there in ((command.upgrade, "0007", True), (command.downgrade, "0006", False)):
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            direction(config, to)
-        assert inspect(engine).has_table("hosts") == there
-        assert inspect(engine).has_table("rollouts")
-    engine.dispose()
+    for there, found in there_and_back(tmp_path, "0006", "0007"):
+        assert found.has_table("hosts") == there
+        assert found.has_table("rollouts")
