@@ -132,7 +132,7 @@ def test_summarising_a_conversation(gateway: Gateway, upstream: Upstream) -> Non
 def test_a_summary_that_fails_is_gone_without(gateway: Gateway, upstream: Upstream) -> None:
     """The conversation is cut, and that is told."""
     _, headers, _ = ask(gateway, "sorry", LONG)
-    assert headers["x-sluicegate-fit"] == "truncate; dropped=4; summary=failed"
+    assert headers["x-sluicegate-fit"] == "truncate; dropped=4; summary=failed; calls=1; tokens=0; usd=0.000000000"
 
 
 def test_a_long_text_is_worked_through_in_pieces(gateway: Gateway, upstream: Upstream) -> None:
