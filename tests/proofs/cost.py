@@ -2,8 +2,9 @@
 
     python -m tests.proofs.cost [--count N]
 
-A key, its tenant, its model and everything have a budget in tokens and one in money each, eight in all; the tenant has
-rates and places. Measured around the stage as the path uses it, the settlement's own arithmetic apart. Best of five.
+A key has a budget in tokens and its tenant one in money; or both, their model and everything have one of each, eight in
+all. The tenant has rates and places. Measured around the stage as the path uses it, the settlement's own arithmetic
+apart. Best of five.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ CHANGES: dict[str, Any] = {
     "models[0].budgets": BUDGETS,
     "tenants[0].budgets": BUDGETS,
     "tenants[0].keys[0].budgets": BUDGETS,
+}
+FEW: dict[str, Any] = {
+    "tenants[0].budgets": [{"window": "month", "usd": 1_000_000}],
+    "tenants[0].keys[0].budgets": [{"window": "day", "tokens": 10**15}],
 }
 RATES: dict[str, Any] = {"requests_per_minute": 10**9, "tokens_per_minute": 10**9, "concurrent": 10**6}
 _SPENT = Charge(40, 1000)
@@ -80,6 +85,7 @@ async def memory(count: int) -> None:
     """Nothing limited; budgets; budgets and rates."""
     for name, changes in (
         ("nothing limits it", {}),
+        ("2 budgets, 3 limits", {**FEW, "tenants[0].limits": RATES}),
         ("8 budgets", CHANGES),
         ("8 budgets, 3 limits", {**CHANGES, "tenants[0].limits": RATES}),
     ):
