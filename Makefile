@@ -2,12 +2,14 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-safety demo test lint types fmt docs test-slow test-dashboards check-deploy dashboards screenshots traces-phoenix test-vllm test-clients demo-vllm bench soak load prove peers eval-safety lock clean
 export PYTHON
+# Hot modules are compiled by `make setup` and before what measures; tests need not wait for it after every edit.
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
-setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
+setup: ## make .venv with the sluicegate command, hot modules compiled (PYTHON=/path/to/python3.11; SLUICEGATE_PURE=1: nothing compiled)
 	@sh scripts/setup.sh
+	@$(if $(filter setup bench soak load,$(or $(MAKECMDGOALS),help)),.venv/bin/python -m scripts.compile,:)
 
 setup-safety: ## the same, with the detectors that are models (250 MB more)
 	@sh scripts/setup.sh safety

@@ -32,6 +32,7 @@ from app.api.shadows import shadow_report
 from app.api.usage import budgets_admin, own_usage, usage_admin
 from app.books import Books
 from app.cells import WORKER, Cells, Files, Series
+from app.compiled import state
 from app.config import Config, as_json, is_loopback, redacted
 from app.control.keys import StoredKeys
 from app.control.reload import Reloader, ReloadResult
@@ -391,7 +392,12 @@ class Process:
 
     def _announce(self) -> None:
         listeners = self._launch.listeners
-        where = {"url": _url(listeners.callers), "worker": self._launch.worker, "pid": os.getpid()}
+        where: JsonObject = {
+            "url": _url(listeners.callers),
+            "worker": self._launch.worker,
+            "pid": os.getpid(),
+            "compiled": state(),
+        }
         if listeners.ops is not None:
             where["ops_url"] = _url(listeners.ops)
         _log.info("listening", extra=where)

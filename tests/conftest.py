@@ -10,6 +10,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import tests.support.interpreted  # noqa: F401  # before anything of the gateway is imported
+
+# isort: split
 from tests.support.gateway import Gateway, one_each
 from tests.support.upstream import Upstream
 

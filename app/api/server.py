@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import unquote
 
 import httptools
@@ -53,7 +53,8 @@ class Protocol(asyncio.Protocol):
     that was refused. `due` is the time limit of an incomplete head or body; complete ones never set a timer.
     """
 
-    bounds = Bounds()
+    __deletable__ = ("parser",)
+    bounds: ClassVar[Bounds] = Bounds()
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         "waiter",
     )  # fmt: skip
 
+    __deletable__ = ("_parser",)
     transport: asyncio.Transport
 
     def __init__(

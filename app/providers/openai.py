@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 import orjson
 
@@ -37,10 +38,10 @@ _HOLDS = {
 class OpenAI:
     """Encodes calls for, and decodes answers of, an OpenAI-compatible API."""
 
-    paths: Mapping[Operation, str] = MappingProxyType(PATHS)
+    paths: ClassVar[Mapping[Operation, str]] = MappingProxyType(PATHS)
     """Where each operation is served, behind the endpoint's base path; `FROM_ROOT` instead of it."""
 
-    stream_options: Mapping[str, bool] = MappingProxyType({"include_usage": True})
+    stream_options: ClassVar[Mapping[str, bool]] = MappingProxyType({"include_usage": True})
     """What is asked for in every stream; callers who did not ask do not see what comes of it."""
 
     def encode(self, call: Call, deployment: Deployment, request_id: str) -> Outbound:

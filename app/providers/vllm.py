@@ -9,6 +9,7 @@ vLLM counts for each chunk's own choice and that choice's own prompt; the sums o
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import ClassVar
 
 import orjson
 
@@ -21,7 +22,7 @@ from app.providers.stencil import Stencil
 class Vllm(OpenAI):
     """Encodes calls for, and decodes answers of, a vLLM server."""
 
-    paths = MappingProxyType(
+    paths: ClassVar = MappingProxyType(
         {
             **PATHS,
             Operation.RERANK: "/rerank",
@@ -29,7 +30,7 @@ class Vllm(OpenAI):
             Operation.TOKENIZE: FROM_ROOT,
         }
     )
-    stream_options = MappingProxyType({"include_usage": True, "continuous_usage_stats": True})
+    stream_options: ClassVar = MappingProxyType({"include_usage": True, "continuous_usage_stats": True})
 
     def decoder(self, call: Call) -> OpenAIDecoder:
         """A decoder for this call."""

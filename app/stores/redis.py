@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
 from typing import Protocol
 
 from app.metering import (
@@ -32,7 +32,7 @@ from app.pipeline.reservation import StoreUnavailable
 from app.stores.escrow import Escrow, Row, rows
 from app.stores.resp import Unanswered, encode
 
-SCRIPT = Path(__file__).with_name("budgets.lua").read_text(encoding="utf-8")
+SCRIPT = files("app.stores").joinpath("budgets.lua").read_text(encoding="utf-8")
 
 CLOSED, GONE, ELSEWHEN, REFUSED, DONE = -1, -2, -3, 0, 1
 """The script's answers."""

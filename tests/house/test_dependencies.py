@@ -39,6 +39,7 @@ TOOLS = {
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
+    "setuptools",
     "types-pyyaml",
 }
 """Packages of the dev group that are run, not imported."""
