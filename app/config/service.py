@@ -108,8 +108,9 @@ class Telemetry(Settings):
 class Safety(Settings):
     """What detectors need beside a guard: how those that are models are run, where those that are services are."""
 
-    profile: Literal["full", "tiny"] = "full"
-    """`full` reads with two encoders, `tiny` with character n-grams alone; docs/safety-evaluation.md compares them."""
+    profile: Literal["full", "fast", "tiny"] = "full"
+    """`full` reads with two encoders, `fast` with the quicker one of them, `tiny` with character n-grams alone;
+    docs/safety-evaluation.md compares them."""
     queue: Annotated[int, Field(ge=1, le=100_000)] = 256
     """Texts that may wait for the process; one more fails at once, and the guard's `on_error` says what that means."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
