@@ -351,7 +351,10 @@ class Answers:
 
 
 def _append(choice: JsonObject, path: Path, text: str) -> None:
-    """Add text to what a path leads to inside a choice, making the way there where it is missing."""
+    """Add text to what a path leads to inside a choice, making the way there where it is missing.
+
+    Of an upstream that says text where it said a list before, one path leads nowhere: its text is left out.
+    """
     node: Any = choice
     names = path[1:]
     if names != ("text",):
@@ -363,16 +366,16 @@ def _append(choice: JsonObject, path: Path, text: str) -> None:
                 found = {"index": name}
                 node.append(found)
             node = found
-        else:
+        elif type(node) is dict:
             inner = node.get(name)
             if inner is None:
                 inner = node[name] = [] if type(following) is int else {}
             node = inner
     last = names[-1]
-    if type(node) is dict:
-        node[last] = (node.get(last) or "") + text
-    else:
+    if type(node) is list:
         node.append(text)
+    elif type(node) is dict and type(node.get(last) or "") is str:
+        node[last] = (node.get(last) or "") + text
 
 
 def _says_more(choice: JsonObject) -> bool:

@@ -65,6 +65,10 @@ class _Visible(_Table):
     __slots__ = ()
 
     def _fold(self, char: str) -> str | None:
+        if char < "\x80":
+            return (
+                char  # controls, too: ASCII text is its own clean form, and a piece may be ASCII where the whole is not
+            )
         if _is_invisible(char) or "\uff9e" <= char <= "\uff9f" or "\u1160" <= char <= "\u11ff":
             return None
         shown = unicodedata.normalize("NFKC", char)

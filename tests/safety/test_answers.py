@@ -220,3 +220,12 @@ async def test_a_piece_of_a_stream_says_nothing_beside_its_delta(more: JsonObjec
     left = orjson.dumps(docs).decode()
     assert "codename" not in left
     assert "[7,8]" not in left
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+async def test_an_upstream_that_changes_its_mind_about_a_field_breaks_nothing(turn: int) -> None:
+    """Text where a list was, or a list where text was: what came first is told at the end."""
+    stream = Stream(policy())
+    assert await stream.docs(*[chunk({"field": value}) for value in ("inter", ["inter"])[::turn]])
+    (rest,) = await stream.watch.feed(None, 2.0)
+    assert rest.doc["choices"][0]["delta"] == {"field": ("inter", ["inter"])[::turn][0]}

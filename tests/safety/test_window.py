@@ -161,3 +161,16 @@ def test_matches_that_overlap_are_one_for_each_category() -> None:
     ]  # fmt: skip
     assert [(match.start, match.end, match.label) for match in merged(three)] == [(0, 9, "B")]
     assert [(match.category, match.label) for match in counted(three)] == [("pii", "B"), ("blocklist", "C")]
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+@pytest.mark.parametrize("control", ["\x00", "\x1b", "\x7f"])
+def test_controls_part_words_whatever_stands_behind_them(control: str, size: int) -> None:
+    """A piece may be ASCII where the whole is not: both are read alike. Inside a word they are nothing."""
+    for text, out in (
+        (f"bomb{control}\u00e9clair", f"[REDACTED]{control}\u00e9clair"),
+        (f"bo{control}mb \u00e9", "[REDACTED] \u00e9"),
+    ):
+        window = Window(SCANNER, REDACTING)
+        left = [window.feed(text[place : place + size]) for place in range(0, len(text), size)]
+        assert "".join(left) + window.feed("", final=True) == out == whole(text, REDACTING)
