@@ -150,7 +150,7 @@ def main() -> int:
     answer, names = look(home(), ROOT / "app")
     if answer == "yes" and {".".join(file.with_suffix("").parts) for file in files} <= set(names):
         return 0
-    print(f"setup: compiling {len(files)} hot modules takes minutes; {PURE}=1 make setup leaves it out", flush=True)
+    print(f"compiling {len(files)} hot modules takes minutes", flush=True)
     try:
         compile_into(home(), ROOT, files)
     except CannotCompileError as error:

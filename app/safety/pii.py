@@ -125,7 +125,7 @@ def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
         found += [(start, _pem_end(subject, end), "SECRET") for start, end in _PEM.all(subject)]
     for hint, patterns in ((_NUMBER, _NUMBERED), (_FISCAL, _FISCAL_CODE), (_INSURED, _INSURANCE)):
         if hint in hints:
-            found += [(start, end, "NATIONAL_ID") for start, end in _lettered(subject, patterns)]
+            found += [(start, end, "NATIONAL_ID") for start, end in _lettered(subject, patterns, final=final)]
     if edge:  # what begins before the text was not held for a reason
         found = [(max(start - 1, 0), end - 1, label) for start, end, label in found if start or label == "EMAIL"]
     if _ACCOUNT in hints:
@@ -185,11 +185,13 @@ def _addresses(text: str) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
-def _lettered(text: str, patterns: Sequence[tuple[Pattern, Callable[[str], bool]]]) -> Iterator[tuple[int, int]]:
-    """Numbers with letters in them, as their registries check them."""
+def _lettered(
+    text: str, patterns: Sequence[tuple[Pattern, Callable[[str], bool]]], *, final: bool
+) -> Iterator[tuple[int, int]]:
+    """Numbers with letters in them, as their registries check them; one at the very end may be part of a longer word."""
     for pattern, is_valid in patterns:
         for start, end in pattern.all(text):
-            if is_valid(text[start:end].replace(" ", "")):
+            if (final or end < len(text)) and is_valid(text[start:end].replace(" ", "")):
                 yield start, end
 
 

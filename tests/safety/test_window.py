@@ -174,3 +174,13 @@ def test_controls_part_words_whatever_stands_behind_them(control: str, size: int
         window = Window(SCANNER, REDACTING)
         left = [window.feed(text[place : place + size]) for place in range(0, len(text), size)]
         assert "".join(left) + window.feed("", final=True) == out == whole(text, REDACTING)
+
+
+@pytest.mark.parametrize("number", ["12345678Z", "AB 12 34 56 C", "AB 12 34 50A"])
+def test_a_number_that_turns_out_to_be_part_of_a_longer_word_blocks_nothing(number: str) -> None:
+    """It waits for what follows: alone it is found, before more letters it is none."""
+    for behind, cuts in (("", True), (" is it", True), ("BC is none", False)):
+        window = Window(SCANNER, BLOCKING)
+        out = "".join(window.feed(char) for char in f"no {number}{behind}") + window.feed("", final=True)
+        assert window.cut == cuts
+        assert out == ("no " if cuts else f"no {number}{behind}")
