@@ -98,6 +98,6 @@ def test_modules_come_from_where_the_state_says() -> None:
     """In a fresh process."""
     code = "import app.pipeline.call as call, app.compiled as c; print(c.state(), call.__spec__.origin)"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    state, origin = said.split()
+    state, origin = said.strip().split(maxsplit=1)
     expected = place_of(home(), "app.pipeline.call") if state == "yes" else SOURCES / "pipeline" / "call.py"
     assert Path(origin) == expected

@@ -188,7 +188,7 @@ def _addresses(text: str) -> Iterator[tuple[int, int]]:
 def _lettered(
     text: str, patterns: Sequence[tuple[Pattern, Callable[[str], bool]]], *, final: bool
 ) -> Iterator[tuple[int, int]]:
-    """Numbers with letters in them, as their registries check them; one at the very end may be part of a longer word."""
+    """Numbers with letters in them, as registries check them; one at the very end may be part of a longer word."""
     for pattern, is_valid in patterns:
         for start, end in pattern.all(text):
             if (final or end < len(text)) and is_valid(text[start:end].replace(" ", "")):

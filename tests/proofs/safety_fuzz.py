@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +39,8 @@ from app.safety.window import MOST_HELD, Window
 TERMS = ("bomb", "internal codename", "\u6975\u79d8\u8a08\u753b", "\u00a7", "kill*", "e\u0301clair noir")
 LEXICON = Lexicon([parse(term) for term in TERMS])
 SCANNER = Scanner(LEXICON, pii=True)
+PLACEHOLDER = re.compile(r"\[[A-Z_]+\]")
+"""What stands for a number or a word that was taken out: what was part of the word behind it is none of its own now."""
 SLOW = 2.0
 """Seconds that a text of this fuzz may take at most, on a busy machine."""
 
@@ -161,7 +164,7 @@ async def _cutter(stream: list[list[JsonObject]], action: str) -> None:
     ended = {choice["index"] for choices in stream for choice in choices if choice["finish_reason"]}
     for index, text in texts.items():
         if index not in ended:  # what a choice says behind its end begins a new text
-            assert SCANNER.find_raw(text)[1] == [], text
+            assert SCANNER.find_raw(PLACEHOLDER.sub("q", text))[1] == [], text
     assert time.monotonic() - began < SLOW
 
 

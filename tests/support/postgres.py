@@ -36,8 +36,11 @@ def _programs(user: str | None) -> Path:
     place = tempfile.mkdtemp(prefix="sluicegate-pg-programs-")
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     Path(place).chmod(0o755)
-    shutil.copytree(_INSTALLED, Path(place) / "pginstall", symlinks=True)
-    return Path(place) / "pginstall" / "bin"
+    package = _INSTALLED.parent  # its libraries lie beside it, and are found from where the programs are
+    for folder in package.parent.glob(f"{package.name}*"):
+        if not folder.name.endswith(".dist-info"):
+            shutil.copytree(folder, Path(place) / folder.name, symlinks=True)
+    return Path(place) / package.name / "pginstall" / "bin"
 
 
 class Postgres:
