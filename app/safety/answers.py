@@ -301,11 +301,12 @@ class Answers:
         choices: list[JsonObject] = []
         for index in sorted({int(path[0]) for path in self._texts} - self._ended):
             choice: JsonObject = {"index": index, "finish_reason": None}
-            if self._flush(choice, index):
-                choices.append(choice)
+            flushed = self._flush(choice, index)
             if self._stopped:
                 self._filter(choice)
                 return self._stop(Event(b"", {**self._base}), [*choices, choice])
+            if flushed:
+                choices.append(choice)
         if not choices:
             return []
         doc = {**self._base, "choices": choices}

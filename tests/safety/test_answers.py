@@ -229,3 +229,12 @@ async def test_an_upstream_that_changes_its_mind_about_a_field_breaks_nothing(tu
     assert await stream.docs(*[chunk({"field": value}) for value in ("inter", ["inter"])[::turn]])
     (rest,) = await stream.watch.feed(None, 2.0)
     assert rest.doc["choices"][0]["delta"] == {"field": ("inter", ["inter"])[::turn][0]}
+
+
+async def test_what_leaves_at_the_end_leaves_once_where_the_end_is_a_cut() -> None:
+    """What could have become a key is let go, what stands behind it is blocked."""
+    stream = Stream(policy(blocklist=["bomb"]))
+    clean = "a" * 40 + "sk-"
+    docs = await stream.docs(chunk(f"{clean}bomb"), ends=True)
+    assert said(docs) == clean
+    assert ends(docs)[0] == "content_filter"
