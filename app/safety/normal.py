@@ -44,6 +44,11 @@ def _is_invisible(char: str) -> bool:
     return category in ("Cf", "Mn", "Me") or (category == "Cc" and char not in SEPARATORS)
 
 
+def _is_hidden(char: str) -> bool:
+    """Whether the clean form lacks it. It has ASCII's controls: ASCII text is its own clean form, pieces of it too."""
+    return char > "\x7f" and _is_invisible(char)
+
+
 class _Table(dict[int, "str | None"]):
     """A table for `str.translate` that works out each character once; bounded."""
 
@@ -65,14 +70,10 @@ class _Visible(_Table):
     __slots__ = ()
 
     def _fold(self, char: str) -> str | None:
-        if char < "\x80":
-            return (
-                char  # controls, too: ASCII text is its own clean form, and a piece may be ASCII where the whole is not
-            )
-        if _is_invisible(char) or "\uff9e" <= char <= "\uff9f" or "\u1160" <= char <= "\u11ff":
+        if _is_hidden(char) or "\uff9e" <= char <= "\uff9f" or "\u1160" <= char <= "\u11ff":
             return None
         shown = unicodedata.normalize("NFKC", char)
-        return "".join(part for part in shown if not _is_invisible(part)) or None
+        return "".join(part for part in shown if not _is_hidden(part)) or None
 
 
 class _Unhidden(_Table):
@@ -81,7 +82,7 @@ class _Unhidden(_Table):
     __slots__ = ()
 
     def _fold(self, char: str) -> str | None:
-        return None if _is_invisible(char) and unicodedata.category(char) not in ("Mn", "Me") else char
+        return None if _is_hidden(char) and unicodedata.category(char) not in ("Mn", "Me") else char
 
 
 class _Keys(_Table):
@@ -225,4 +226,4 @@ def _cluster(raw: str) -> str:
     if len(raw) == 1:
         return VISIBLE[ord(raw)] or ""
     shown = "".join([char for char in raw if _UNHIDDEN[ord(char)] is not None])[: MOST_MARKS + 1]
-    return "".join([char for char in unicodedata.normalize("NFKC", shown) if not _is_invisible(char)])
+    return "".join([char for char in unicodedata.normalize("NFKC", shown) if not _is_hidden(char)])
