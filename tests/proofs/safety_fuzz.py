@@ -40,7 +40,7 @@ TERMS = ("bomb", "internal codename", "\u6975\u79d8\u8a08\u753b", "\u00a7", "kil
 LEXICON = Lexicon([parse(term) for term in TERMS])
 SCANNER = Scanner(LEXICON, pii=True)
 PLACEHOLDER = re.compile(r"\[[A-Z_]+\]")
-"""What stands for what was taken out: behind it a word may seem to begin, without it two may seem one; neither leaks."""
+"""What stands for what was taken out. A word may seem to begin behind it, or two to be one: no leak."""
 SLOW = 2.0
 """Seconds that a text of this fuzz may take at most, on a busy machine."""
 
