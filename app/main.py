@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -50,7 +49,7 @@ from app.pipeline.reserve import Reserver
 from app.pipeline.retries import NoRetries, RetryBudgets
 from app.pipeline.serve import Services
 from app.pipeline.spans import Tracer
-from app.process import watch_process
+from app.process import spare_collections, watch_process
 from app.providers.collector import Collector
 from app.providers.counter import PromptCounter
 from app.providers.engines import Engines
@@ -220,9 +219,7 @@ class Process:
         self._tasks.spawn("process", watch_process(self._telemetry, self._transport, self._cells))
         # Every async generator of the path is closed by `aclosing`: the loop need not keep track of them (1 µs each).
         sys.set_asyncgen_hooks(None, None)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 10, 5)
+        spare_collections()
         if not await self._fleet.start():
             _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         sys.setswitchinterval(_YIELD)

@@ -12,7 +12,10 @@ def output_cap(call: Call, deployment: Deployment) -> int:
     if call.operation is Operation.EMBEDDINGS:
         return 0
     cap, asked = deployment.max_output_tokens, call.max_output_tokens  # no more is asked for (`outgoing`)
-    return min(cap if asked is None or asked > cap else asked, deployment.context_window)
+    if asked is not None and asked < cap:
+        cap = asked
+    window = deployment.context_window
+    return cap if cap < window else window  # noqa: FURB136 # min() takes 0.1 µs
 
 
 def output_bound(call: Call, deployment: Deployment) -> int:
@@ -26,4 +29,5 @@ def prompt_bound(call: Call, deployment: Deployment, known: Count | None = None)
     What does not fit the context window is refused, so a large image counts as that and not as its bytes.
     """
     count = bound(call, deployment) if known is None else known
-    return min(count.tokens, deployment.context_window * call.prompts)
+    tokens, room = count.tokens, deployment.context_window * call.prompts
+    return tokens if tokens < room else room  # noqa: FURB136 # min() takes 0.1 µs

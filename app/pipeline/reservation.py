@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from app.errors import BUDGET_EXCEEDED, OVERLOADED, RATE_LIMIT_EXCEEDED, GatewayError
 from app.metering import (
@@ -139,31 +139,27 @@ class Reservation:
         self._spent: Charge | None = None
         self._send_by = 0.0
 
-    async def __aenter__(self) -> Self:
-        await self.take()
+    async def __aenter__(self) -> Any:
+        try:
+            verdict = await self._store.reserve(
+                Claim(self._id, self._allowances, self._bound, self._policy.on_store_failure, True)  # noqa: FBT003 # quick
+            )
+            if verdict.refused is not None:
+                verdict = await self._clamped(verdict)
+        except StoreUnavailable as error:
+            raise _unavailable() from error
+        return self.entered(verdict)
+
+    def entered(self, verdict: Verdict) -> Any:
+        """Take note of the store's answer; what entering gives. Raises GatewayError where it is no."""
+        self.left = verdict.left
+        self._granted(verdict)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.settle(self._id, self.charge())
-
-    async def take(self) -> None:
-        """Reserve; what entering does."""
-        tries = 1
-        try:
-            verdict = await self._store.reserve(
-                Claim(self._id, self._allowances, self._bound, self._policy.on_store_failure, True)  # noqa: FBT003 # quick
-            )
-            while verdict.refused is not None and tries < _TRIES and self._clamp(verdict):
-                verdict = await self._store.reserve(self._claim(self._bound))
-                tries += 1
-        except StoreUnavailable as error:
-            raise _unavailable() from error
-        self.left = verdict.left
-        if verdict.refused is not None:
-            raise refusal(self._allowances[verdict.refused], verdict, self._bound)
-        self._send_by = verdict.send_by
 
     def charge(self) -> Charge:
         """What the request is settled at, as far as is known now: what was said, else its bound once it was sent."""
@@ -217,6 +213,14 @@ class Reservation:
         if verdict.refused is not None:
             raise refusal(self._allowances[verdict.refused], verdict, self._bound)
         self._send_by = verdict.send_by
+
+    async def _clamped(self, verdict: Verdict) -> Verdict:
+        """Ask again, with lower caps, as long as the tenant's policy has any to offer."""
+        tries = 1
+        while verdict.refused is not None and tries < _TRIES and self._clamp(verdict):
+            verdict = await self._store.reserve(self._claim(self._bound))
+            tries += 1
+        return verdict
 
     def _clamp(self, verdict: Verdict) -> bool:
         """Lower the output cap to what is left. False where the policy does not want it or too little is left."""

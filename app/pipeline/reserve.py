@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from types import TracebackType
 
 from app.exchange import Call, Count
-from app.metering import LARGEST, MOST
+from app.metering import LARGEST, MOST, Verdict
 from app.pipeline.bound import output_cap, prompt_bound
 from app.pipeline.plan import Plan
 from app.pipeline.progress import RESERVE, Progress
@@ -56,13 +56,12 @@ class Held(Reservation):
         self._progress = progress
         self._settle = settle
 
-    async def __aenter__(self) -> Call:  # type: ignore[override]  # what the path goes on with
+    def entered(self, verdict: Verdict) -> Call:
+        """Take note of the store's answer, on the request too. Raises GatewayError where it is no."""
         progress, call = self._progress, self._call
-        try:
-            await self.take()
-        finally:
-            if self._allowances.limits:
-                tell_rates(progress, self._allowances, self.left)
+        if self._allowances.limits:
+            tell_rates(progress, self._allowances, verdict.left)
+        Reservation.entered(self, verdict)
         progress.held = self
         progress.mark(RESERVE)
         if self.clamped:
