@@ -31,7 +31,19 @@ ROOT = Path(__file__).resolve().parents[1]
 GROUP = "sluicegate"
 HOT = (
     *("cells", "entry", "errors", "exchange", "limits", "metering", "otlp", "prices", "scaffolds", "scopes", "semconv"),
-    *("table", "telemetry", "api/answers", "api/chunks", "api/cycle", "api/hot", "api/server", "api/surface"),
+    *(
+        "table",
+        "telemetry",
+        "api/answers",
+        "api/arrivals",
+        "api/chunks",
+        "api/cycle",
+        "api/heads",
+        "api/hot",
+        "api/relay",
+        "api/server",
+        "api/surface",
+    ),
     *("api/messages/*", "api/responses/*", "pipeline/*", "providers/*", "providers/anthropic/*", "providers/gemini/*"),
     *("safety/*", "stores/escrow", "stores/line", "stores/memory", "stores/redis", "stores/resp", "stores/spool"),
 )

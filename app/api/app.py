@@ -12,8 +12,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.api.answers import Send
+from app.api.arrivals import Receive, Scope, new_id
 from app.api.cycle import REQUEST_ID
-from app.api.hot import OPERATIONS, Hot, Receive, Scope, new_id
+from app.api.hot import OPERATIONS, Hot
 from app.api.openapi import describe
 from app.errors import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_ALLOWED, NOT_FOUND, GatewayError
 

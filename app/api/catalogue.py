@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.api.hot import read_headers
+from app.api.arrivals import read_headers
 from app.api.schemas import ERRORS
 from app.errors import MODEL_NOT_FOUND, GatewayError
 from app.exchange import JsonObject, Principal

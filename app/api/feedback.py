@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.hot import read_headers
+from app.api.arrivals import read_headers
 from app.api.routes import checked_first
 from app.api.schemas import ERRORS
 from app.errors import NOT_FOUND, OVERLOADED, GatewayError

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from app import config
+from app.api.arrivals import new_id, read_headers
 from app.api.cycle import REQUEST_ID
-from app.api.hot import new_id, read_headers
 from app.api.schemas import ERRORS
 from app.errors import INVALID_REQUEST, MODEL_NOT_FOUND, REQUEST_TOO_LARGE, GatewayError, Outcome
 from app.exchange import JsonObject, Operation

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 
-from app.api.hot import read_headers
+from app.api.arrivals import read_headers
 from app.api.routes import checked_first
 from app.api.schemas import ERRORS
 from app.cells import Series

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.api.hot import read_headers
+from app.api.arrivals import read_headers
 from app.api.ops import Operators
 from app.api.schemas import ERRORS
 from app.errors import INVALID_REQUEST, NOT_FOUND, OVERLOADED, GatewayError

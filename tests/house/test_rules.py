@@ -22,7 +22,7 @@ TASK_STARTERS = {
 EDGES = {
     "app/cli.py": "the process's edge: a bug becomes a log line and exit code 1",
     "app/api/cycle.py": "a connection's edge: the request ends with it, and what went wrong is logged",
-    "app/api/hot.py": "the HTTP edge: a bug becomes a 500 and a log line",
+    "app/api/relay.py": "the HTTP edge: a bug becomes a 500 and a log line",
 }
 """The files that may catch every error, and what they make of it."""
 
