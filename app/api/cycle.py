@@ -151,10 +151,11 @@ class Cycle:
         self.wake()
         self._on_response(self)
 
-    def relay(self, piece: bytes) -> None:
+    def relay(self, piece: bytes) -> bool:
         """Write a piece of a body that is under way, past `send`, when the socket is not `full`."""
         if not self.disconnected:
             self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+        return True
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_started = True

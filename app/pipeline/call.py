@@ -36,14 +36,14 @@ MOST_ATTEMPTS = 3
 
 
 class Outlet(Protocol):
-    """The caller's socket, for pieces of a stream that nobody between it and the upstream needs to see."""
+    """The caller's socket, or who watches over it, for pieces of a stream that are text and nothing else."""
 
     @property
     def full(self) -> bool:
         """Whether it takes nothing at present."""
 
-    def relay(self, piece: bytes) -> None:
-        """Write server-sent events, as they are, behind what was sent before."""
+    def relay(self, piece: bytes) -> bool:
+        """Write server-sent events behind what was sent before. False, and nothing has happened, where it may not."""
 
 
 class Reply(Protocol):
@@ -179,9 +179,8 @@ class Answer:
         """Send a piece on, if a glance is enough; False leaves it to `more`. Runs while the request's task sleeps."""
         began = perf_counter()
         outlet, decoder, progress = self._outlet, self._decoder, self._progress
-        if outlet is None or outlet.full or not (known := decoder.glance(piece)):
+        if outlet is None or outlet.full or not (known := decoder.glance(piece)) or not outlet.relay(known):
             return False
-        outlet.relay(known)
         progress.counted += decoder.glanced
         self._attempt.chunk(began)
         progress.last_at = ended = perf_counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from time import time
+from time import perf_counter, time
 from typing import Any, Protocol
 
 import orjson
@@ -45,6 +45,9 @@ class Watch(Protocol):
 
     async def feed(self, batch: Batch | None, now: float) -> Batch:
         """What may go to the caller now that this has come; None is the answer's end. `now` is the clock's reading."""
+
+    def glance(self, piece: bytes, now: float) -> bytes | None:
+        """The same for server-sent events that are text and nothing else, in the usual case; None changes nothing."""
 
 
 class SlowWatch(Protocol):
@@ -184,14 +187,18 @@ def _told(prompt: Prompt, request_id: str) -> Batch:
 
 
 class Guarded:
-    """An answer from upstream as the caller may see it. What upstream sent is counted before anybody looks at it."""
+    """An answer from upstream as the caller may see it. What upstream sent is counted before anybody looks at it.
 
-    __slots__ = ("_answer", "_ended", "_progress", "_watch", "first")
+    It stands between the answer and the caller's socket, too: what a glance is enough for leaves past `more`.
+    """
+
+    __slots__ = ("_answer", "_ended", "_outlet", "_progress", "_watch", "first")
 
     def __init__(self, answer: Source, watch: Watch, progress: Progress) -> None:
         self._answer = answer
         self._watch = watch
         self._progress = progress
+        self._outlet: Any = None
         self._ended = False
         self.first: Batch = []
 
@@ -199,13 +206,28 @@ class Guarded:
         """Wait for the first events that may be seen."""
         self.first = await self._seen(self._answer.first) or await self.more()
 
-    async def more(self, outlet: Any = None) -> Batch:  # noqa: ARG002 - everything is looked at here
+    async def more(self, outlet: Any = None) -> Batch:
         """The next events that may be seen; empty at the end."""
+        self._outlet = outlet
+        through = None if outlet is None else self
         while not self._ended:
-            seen = await self._seen(await self._answer.more())
+            seen = await self._seen(await self._answer.more(through))
             if seen:
                 return seen
         return []
+
+    @property
+    def full(self) -> bool:
+        """Whether the caller's socket takes nothing at present."""
+        full: bool = self._outlet.full
+        return full
+
+    def relay(self, piece: bytes) -> bool:
+        """Send on what may be seen of a piece; False, and nothing has happened, where a glance is not enough."""
+        seen = self._watch.glance(piece, perf_counter())
+        if seen:
+            self._outlet.relay(seen)
+        return seen is not None
 
     async def _seen(self, batch: Batch) -> Batch:
         progress = self._progress

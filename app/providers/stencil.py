@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 import orjson
 
+from app.pipeline.cutout import cut_out
 from app.providers.sse import MAX_EVENT
 
-_KEYS: Final = (b'"content":"', b'"reasoning_content":"', b'"reasoning":"', b'"text":"')
 _USAGE: Final = re.compile(
     rb',"usage":\{"prompt_tokens":(?P<read>\d+),"total_tokens":\d+,"completion_tokens":\d+(?P<more>(?:,"\w+":null)*)\}'
 )
@@ -112,13 +112,13 @@ class Running:
 
 def plain(data: bytes) -> Plain | None:
     """The stencil of a chunk that says something, to which nothing else happens; None when its text is not found."""
-    parts = _cut(data)
+    parts = cut_out(data)
     return None if parts is None else Plain(*parts)
 
 
 def running(data: bytes, *, asked: bool) -> tuple[Running, int] | None:
     """The stencil of a chunk with running usage, and its input tokens; None when either is not found."""
-    parts = _cut(data)
+    parts = cut_out(data)
     if parts is None:
         return None
     usage = _USAGE.search(parts[1])
@@ -130,16 +130,3 @@ def running(data: bytes, *, asked: bool) -> tuple[Running, int] | None:
 def _number(text: bytes) -> int:
     """A JSON number without sign; -1 for anything else, also for one with space around it."""
     return int(text) if text.isdigit() and (text[0] != 0x30 or len(text) == 1) else -1
-
-
-def _cut(data: bytes) -> tuple[bytes, bytes] | None:
-    """What stands before and after the text. Inside a string a quote has a backslash before it: a key is a key."""
-    if b"\n" in data or b"\r" in data:
-        return None
-    for key in _KEYS:
-        if data.count(key) == 1:
-            start = data.index(key) + len(key)
-            stop = data.index(b'"', start)
-            if stop > start and b"\\" not in data[start:stop]:
-                return data[:start], data[stop:]
-    return None

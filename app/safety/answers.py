@@ -18,6 +18,7 @@ from app.safety.actions import BLOCK, results
 from app.safety.stage import Stage
 from app.safety.texts import HOLDERS, PLAIN, Path, texts
 from app.safety.vault import Restorer, Vault
+from app.safety.watched import Alike, Watched
 from app.safety.window import Window
 
 _NAMES: Final = frozenset(("name",))
@@ -26,40 +27,22 @@ _ESCAPED: Final = "arguments"
 """The name of a text that is JSON: what it says stands in it with escapes."""
 _REVEALING: Final = ("logprobs", "token_ids", "prompt_logprobs", "prompt_token_ids")
 """What repeats the text in another form: taken out of an answer whose text is watched."""
-_BESIDES: Final = (*_REVEALING, *(name for name in HOLDERS if name != "delta"))
+_BESIDES: Final = frozenset((*_REVEALING, *(name for name in HOLDERS if name != "delta")))
 """What says something beside a delta."""
-_USUAL: Final = frozenset(("index", "delta", "finish_reason", "logprobs"))
-"""What most pieces of a stream have, and no more."""
+_LESSONS: Final = 8
+"""Events whose shape is learnt at most: a stream in which each is another is read."""
 _BASE: Final = ("id", "object", "created", "model", "system_fingerprint")
 _FILTERED: Final = "content_filter"
 MOST_TEXTS: Final = 4096
 """Texts of one answer that are told apart; an answer with more is stopped."""
 
 
-class _Text:
-    """One text of the answer: what is found in it, and what is put back into it."""
-
-    __slots__ = ("_restorer", "window")
-
-    def __init__(self, window: Window | None, restorer: Restorer | None) -> None:
-        self.window = window
-        self._restorer = restorer
-
-    def feed(self, piece: str, *, final: bool = False) -> str:
-        """What may be seen of it now."""
-        window = self.window
-        if window is not None:
-            piece = window.feed(piece, final=final)
-            final = final or window.cut
-        return piece if self._restorer is None else self._restorer.feed(piece, final=final)
-
-
 class Answers:
     """Watches one answer: all its choices."""
 
     __slots__ = (
-        "_base", "_call", "_ended", "_prompt_results", "_report", "_scanner", "_severities", "_since", "_stage",
-        "_stopped", "_texts", "_vault", "cut",
+        "_alike", "_base", "_call", "_ended", "_lessons", "_prompt_results", "_report", "_scanner", "_severities",
+        "_since", "_stage", "_stopped", "_texts", "_vault", "cut",
     )  # fmt: skip
 
     def __init__(
@@ -71,12 +54,14 @@ class Answers:
         self._report = report
         self._vault = vault
         self._prompt_results = prompt_results
-        self._texts: dict[Path, _Text] = {}
+        self._texts: dict[Path, Watched] = {}
         self._severities: dict[int, dict[str, int]] = {}
         self._ended: set[int] = set()
         self._base: JsonObject = {}
         self._since = 0.0
         self._stopped = False
+        self._alike: Alike | None = None  # the events that a glance is enough for
+        self._lessons = _LESSONS
         self.cut = False
         """Whether the answer has to end."""
 
@@ -94,6 +79,16 @@ class Answers:
                     break
         self._clock(now, released=bool(out))
         return out
+
+    def glance(self, piece: bytes, now: float) -> bytes | None:
+        """What may be seen of events that are alike, in the usual case that nothing is found; None changes nothing."""
+        alike = self._alike
+        if alike is None or self._stopped:
+            return None
+        seen = alike.glance(piece)
+        if seen is not None:
+            self._clock(now, released=bool(seen))
+        return seen
 
     def note(self, index: int, category: str, severity: int) -> None:
         """Somebody else has found something in a choice."""
@@ -153,8 +148,11 @@ class Answers:
                     return False
         return all(path[-1] != _ESCAPED and scanner.silent(text) for path, text in texts({"choices": choices}))
 
-    def _piece(self, event: Event, choice: JsonObject, delta: JsonObject, content: str, text: _Text) -> Batch:
+    def _piece(self, event: Event, choice: JsonObject, delta: JsonObject, content: str, text: Watched) -> Batch:
         """What most events are: more of one text."""
+        if self._lessons > 0:
+            self._lessons -= 1
+            self._alike = Alike.of(event.data, text)
         shown = text.feed(content)
         window = text.window
         if window is not None and window.hits:
@@ -260,14 +258,14 @@ class Answers:
             self._stopped = True
         return shown
 
-    def _begin(self, path: Path) -> _Text:
+    def _begin(self, path: Path) -> Watched:
         escaped = path[-1] == _ESCAPED
         stage, scanner = self._stage, self._scanner
         window = None
         if stage is not None and scanner is not None:
             window = Window(scanner, stage.actions.of_hits, escaped=escaped, passing=stage.passing)
         values = self._vault.values if self._vault is not None else None
-        return _Text(window, Restorer(values, escaped=escaped) if values else None)
+        return Watched(window, Restorer(values, escaped=escaped) if values else None)
 
     def _take(self, index: int | str, window: Window) -> None:
         """Tell what a window has found."""
@@ -381,9 +379,7 @@ def _append(choice: JsonObject, path: Path, text: str) -> None:
 
 def _says_more(choice: JsonObject) -> bool:
     """Whether a piece says, or repeats, anything beside its delta."""
-    if choice.keys() <= _USUAL:
-        return choice.get("logprobs") is not None
-    return any(choice.get(name) is not None for name in _BESIDES)
+    return not _BESIDES.isdisjoint([name for name, value in choice.items() if value is not None])
 
 
 def _says_something(choice: JsonObject) -> bool:

@@ -24,6 +24,9 @@ _MOST_RAW: Final = 4 * MOST_HELD
 BLOCK: Final = "block"
 REDACT: Final = "redact"
 
+State = tuple[str, str, int, bool]
+"""What a window knows of a text: what waits, what stood before it, and what of it has left or was replaced."""
+
 
 class Window:
     """The state of one text. `actions` says what a hit of a category does; one without action is let pass, and told.
@@ -60,6 +63,36 @@ class Window:
         """What may leave now that this piece has come; with `final`, everything may that is no match."""
         if self.cut:
             return ""
+        text, clean, view, found, hold = self._look(piece, final=final)
+        end = len(text) if final else hold if view is None else view.at(hold)
+        out = self._replace(text, view or Clean(text), found, hold, end) if found else self._pass(text, end)
+        self._keep(text, clean, hold, end)
+        return out
+
+    def glance(self, piece: str) -> str | None:
+        """The same in the usual case, that nothing is found; None changes nothing."""
+        if self.cut:
+            return None
+        text, clean, view, found, hold = self._look(piece, final=False)
+        if found:
+            return None
+        end = hold if view is None else view.at(hold)
+        out = self._pass(text, end)
+        self._keep(text, clean, hold, end)
+        return out
+
+    def state(self) -> State:
+        """What it knows, for `back`."""
+        return self._held, self._before, self._ghost, self._in_string
+
+    def back(self, state: State) -> None:
+        """As if nothing had come since."""
+        self._held, self._before, self._ghost, self._in_string = state
+
+    def _look(
+        self, piece: str, *, final: bool
+    ) -> tuple[str, str, Clean | Unescaped | None, list[Match], int]:  # fmt: skip
+        """What waits with this piece, as it came and as it reads; what is in it, and where what may leave ends."""
         text = self._held + piece
         view: Clean | Unescaped | None = None  # most pieces are as they read
         clean = text
@@ -69,13 +102,14 @@ class Window:
         found, hold = self._scanner.step(clean, self._before, final=final)
         if len(clean) - hold > MOST_HELD or len(text) > _MOST_RAW:
             found, hold = self._scanner.step(clean, self._before, final=True)[0], len(clean)
-        end = len(text) if final else hold if view is None else view.at(hold)
-        out = self._replace(text, view or Clean(text), found, hold, end) if found else self._pass(text, end)
+        return text, clean, view, found, hold
+
+    def _keep(self, text: str, clean: str, hold: int, end: int) -> None:
+        """What waits from now on, and what is in front of it."""
         if self._escaped:
             self._in_string = _ends_in_string(text[:end], within=self._in_string)
         self._held = text[end:]
         self._before = (self._before + clean[:hold])[-CONTEXT:]
-        return out
 
     def _pass(self, text: str, end: int) -> str:
         """What leaves of a text in which nothing was found."""

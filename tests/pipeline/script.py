@@ -122,9 +122,10 @@ class Outlet:
         """Whether no more fit."""
         return len(self.pieces) == self.full_at
 
-    def relay(self, piece: bytes) -> None:
+    def relay(self, piece: bytes) -> bool:
         """Take one."""
         self.pieces.append(piece)
+        return True
 
 
 class Unheard:

@@ -13,8 +13,9 @@ import pytest
 
 from app.errors import UPSTREAM_ERROR, GatewayError
 from app.exchange import Batch, Event, Operation
-from app.pipeline.guard import Raced, Start
+from app.pipeline.guard import Guarded, Raced, Start
 from app.pipeline.progress import Progress
+from tests.pipeline.script import Outlet
 from tests.support.gateway import Gateway, config, deployment
 from tests.support.upstream import Upstream
 
@@ -333,3 +334,48 @@ async def test_a_crash_beside_is_not_swallowed() -> None:
     watch._wait = "no number"  # type: ignore[assignment]  # the bug
     with pytest.raises(TypeError):
         await raced(Upstreamed((0, events("a"))), watch)
+
+
+class Glancing:
+    """A watch for which a glance at `a` is enough, of which nothing may be seen yet, and at `b`."""
+
+    cut = False
+
+    async def feed(self, batch: Batch | None, now: float) -> Batch:
+        """All of it."""
+        return batch or []
+
+    def glance(self, piece: bytes, now: float) -> bytes | None:
+        """What may be seen."""
+        return {b"a": b"", b"b": b"ab"}.get(piece)
+
+
+class Tapped:
+    """An answer from upstream that tries the outlet first, as `call.Answer` does."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.first = events("begin")
+        self._pieces = pieces
+
+    async def more(self, outlet: Any = None) -> Batch:
+        """The next piece that the outlet does not take."""
+        while self._pieces:
+            piece = self._pieces.pop(0)
+            if outlet is None or outlet.full or not outlet.relay(piece):
+                return events(piece.decode())
+        return []
+
+
+@pytest.mark.parametrize(
+    ("full_at", "passed", "left"),
+    [(None, [b"ab", b"ab"], ["c"]), (1, [b"ab"], ["c", "b"]), (0, [], ["a", "b", "c", "b"])],
+)
+async def test_what_a_glance_is_enough_for_goes_past(full_at: int | None, passed: list[bytes], left: list[str]) -> None:
+    """To the caller's socket while it takes something; the rest is read."""
+    outlet = Outlet(full_at)
+    answer = Guarded(Tapped([b"a", b"b", b"c", b"b"]), Glancing(), Progress("req_1", Operation.CHAT))
+    await answer.begin()
+    seen = [event.doc["word"] for event in answer.first]
+    while batch := await answer.more(outlet):
+        seen += [event.doc["word"] for event in batch]
+    assert (outlet.pieces, seen) == (passed, ["begin", *left])
