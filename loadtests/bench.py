@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import uvloop
 
+from app.compiled import state
 from loadtests import cpu
 from loadtests.peers import ALL
 from loadtests.peers.base import REPOSITORY, Peer, Site
@@ -118,7 +119,8 @@ def document(field: Field, plan: Plan, found: dict[str, list[Figures]], stolen: 
     """Everything that was measured, and on what; the table is made from this."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": cpu.describe() | {"python": platform.python_version(), "stolen_seconds": round(stolen, 2)},
+        "machine": cpu.describe()
+        | {"python": platform.python_version(), "compiled": state(), "stolen_seconds": round(stolen, 2)},
         "plan": asdict(plan),
         "versions": {name: ALL[name].version() for name in found},
         "notes": {name: ALL[name].note for name in found},

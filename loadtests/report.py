@@ -94,7 +94,8 @@ def _head(result: dict[str, Any]) -> str:
     repeat = max((len(many) for many in result["rounds"].values()), default=0)
     return (
         f"{result['date']}; {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, "
-        f"Python {machine['python']}, {machine['stolen_seconds']:.0f} s stolen by the host; {repeat} rounds. "
+        f"Python {machine['python']}, hot modules compiled: {machine['compiled']}, "
+        f"{machine['stolen_seconds']:.0f} s stolen by the host; {repeat} rounds. "
         f"The gateway has one core, upstream and generator share another.\n"
         f"Full load: {plan['requests']} requests (200 tokens in, 64 out) over {plan['connections']} connections; "
         f"streams: {plan['streams']} of 64 chunks 2 ms apart, {plan['open_streams']} at a time; a phase ends after "

@@ -25,7 +25,14 @@ def result(**rounds: list[float]) -> dict[str, Any]:
     found = {name.replace("_", "-"): [figures(one) for one in many] for name, many in rounds.items()}
     return {
         "date": "2026-01-01 00:00 UTC",
-        "machine": {"cores": 2, "cpu": "Some CPU", "kernel": "6", "python": "3.11", "stolen_seconds": 0.4},
+        "machine": {
+            "cores": 2,
+            "cpu": "Some CPU",
+            "kernel": "6",
+            "python": "3.11",
+            "compiled": "yes",
+            "stolen_seconds": 0.4,
+        },
         "plan": asdict(Plan()),
         "versions": dict.fromkeys(found, "1.2.3"),
         "notes": dict.fromkeys(found, "as it comes"),
@@ -45,6 +52,7 @@ def test_the_ratio_is_that_of_rounds() -> None:
     ratios = text[text.index("times vllm-router") :]
     assert "2.00 [2.00–2.00]" in row(ratios, "CPU per small request")
     assert "2.00 [2.00–2.00]" in row(ratios, "CPU per streamed chunk")
+    assert "Python 3.11, hot modules compiled: yes, " in text
 
 
 def test_cells_are_medians_with_quartiles_and_what_is_added() -> None:
