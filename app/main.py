@@ -181,7 +181,7 @@ class Process:
         dropped = telemetry.counter(DROPPED, "spans")
         self._redactor = Redactor(config.guards) if watched.capture_content else None
         tracer = Tracer(self._collector, watched.trace_sample, watched.trace_slow, dropped, self._redactor)
-        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants)
+        recorder = Recorder(telemetry, self._log, tracer, watched.metrics_tenants, watched.access_log)
         self._shadows = self._make_shadows(attempts, config.server.workers, tracer)
         self._counter = PromptCounter(self._transport, self._endpoints)
         fitter = Fitter(self._counter, telemetry)

@@ -101,6 +101,9 @@ class Telemetry(Settings):
     gateway, where every event is read."""
     log: Annotated[Literal["json", "text"], _RESTART] = "json"
     """Log lines for machines or for a terminal."""
+    access_log: Annotated[Literal["all", "failures", "none"], _RESTART] = "all"
+    """Which requests get a line in the log: every one, those whose outcome is not `ok`, or none. The ledger has a row
+    for each that reached an upstream either way."""
     metrics_tenants: Annotated[Count, _RESTART] = 200
     """Tenants that get a label value of their own in metrics; the rest are `other`."""
 

@@ -92,13 +92,18 @@ class Series:
 
 
 class Recorder:
-    """Writes the record of each request. `tenants` bounds the tenant label: the rest is `other`."""
+    """Writes the record of each request. `tenants` bounds the tenant label: the rest is `other`.
 
-    def __init__(self, telemetry: Telemetry, log: AccessLog, tracer: Tracer, tenants: int) -> None:
+    `access` says which requests get a line: `all`, `failures`, `none`.
+    """
+
+    def __init__(self, telemetry: Telemetry, log: AccessLog, tracer: Tracer, tenants: int, access: str = "all") -> None:
         self._telemetry = telemetry
         self._tracer = tracer
         self._log = log
         self._room = tenants
+        self._failures = access != "none"
+        self._successes = access == "all"
         self._tenants: dict[str, str] = {}
         self._series: dict[tuple[str, ...], Series] = {}
         self._refused: dict[tuple[str, Outcome], Counter] = {}
@@ -121,7 +126,8 @@ class Recorder:
                 total += own
                 stage.observe(own)
         self._total.observe(total)
-        self._log.write(_line(progress, total))
+        if self._successes if progress.outcome is Outcome.OK else self._failures:
+            self._log.write(_line(progress, total))
         trace = progress.trace
         if trace is not None and self._tracer.ended(progress, total):
             self._exemplify(progress, trace)

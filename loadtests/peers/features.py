@@ -24,6 +24,11 @@ def no_ledger(document: dict[str, Any], _site: Site) -> None:
     document.setdefault("stores", {})["ledger"] = False
 
 
+def quiet(document: dict[str, Any], _site: Site) -> None:
+    """No line in the log for each request, as the router is started."""
+    document.setdefault("telemetry", {})["access_log"] = "none"
+
+
 def postgres(document: dict[str, Any], site: Site) -> None:
     """The ledger in PostgreSQL."""
     document.setdefault("stores", {})["database"] = site.beside.enter_context(Postgres()).url
@@ -58,7 +63,7 @@ def canary(document: dict[str, Any], _site: Site) -> None:
 def traces(document: dict[str, Any], site: Site) -> None:
     """A hundredth of the traces goes to a collector."""
     port = site.beside.enter_context(_collector())
-    document["telemetry"] = {"otlp_endpoint": f"http://127.0.0.1:{port}", "trace_sample": 0.01}
+    document.setdefault("telemetry", {}).update(otlp_endpoint=f"http://127.0.0.1:{port}", trace_sample=0.01)
 
 
 ALL: tuple[Feature, ...] = (postgres, budgets, guard, canary, traces)

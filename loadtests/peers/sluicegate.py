@@ -87,18 +87,22 @@ class Sluicegate:
         return Setup(serve(site, document), site.port, (("authorization", f"Bearer {KEY}"),))
 
 
-_ON = "one worker, provider openai; keys, usage, cost, metrics and a log line per request on"
+_ON = "one worker, provider openai; keys, usage, cost and metrics on"
+_BARE = (features.no_ledger, features.quiet)
 VARIANTS = (
-    Sluicegate("sluicegate-bare", f"{_ON}; the ledger off", features.no_ledger),
-    Sluicegate("sluicegate", f"{_ON}; the ledger in SQLite, as by default"),
+    Sluicegate("sluicegate-bare", f"{_ON}; the ledger and the line in the log per request off", *_BARE),
+    Sluicegate("sluicegate", f"{_ON}; a line in the log per request, the ledger in SQLite, as by default"),
     Sluicegate("sluicegate-postgres", "the same with the ledger in PostgreSQL", features.postgres),
     Sluicegate(
         "sluicegate-budgets", "as sluicegate, with budgets on four scopes and three limits in Redis", features.budgets
     ),
+    Sluicegate("sluicegate-guard", "as bare, with rules and pii on prompt and answer", *_BARE, features.guard),
+    Sluicegate("sluicegate-canary", "as bare, with 10 % to a candidate", *_BARE, features.canary),
     Sluicegate(
-        "sluicegate-guard", "as bare, with rules and pii on prompt and answer", features.no_ledger, features.guard
+        "sluicegate-traces",
+        "as bare, with the line in the log and 1 % of traces to a collector",
+        features.no_ledger,
+        features.traces,
     ),
-    Sluicegate("sluicegate-canary", "as bare, with 10 % to a candidate", features.no_ledger, features.canary),
-    Sluicegate("sluicegate-traces", "as bare, with 1 % of traces to a collector", features.no_ledger, features.traces),
     Sluicegate("sluicegate-all", "all of it, the ledger in PostgreSQL", *features.ALL),
 )

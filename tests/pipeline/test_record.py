@@ -37,10 +37,10 @@ ONE, TWO = deployment("one"), deployment("two")
 class Book:
     """A recorder with what it writes to."""
 
-    def __init__(self, tenants: int = 200) -> None:
+    def __init__(self, tenants: int = 200, access: str = "all") -> None:
         self.telemetry = Counted()
         self.log = Lines()
-        self.recorder = Recorder(self.telemetry, self.log, no_tracer(self.telemetry), tenants)
+        self.recorder = Recorder(self.telemetry, self.log, no_tracer(self.telemetry), tenants, access)
 
     def record(self, progress: Progress) -> JsonObject:
         """Record a request; its line."""
@@ -78,6 +78,18 @@ def test_a_request_that_was_served() -> None:
     assert book.telemetry.observed(TOKEN_USAGE, "output") == (1, 5)
     assert (line["cost_usd"], line["usage"], line["tenant"], line["key"]) == (0.001, Method.EXACT, "team", "ci")
     assert (line["deployment"], line["arm"], line["model"], line["stream"]) == ("one", "stable", "chat", True)
+
+
+@pytest.mark.parametrize(
+    ("access", "told"), [("all", ["ok", "upstream_error"]), ("failures", ["upstream_error"]), ("none", [])]
+)
+def test_some_requests_get_no_line(access: str, told: list[str]) -> None:
+    """All the same they are counted."""
+    book = Book(access=access)
+    for outcome in (Outcome.OK, Outcome.UPSTREAM_ERROR):
+        book.recorder.record(served(outcome))
+    assert book.telemetry.total(REQUESTS) == 2
+    assert [line["outcome"] for line in book.log.written] == told
 
 
 def test_a_request_that_reached_nobody_is_not_charged() -> None:
