@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all that a fresh machine with Python 3.11+ and make needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup compile setup-safety demo test test-compiled lint types fmt docs test-slow test-dashboards check-deploy dashboards screenshots traces-phoenix test-vllm test-clients demo-vllm bench soak load prove peers eval-safety lock clean
+.PHONY: help setup compile setup-safety demo test test-compiled lint types fmt docs test-slow test-dashboards check-deploy dashboards screenshots traces-phoenix test-vllm test-clients demo-vllm bench soak load load-guidellm prove peers eval-safety lock clean
 export PYTHON
 
 help: ## this list
@@ -82,6 +82,11 @@ load: setup ## a load profile played by locust, judged by its goals (PROFILE=spi
 	@sh scripts/load/setup.sh
 	@.venv/bin/python -m loadtests.load $(or $(PROFILE),chat) $(ARGS)
 
+load-guidellm: setup ## the same streams played by locust and by guidellm: do both see the same times? (1.5 GB, or 5.6 without a CPU build of PyTorch)
+	@sh scripts/load/setup.sh
+	@sh scripts/load/setup_guidellm.sh
+	@.venv/bin/python -m loadtests.guidellm $(ARGS)
+
 prove: setup ## what docs/budgets.md and docs/ledger.md claim, at full length (WHAT=interleavings|live|hosts|crashes|outages|cost|report|safety_fuzz)
 	@.venv/bin/python -m tests.proofs.$(or $(WHAT),interleavings) $(ARGS)
 
@@ -98,5 +103,5 @@ lock: setup ## write requirements.lock anew from pyproject.toml (UPGRADE=1 takes
 	    -c requirements.lock pyproject.toml -o requirements-safety.lock
 
 clean: ## remove what setup, tests and benchmarks made
-	rm -rf .venv .uv .vllm .peers .load .deploy .clients .phoenix scripts/render/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	rm -rf .venv .uv .vllm .peers .load .guidellm .deploy .clients .phoenix scripts/render/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 	    dist

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,21 +33,21 @@ GRACE_S = 60
 UPSTREAM_MODELS = {"chat": "answer-64+slow-20ms", "stream": "answer-64+pace-20ms", "embeddings": "echo"}
 
 
-def own_config(port: int, ops: int, upstream: int) -> dict[str, Any]:
+def own_config(port: int, ops: int, upstream: int, models: Mapping[str, str]) -> dict[str, Any]:
     """The gateway that is started where none is named: a model per kind, a tenth of `chat` to a candidate."""
-    document = config(port, ops, [Served(kind, upstream, model) for kind, model in UPSTREAM_MODELS.items()])
-    candidate = Served("chat-v2", upstream, UPSTREAM_MODELS["chat"]).deployment()
+    document = config(port, ops, [Served(kind, upstream, model) for kind, model in models.items()])
+    candidate = Served("chat-v2", upstream, models["chat"]).deployment()
     document["deployments"].append(candidate)
     document["models"][0] |= {"candidate": candidate["name"], "weight": 10}
     return document
 
 
 @contextmanager
-def own_gateway() -> Iterator[str]:
-    """Fake upstream and gateway, started and stopped; the gateway's address."""
+def own_gateway(models: Mapping[str, str] = UPSTREAM_MODELS) -> Iterator[str]:
+    """Fake upstream and gateway, started and stopped; the gateway's address. `models` are the upstream's, by kind."""
     with tempfile.TemporaryDirectory(prefix="load-") as name:
         folder, upstream, port = Path(name), free_port(), free_port()
-        launch = serve(Site(port, upstream, folder), own_config(port, free_port(), upstream))
+        launch = serve(Site(port, upstream, folder), own_config(port, free_port(), upstream, models))
         with Server(upstream_launch(upstream), folder / "upstream.log"), Server(launch, folder / "gateway.log"):
             yield f"http://127.0.0.1:{port}"
 

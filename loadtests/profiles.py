@@ -74,6 +74,10 @@ PROFILES: dict[str, Profile] = {
         {"stream": 1}, (Stage(20, 100, 10), Stage(100, 200, 20)),
         (NONE_FAILED, Goal(FIRST, "p99", 500), Goal(BETWEEN, "p99", 60)),
     ),
+    "steady": Profile(
+        "as many streams at a time as there are callers, without a pause",
+        {"stream": 1}, (Stage(30, 16, 16),), (NONE_FAILED, Goal(FIRST, "p99", 500), Goal(BETWEEN, "p99", 60)), (0, 0),
+    ),
     "embeddings": Profile(
         "embeddings of 16 texts at a time",
         {"embeddings": 1}, (Stage(60, 50, 10),), (NONE_FAILED, Goal("embeddings", "p99", 500)),

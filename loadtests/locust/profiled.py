@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 import orjson
-from locust import FastHttpUser, LoadTestShape, between, events, task
+from locust import FastHttpUser, LoadTestShape, between, events, stats, task
 from locust.runners import WorkerRunner
 
 from loadtests.profiles import BETWEEN, FIRST, PROFILES
@@ -27,6 +27,14 @@ MODELS = dict(pair.split("=", 1) for pair in os.environ.get("LOAD_MODELS", "").s
 KEYS = cycle(os.environ.get("LOAD_KEYS", "none").split(","))
 LONG_WORDS = int(os.environ.get("LOAD_LONG_WORDS", "100000"))
 _LONG = (PROMPT + " ") * (LONG_WORDS // len(PROMPT.split()) + 1)
+
+
+def _bucket(milliseconds: float) -> float:
+    """A tenth of a millisecond below a second. Locust's own buckets are 10 ms wide from 100 ms on."""
+    return round(milliseconds, 1 if milliseconds < 1000 else -1)
+
+
+stats.bucket_response_time = _bucket
 
 
 class Caller(FastHttpUser):

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-for profile in chat long stream embeddings tenants spike canary; do
+for profile in chat long stream steady embeddings tenants spike canary; do
     make load PROFILE="$profile" ARGS="--users 0.05 --time 0.05 --out load-report/$profile --goal all:share:0"
 done
 make load PROFILE=soak ARGS="--users 0.1 --time 0.003 --out load-report/soak --goal all:share:0"
