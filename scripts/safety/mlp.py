@@ -15,8 +15,8 @@ Array = npt.NDArray[np.float32]
 class Settings:
     """How to train."""
 
-    hidden: int = 160
-    epochs: int = 8
+    hidden: int = 512
+    epochs: int = 30
     batch: int = 256
     rate: float = 2e-3
     decay: float = 1e-4

