@@ -22,6 +22,8 @@ class Settings:
     decay: float = 1e-4
     drop_input: float = 0.1
     drop_hidden: float = 0.3
+    smooth: float = 0.1
+    """How far labels are moved towards the middle; a net that never is quite sure tells more of what it has not seen."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Net:
 def fit(x: Array, y: Array, weight: Array, seed: int, settings: Settings = Settings()) -> Net:
     """Minimise the cross-entropy per output, each output's mean over the rows that have a label (weight above 0)."""
     random = np.random.default_rng(seed)
+    y = y * np.float32(1 - 2 * settings.smooth) + np.float32(settings.smooth)
     width, outputs = x.shape[1], y.shape[1]
     net = Net(
         (random.standard_normal((width, settings.hidden)) * np.sqrt(2 / width)).astype(np.float32),

@@ -119,8 +119,9 @@ def fit(of: Material, joined: Array | None, rows: Sequence[int], seed: int, nets
     """Train on some rows."""
     at = np.asarray(rows)
     shallow = grams.fit(of.sparse, rows, of.labels, of.weights, seed)
-    seeds = range(seed, seed + nets) if joined is not None else ()
-    return Parts(shallow, [mlp.fit(joined[at], of.labels[at], of.weights[at], one) for one in seeds])
+    if joined is None:
+        return Parts(shallow, [])
+    return Parts(shallow, [mlp.fit(joined[at], of.labels[at], of.weights[at], seed + one) for one in range(nets)])
 
 
 def held_out(of: Material, centred: list[Array], joined: Array | None) -> tuple[Array, Array]:

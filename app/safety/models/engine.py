@@ -16,7 +16,7 @@ from app.safety.models.grounding import Grounding
 from app.safety.models.heads import Array, Heads
 from app.safety.models.likeness import LIKENESS
 from app.safety.models.meaning import likeness
-from app.safety.models.pieces import pieces
+from app.safety.models.pieces import apart
 from app.safety.models.wire import Answer, Ask
 
 HARMS = ("hate", "sexual", "violence", "self_harm")
@@ -26,6 +26,9 @@ MOST_CARRIED = 300
 """Characters before a streamed piece that are scored together with it."""
 _OUTSIDERS = frozenset({"tool", "document", "function"})
 """Roles whose text nobody in the conversation wrote: an instruction in it is an indirect attack."""
+
+_Reading = tuple[list[str], list[str]]
+"""The windows over a text, and its sentences."""
 
 
 class Encoder(Protocol):
@@ -54,7 +57,7 @@ class Engine:
     def answer(self, questions: Sequence[Ask]) -> list[Answer]:
         """An answer to each question, in their order."""
         wanted = [self._texts(question) for question in questions]
-        rows = self._rows([piece for texts in wanted for _, found in texts for piece in found])
+        rows = self._rows([piece for texts in wanted for _, readings in texts for piece in _pieces(readings)])
         answers = []
         for question, texts in zip(questions, wanted, strict=True):
             if question.detector == "grounded":
@@ -63,32 +66,50 @@ class Engine:
                 score = likeness([passage.text for passage in question.inspection.passages], self._encoders)
                 findings = () if score is None else (Finding(LIKENESS, 0, score),)
             else:
-                scored = [(at, np.stack([rows[piece] for piece in found])) for at, found in texts if found]
+                scored = [(at, self._together(rows, readings)) for at, readings in texts if readings]
                 look = self._harms if question.detector == "classifier" else self._attacks
                 findings = tuple(finding for at, many in scored for finding in look(question.inspection, at, many))
             answers.append(Answer(question.number, findings))
         return answers
 
     def scores(self, texts: Sequence[str], judged: Callable[[str], bool] = bool) -> list[Array]:
-        """The worst probability of each output over the `judged` pieces of each text; for evaluations."""
-        found = [list(filter(judged, _variants(text))) or [text] for text in texts]
-        rows = self._rows([piece for pieces_of_one in found for piece in pieces_of_one])
-        return [np.max([rows[piece] for piece in pieces_of_one], axis=0) for pieces_of_one in found]
+        """The worst probability of each output over the readings of each text; for evaluations.
 
-    def _texts(self, question: Ask) -> list[tuple[int | None, list[str]]]:
-        """What is scored for a question: the pieces of each passage, by the passage's number."""
+        Pieces that are not `judged` are left out.
+        """
+        found = []
+        for text in texts:
+            kept = [(list(filter(judged, whole)), list(filter(judged, single))) for whole, single in _readings(text)]
+            found.append([reading for reading in kept if any(reading)] or [([text], [])])
+        rows = self._rows([piece for readings in found for piece in _pieces(readings)])
+        return [self._together(rows, readings).max(axis=0) for readings in found]
+
+    def _together(self, rows: dict[str, Array], readings: list[_Reading]) -> Array:
+        """A row for each reading of a text."""
+        return np.stack(
+            [
+                self._heads.together(
+                    np.stack([rows[piece] for piece in whole or single]),
+                    np.stack([rows[piece] for piece in single or whole]),
+                )
+                for whole, single in readings
+            ]
+        )
+
+    def _texts(self, question: Ask) -> list[tuple[int | None, list[_Reading]]]:
+        """What is scored for a question: the readings of each passage, by the passage's number."""
         if question.detector in ("grounded", LIKENESS):
             return []
         seen = question.inspection
-        found: list[tuple[int | None, list[str]]] = []
+        found: list[tuple[int | None, list[_Reading]]] = []
         for at, passage in enumerate(seen.passages):
             if seen.before and passage.text:
                 joined = seen.before[-MOST_CARRIED:] + passage.text
-                found.append((at, [*_variants(joined), *_variants(passage.text)]))
+                found.append((at, [*_readings(joined), *_readings(passage.text)]))
             elif passage.text:
-                found.append((at, _variants(passage.text)))
+                found.append((at, _readings(passage.text)))
         if question.detector == "jailbreak":
-            found.extend((None, _variants(text)) for text in seen.documents if text)
+            found.extend((None, _readings(text)) for text in seen.documents if text)
         return found
 
     def _rows(self, texts: list[str]) -> dict[str, Array]:
@@ -135,9 +156,11 @@ class Engine:
         return tuple(found)
 
 
-def _variants(text: str) -> list[str]:
-    """The pieces of a text as it is and, where that differs, as it reads once disguises are off or it is decoded."""
-    readings = dict.fromkeys((text, undisguised(text), *decoded(text)))
-    if len(readings) == 1:
-        return pieces(text)
-    return list(dict.fromkeys(piece for reading in readings for piece in pieces(reading)))
+def _readings(text: str) -> list[_Reading]:
+    """A text as it is and, where that differs, as it reads once disguises are off or it is decoded; each in pieces."""
+    found = dict.fromkeys((text, undisguised(text), *decoded(text)))
+    return [reading for reading in map(apart, found) if any(reading)]
+
+
+def _pieces(readings: list[_Reading]) -> list[str]:
+    return [piece for reading in readings for pieces in reading for piece in pieces]

@@ -32,6 +32,7 @@ class Heads:
         self.languages: tuple[str, ...] = tuple(str(name) for name in arrays["languages"])
         self.thresholds: Array = arrays["thresholds"].astype(np.float32)
         self._column = {name: number for number, name in enumerate(self.outputs)}
+        self._levels = np.array([name[-1].isdigit() for name in self.outputs])
         self._row = {name: number for number, name in enumerate(self.languages)}
         self._centre = {name: arrays[f"centre_{name}"].astype(np.float32) for name in self.encoders}
         self._scale = {name: float(arrays[f"scale_{name}"]) for name in self.encoders}
@@ -60,6 +61,16 @@ class Heads:
             mixed = mixed + self._offset[[self._row.get(language, len(self.languages)) for language in languages]]
         return cast("Array", 1 / (1 + np.exp(-np.clip(mixed, -30, 30))))
 
+    def together(self, whole: Array, single: Array) -> Array:
+        """One row for a text out of those of its windows and of its sentences.
+
+        Any piece may be an attack, so the worst counts. How harmful a text is depends on what stands around a sentence,
+        too: the mean of the worst window's logit and of the worst piece's.
+        """
+        worst = np.concatenate([whole, single]).max(axis=0)
+        mean = (_logit(whole.max(axis=0)) + _logit(worst)) / 2
+        return cast("Array", np.where(self._levels, 1 / (1 + np.exp(-mean)), worst).astype(np.float32))
+
     def severity(self, harm: str, row: Array) -> Severity:
         """The highest level of a harm whose probability is over its threshold."""
         reached: Severity = 0
@@ -85,3 +96,8 @@ class Heads:
     def _centred(self, name: str, languages: Sequence[str], vectors: Array) -> Array:
         rows = [self._row.get(language, len(self.languages)) for language in languages]
         return cast("Array", (vectors - self._centre[name][rows]) * self._scale[name])
+
+
+def _logit(chance: Array) -> Array:
+    kept = np.clip(chance, 1e-12, 1 - 1e-7)
+    return cast("Array", np.log(kept / (1 - kept)))

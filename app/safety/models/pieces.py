@@ -16,10 +16,15 @@ _WIDE_ENDS = "\u3002\uff01\uff1f\uff1b\u2026"
 
 def pieces(text: str) -> list[str]:
     """Every piece that is scored, each once, in the order of the text; the windows come first."""
-    whole = windows(text)
+    whole, single = apart(text)
+    return list(dict.fromkeys((*whole, *single)))
+
+
+def apart(text: str) -> tuple[list[str], list[str]]:
+    """The windows over a text that are scored, and its sentences that are scored."""
     single = sentences(text) if len(text) > SHORTEST else []
-    found = list(dict.fromkeys((*_ends(whole, MOST_PIECES // 4), *_ends(single, MOST_PIECES * 3 // 4))))
-    return [piece for piece in found if not piece.isspace()]
+    whole = [piece for piece in _ends(windows(text), MOST_PIECES // 4) if not piece.isspace()]
+    return whole, [piece for piece in _ends(single, MOST_PIECES * 3 // 4) if not piece.isspace()]
 
 
 def windows(text: str) -> list[str]:
