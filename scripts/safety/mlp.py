@@ -23,7 +23,7 @@ class Settings:
     drop_input: float = 0.1
     drop_hidden: float = 0.3
     smooth: float = 0.1
-    """How far labels are moved towards the middle; a net that never is quite sure tells more of what it has not seen."""
+    """How far labels are moved towards the middle: who is never quite sure is less wrong about what is new."""
 
 
 @dataclass(slots=True)

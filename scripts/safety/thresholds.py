@@ -11,7 +11,7 @@ from app.safety.models.heads import Array
 from scripts.safety.rows import HARMS, SEVERITIES, Row
 from scripts.safety.targets import OUTPUTS
 
-FALSE_HARM = 0.04
+FALSE_HARM = 0.03
 """Share of our look-alikes that may be called severity 4, by any of the four harms; the same share by each."""
 FALSE_ATTACK = 0.012
 TYPICAL = 0.95
