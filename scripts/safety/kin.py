@@ -7,6 +7,7 @@ than it is on what nobody wrote down yet, and thresholds come out too low.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +30,28 @@ def families(vectors: Sequence[Array]) -> npt.NDArray[np.int64]:
             line = first[line]
         return line
 
-    units = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) for rows in vectors]
+    units = [_unit(rows) for rows in vectors]
     for start in range(0, count, 512):
-        likeness = np.mean([rows[start : start + 512] @ rows.T for rows in units], axis=0)
+        likeness = _likeness([rows[start : start + 512] for rows in units], units)
         for line, other in zip(*np.nonzero(likeness > ALIKE), strict=True):
             older, younger = sorted((family(line + start), family(other)))
             first[younger] = older
     return np.array([family(line) for line in range(count)])
+
+
+def near(vectors: Sequence[Array], others: Sequence[Array]) -> npt.NDArray[np.bool_]:
+    """Which lines are kin of one of some others. Both: per encoder, a row a line."""
+    return np.asarray(
+        _likeness([_unit(rows) for rows in vectors], [_unit(rows) for rows in others]).max(axis=1) > ALIKE
+    )
+
+
+def _unit(rows: Array) -> Array:
+    return cast("Array", rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9))
+
+
+def _likeness(some: Sequence[Array], others: Sequence[Array]) -> Array:
+    return cast("Array", np.mean([one @ other.T for one, other in zip(some, others, strict=True)], axis=0))
 
 
 def folds(texts: Sequence[str], lines: Sequence[int], vectors: Sequence[Array], count: int) -> npt.NDArray[np.int64]:

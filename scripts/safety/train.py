@@ -100,6 +100,16 @@ def material(rows: list[Row], encoders: Sequence[str], folder: Path) -> Material
     return Material(rows, [tell(text) for text in texts], grams.Sparse(texts), vectors, labels, weights)
 
 
+def strangers(rows: list[Row], folder: Path) -> list[Row]:
+    """Rows without lines of ours that mean about what a test line of ours means, in whatever language."""
+    lines = [*(row for row in rows if row.own), *(row for row in own() if row.test)]
+    centred = material(lines, tuple(ENCODERS), folder).centred()
+    test = np.array([row.test for row in lines])
+    close = kin.near([one[~test] for one in centred], [one[test] for one in centred])
+    left_out = {id(row) for row, is_close in zip(lines, close, strict=False) if is_close}
+    return [row for row in rows if id(row) not in left_out]
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A model before its parts are mixed: logits of n-grams and, where there are encoders, of networks."""
@@ -182,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", choices=PROFILES, default="full")
     parser.add_argument("--left-out", action="store_true", help="also train without each group of sources")
     chosen = parser.parse_args(arguments)
-    rows = training_rows([*collected(), *own()])
+    rows = strangers(training_rows([*collected(), *own()]), chosen.cache)
     of = material(rows, PROFILES[chosen.profile], chosen.cache)
     centred = of.centred()
     joined = np.concatenate(centred, axis=1) if centred else None

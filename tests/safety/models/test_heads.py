@@ -33,6 +33,18 @@ def test_words_speak_for_outputs() -> None:
     assert heads.score("violence4", rows[0]) > 0.9
 
 
+def test_a_text_is_as_harmful_as_its_worst_piece_and_what_stands_around_it() -> None:
+    """For harms the mean of two logits; for attacks the worst piece alone."""
+    heads = Heads(arrays())
+    whole, single = np.full((1, len(heads.outputs)), 0.5, np.float32), np.full((3, len(heads.outputs)), 0.1, np.float32)
+    single[1] = 0.9
+    row = heads.together(whole, single)
+    assert heads.score("jailbreak", row) == pytest.approx(0.9)
+    assert heads.score("violence4", row) == pytest.approx(0.75)
+    assert heads.score("violence4", heads.together(whole, whole)) == pytest.approx(0.5)
+    assert heads.score("violence4", heads.together(single, whole)) == pytest.approx(0.9)
+
+
 def test_vectors_are_centred_by_language() -> None:
     """A language's own mean is taken away, the general one where the language is unknown."""
     given = arrays()
