@@ -72,11 +72,14 @@ class Heads:
         return cast("Array", np.where(self._levels, 1 / (1 + np.exp(-mean)), worst).astype(np.float32))
 
     def severity(self, harm: str, row: Array) -> Severity:
-        """The highest level of a harm whose probability is over its threshold."""
+        """The highest level of a harm whose probability is over its threshold; a 6 only where a 4 is reached as well.
+
+        The threshold of 6 tells 6 from 4. By itself it would let look-alikes through that the threshold of 4 keeps out.
+        """
         reached: Severity = 0
         for level in SEVERITIES:
             column = self._column[f"{harm}{level}"]
-            if row[column] >= self.thresholds[column]:
+            if row[column] >= self.thresholds[column] and (level < 6 or reached == 4):
                 reached = level
         return reached
 

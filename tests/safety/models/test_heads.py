@@ -12,13 +12,15 @@ from tests.safety.models.lines import arrays
 
 
 def test_a_severity_is_the_highest_level_reached() -> None:
-    """Level by level, each with a threshold of its own."""
+    """Level by level, each with a threshold of its own; what is not a 4 is no 6."""
     heads = Heads(arrays())
     row = np.zeros(len(heads.outputs), np.float32)
     assert heads.severity("hate", row) == 0
     row[heads.outputs.index("hate2")] = 0.6
     assert heads.severity("hate", row) == 2
     row[heads.outputs.index("hate6")] = 0.5
+    assert heads.severity("hate", row) == 2
+    row[heads.outputs.index("hate4")] = 0.5
     assert heads.severity("hate", row) == 6
     assert heads.severity("sexual", row) == 0
 
