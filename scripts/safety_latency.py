@@ -4,15 +4,19 @@
 
 Streams of 64 words, 10 ms apart, from the fake upstream through one worker: the time to the first piece of text and
 between pieces, guarded and not, in turns. `strict` holds text for the classifier. Then plain requests at a steady rate,
-without a guard, while other callers keep the classifier's queue full, and while nobody does, in turns.
+without a guard: alone; beside callers in another process who keep the classifier's queue full; and beside as many
+requests of such callers that have no guard either, so that what the classifier does can be told from what the requests
+do that bring it its work.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -64,11 +68,11 @@ class Times:
         self.first: list[float] = []
         self.between: list[float] = []
 
-    async def stream(self, client: httpx2.AsyncClient, model: str, number: int) -> None:
+    async def stream(self, asking: httpx2.AsyncClient, model: str, number: int) -> None:
         """One stream, read as it comes."""
         began = last = time.perf_counter()
         seen = False
-        async with client.stream("POST", "/v1/chat/completions", json=body(model, number, stream=True)) as answer:
+        async with asking.stream("POST", "/v1/chat/completions", json=body(model, number, stream=True)) as answer:
             answer.raise_for_status()
             async for line in answer.aiter_lines():
                 if not line.startswith("data: {"):
@@ -84,25 +88,24 @@ class Times:
 async def streams(url: str, count: int, seconds: float) -> dict[str, Times]:
     """So many streams at a time for each guard, the guards in turns."""
     found = {name: Times() for name in GUARDS}
-    limits = httpx2.Limits(max_connections=256)
-    async with httpx2.AsyncClient(base_url=url, headers=HEADERS, timeout=60, limits=limits, **PLAIN) as client:
+    async with client(url) as asking:
         number = 0
         until = time.monotonic() + seconds * len(GUARDS)
         while time.monotonic() < until:
             for name, times in found.items():
-                await asyncio.gather(*(times.stream(client, name, number + at) for at in range(count)))
+                await asyncio.gather(*(times.stream(asking, name, number + at) for at in range(count)))
                 number += count
     return found
 
 
-async def steady(client: httpx2.AsyncClient, seconds: float) -> list[float]:
+async def steady(asking: httpx2.AsyncClient, seconds: float) -> list[float]:
     """Seconds that plain requests take which begin at a steady rate."""
     took: list[float] = []
     loop = asyncio.get_running_loop()
 
     async def one(number: int) -> None:
         began = time.perf_counter()
-        answer = await client.post("/v1/chat/completions", json=body("echo", number, stream=False))
+        answer = await asking.post("/v1/chat/completions", json=body("echo", number, stream=False))
         answer.raise_for_status()
         took.append(time.perf_counter() - began)
 
@@ -115,26 +118,49 @@ async def steady(client: httpx2.AsyncClient, seconds: float) -> list[float]:
     return took
 
 
-async def beside(url: str, seconds: float) -> tuple[list[float], list[float], int]:
-    """Plain requests alone, then beside callers of the classifier; and how many those made."""
+def client(url: str) -> httpx2.AsyncClient:
+    """What callers call with."""
     limits = httpx2.Limits(max_connections=256)
-    made = 0
-    async with httpx2.AsyncClient(base_url=url, headers=HEADERS, timeout=60, limits=limits, **PLAIN) as client:
-        alone = await steady(client, seconds)
+    return httpx2.AsyncClient(base_url=url, headers=HEADERS, timeout=60, limits=limits, **PLAIN)
 
-        async def busy(caller: int) -> None:
-            nonlocal made
-            while True:
-                await client.post("/v1/chat/completions", json=body("busy", made * 1000 + caller, stream=False))
+
+def load(url: str, model: str, seconds: float, rate: float) -> float:
+    """Requests a second that `BUSY` callers make of a model: as many as are answered, or at this rate."""
+    return asyncio.run(_load(url, model, seconds, rate))
+
+
+async def _load(url: str, model: str, seconds: float, rate: float) -> float:
+    loop = asyncio.get_running_loop()
+    began, made, begun = loop.time(), 0, 0
+    async with client(url) as asking:
+
+        async def caller(number: int) -> None:
+            nonlocal made, begun
+            while loop.time() < began + seconds:
+                begun += 1
+                if rate:
+                    await asyncio.sleep(max(0.0, began + begun / rate - loop.time()))
+                unseen = time.time_ns() % 10**12 * BUSY + number
+                await asking.post("/v1/chat/completions", json=body(model, unseen, stream=False))
                 made += 1
 
-        callers = [asyncio.create_task(busy(caller)) for caller in range(BUSY)]
-        await asyncio.sleep(0.5)
-        loaded = await steady(client, seconds)
-        for caller in callers:
-            caller.cancel()
-        await asyncio.gather(*callers, return_exceptions=True)
-    return alone, loaded, made
+        await asyncio.gather(*(caller(number) for number in range(BUSY)))
+    return made / (loop.time() - began)
+
+
+async def beside(url: str, seconds: float, others: Executor) -> tuple[dict[str, list[float]], float]:
+    """Seconds that plain requests take alone, beside the classifier's and beside as many plain ones; those a second."""
+    loop, rate = asyncio.get_running_loop(), 0.0
+    found: dict[str, list[float]] = {}
+    async with client(url) as asking:
+        await steady(asking, 1)  # connections and caches are there afterwards
+        found["alone"] = await steady(asking, seconds)
+        for model in ("busy", "echo"):
+            loading = loop.run_in_executor(others, load, url, model, seconds + 2, rate)
+            await asyncio.sleep(1)
+            found[model] = await steady(asking, seconds)
+            rate = await loading
+    return found, rate
 
 
 def at(times: Sequence[float], share: float) -> float:
@@ -160,25 +186,31 @@ def run(options: Any) -> None:
         print("streams  guard   " + "".join(f"{name:>9}" for name in ("first50", "first99", "next50", "next99") * 2))
         for count in options.streams:
             told(asyncio.run(streams(gateway.url, count, options.seconds)), count)
-        rises = []
-        for _ in range(options.pairs):
-            alone, loaded, made = asyncio.run(beside(gateway.url, options.seconds))
-            rises.append(at(loaded, 0.99) - at(alone, 0.99))
-            print(
-                f"unguarded requests: p50 {at(alone, 0.5):.1f} → {at(loaded, 0.5):.1f}, p99 {at(alone, 0.99):.1f} → "
-                f"{at(loaded, 0.99):.1f} ms beside {made} requests of the classifier",
-                flush=True,
-            )
-        print(f"p99 rises by {median(rises):.1f} ms (median of {len(rises)} pairs)")
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as others:
+            others.submit(time.time).result()
+            pairs(gateway.url, options, others)
+
+
+def pairs(url: str, options: Any, others: Executor) -> None:
+    """Unguarded requests: a row for each round."""
+    rises: dict[str, list[float]] = {"busy": [], "echo": []}
+    for _ in range(options.pairs):
+        found, rate = asyncio.run(beside(url, options.seconds, others))
+        told = ", ".join(f"{name} {at(times, 0.5):.1f} / {at(times, 0.99):.1f}" for name, times in found.items())
+        print(f"unguarded requests, ms, p50 / p99: {told}; {rate:.0f} others a second", flush=True)
+        for name, some in rises.items():
+            some.append(at(found[name], 0.99) - at(found["alone"], 0.99))
+    for name, what in (("busy", "the classifier's requests"), ("echo", "as many plain ones")):
+        print(f"p99 rises by {median(rises[name]):.1f} ms beside {what} (median of {options.pairs} rounds)")
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", default="tiny", choices=("full", "tiny"))
+    parser.add_argument("--profile", default="tiny", choices=("full", "fast", "tiny"))
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--streams", type=int, nargs="*", default=[1, 16, 64])
     run(parser.parse_args())
 
 

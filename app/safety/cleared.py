@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
+from copy import deepcopy
 from typing import Any, Final
 
 import orjson
 
-from app.exchange import Batch, Call, Event
+from app.exchange import Batch, Call, Event, JsonObject
 from app.pipeline.report import Hit, Report
 from app.safety.actions import BLOCK, REDACT
 from app.safety.answers import Answers
@@ -29,6 +30,8 @@ MOST_ASKED: Final = 4
 MOST_WAITING: Final = 16
 """Segments that wait before no more is read from the upstream."""
 _ENDS: Final = frozenset(".!?\n\u3002\uff01\uff1f")
+_WIDE: Final = frozenset("\n\u3002\uff01\uff1f")
+"""Those that end a sentence whatever follows; the others do before a space."""
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -80,7 +83,8 @@ class Cleared:
         """Take in what has come; None is the answer's end. `start` begins a question."""
         out = await self._answers.feed(batch, now)
         for event in out:
-            self._take(event, now, start)
+            for part in (event,) if self._stage.passing or not self._call.stream else _parted(event):
+                self._take(part, now, start)
         if batch is None or self._answers.cut:
             self._ended = True
             self._close(start)
@@ -122,12 +126,18 @@ class Cleared:
             segment.texts[path] = segment.texts.get(path, "") + text
             segment.size += len(text)
             ends = ends or not _ENDS.isdisjoint(text)
-        if self._stage.passing and sum(one.size for one in self._segments) <= self._stage.hold_chars:
+        if self._passes():
             self._ready.append(event)
         else:
             segment.events.append(event)
         if segment.size >= self._stage.hold_chars or (ends and self._asked() < MOST_ASKED):
             self._close(start)
+
+    def _passes(self) -> bool:
+        """Whether what has come may leave before it is cleared: not where something in front of it still waits."""
+        if not self._stage.passing or any(one.events for one in self._segments):
+            return False
+        return sum(one.size for one in self._segments) <= self._stage.hold_chars
 
     def _asked(self) -> int:
         return sum(one.asked for one in self._segments)
@@ -190,6 +200,50 @@ class Cleared:
             self._ready.append(event)
             return
         self._ready += self._answers.stop_at(stopped)
+
+
+def _parted(event: Event) -> tuple[Event, ...]:
+    """An event that ends a sentence and begins another as two events: a sentence is asked about as a whole.
+
+    Only where nothing but the text is in it, for nothing may be told twice.
+    """
+    doc = event.doc
+    said = texts(doc)
+    if len(said) != 1 or len(doc["choices"]) != 1 or doc.get("usage") or "prompt_filter_results" in doc:
+        return (event,)
+    ((path, text),) = said
+    at = _sentence_end(text)
+    (choice,) = doc["choices"]
+    if not text[at:].strip() or not at or _says_more(choice):
+        return (event,)
+    first = deepcopy(doc)
+    put(first["choices"][0], path, text[:at])
+    put(choice, path, text[at:])
+    event.data = orjson.dumps(doc)
+    return Event(orjson.dumps(first), first, hidden=event.hidden), event
+
+
+def _sentence_end(text: str) -> int:
+    """Where the last sentence that ends inside a text is over; 0 where none does."""
+    follows = "."
+    for at in range(len(text) - 1, -1, -1):
+        sign = text[at]
+        if sign in _WIDE or (sign in _ENDS and follows.isspace()):
+            return at + 1
+        follows = sign
+    return 0
+
+
+def _says_more(choice: JsonObject) -> bool:
+    """Whether a choice has more to it than one text: a role, an id, the end."""
+    if any(value is not None for name, value in choice.items() if name not in ("index", "delta", "text")):
+        return True
+    node = choice.get("delta") or {}
+    while type(node) is dict and len(node) == 1:
+        (node,) = node.values()
+        if type(node) is list and len(node) == 1 and type(node[0]) is dict:
+            node = {name: value for name, value in node[0].items() if name != "index"}
+    return bool(node) and type(node) is not str
 
 
 def _redact(segment: Segment, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -49,6 +49,7 @@ class Answer:
             {"guards": [{"name": "default", "completion": settings}], "safety": {"profile": "tiny"}}
         ).guards
         policy = Guards([guard], {"classifier": reader}).of(guard, "team")
+        self.reader = reader
         self.report = Report("default")
         watch = policy.slow_watch(CheckedPrompt(call(**{"stream": True, **fields})), self.report)
         assert watch is not None
@@ -83,6 +84,44 @@ async def test_a_sentence_is_asked_about_at_its_end() -> None:
     assert await answer.feed() == []
     assert said(await answer.settle()) == " And"
     assert (reader.asked[1].before, answer.watch.idle) == ("I like you.", True)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        lambda text: {"content": text},
+        lambda text: {"reasoning_content": text},
+        lambda text: {"tool_calls": [{"index": 1, "function": {"arguments": text}}]},
+    ],
+)
+@pytest.mark.parametrize("text", ["for me. I hate you.", "\u597d\u3002I hate you."])
+async def test_a_piece_that_begins_the_next_sentence_is_parted(delta: Callable[[str], JsonObject], text: str) -> None:
+    """Nothing of that sentence leaves with the one before it."""
+    answer = Answer(Reader())
+    docs = await answer.feed(chunk(delta("Good ")), chunk(delta(text)))
+    docs += await answer.settle()
+    seen = [doc["choices"][0]["delta"] for doc in docs]
+    first = text[: text.index("I")].rstrip()
+    assert seen == [delta("Good "), delta(first), {}]
+    assert [one.text for one in answer.reader.asked[0].passages] == ["Good " + first]
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        chunk({"role": "assistant", "content": "Good. I like"}),
+        chunk({"content": "Good. I like"}, finish="stop"),
+        chunk({"content": "Good. I like"}, usage={"prompt_tokens": 1}),
+        chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"arguments": "Good. I like"}}]}),
+        chunk({"content": "1.5"}),
+        chunk({"content": "Good. "}),
+    ],
+)
+async def test_a_piece_that_says_more_is_not_parted(doc: JsonObject) -> None:
+    """Nothing may be told twice; and there must be something to part."""
+    answer = Answer(Reader())
+    assert await answer.feed(doc) == []
+    assert len(await answer.settle()) == 1
 
 
 async def test_hold_chars_and_hold_ms_end_a_segment_too() -> None:
@@ -158,6 +197,22 @@ async def test_async_mode_lets_text_out_up_to_its_bound() -> None:
     reader.may.set()
     docs = await answer.settle()
     assert (said(docs), ends(docs)) == ("", {0: "content_filter"})
+
+
+async def test_in_async_mode_nothing_overtakes_what_waits() -> None:
+    """Neither where what came first has been cleared, so that there would be room again."""
+    reader = Reader(open_=False)
+    answer = Answer(reader, {"stream": {"mode": "async", "hold_chars": 12}})
+    assert said(await answer.feed(chunk("I like you."))) == "I like you."
+    await asyncio.sleep(0)
+    first, reader.may = reader.may, asyncio.Event()
+    assert await answer.feed(chunk(" So much.")) == []
+    first.set()
+    await answer.work[0]
+    assert await answer.feed(chunk(" Ok")) == []
+    assert await answer.feed() == []
+    reader.may.set()
+    assert said(await answer.settle()) == " So much. Ok"
 
 
 async def test_of_a_plain_answer_each_choice_stands_for_itself() -> None:

@@ -1,4 +1,7 @@
-"""What a text says to whoever decodes it: base64, rot13, and HTML without its tags. Models are asked about that too."""
+"""What a text says to whoever decodes it: base64, rot13, HTML without its tags, and the escapes of JSON.
+
+Models are asked about that too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import codecs
 import html
 from typing import Final
 
+from app.safety.escapes import Unescaped
 from app.safety.linear import Pattern
 
 MOST_RUNS: Final = 8
@@ -25,7 +29,7 @@ _FEWEST_WORDS: Final = 2
 
 def decoded(text: str) -> list[str]:
     """Other readings of a text, none for most. Linear time."""
-    found = [one for one in (_without_tags(text), _rot13(text)) if one is not None]
+    found = [one for one in (_without_tags(text), _without_escapes(text), _rot13(text)) if one is not None]
     if len(text) >= 16:
         found += _base64(text)
     return found
@@ -64,4 +68,12 @@ def _without_tags(text: str) -> str | None:
         pieces.append(text[place:start])
         place = end
     plain = html.unescape("".join([*pieces, text[place:]]))
+    return plain if plain != text else None
+
+
+def _without_escapes(text: str) -> str | None:
+    r"""As the arguments of a tool call read: many models write what is not ASCII as `\u00e9`."""
+    if "\\u" not in text:
+        return None
+    plain = Unescaped(text, final=True).text
     return plain if plain != text else None
