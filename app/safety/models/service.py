@@ -1,7 +1,8 @@
 """The detector process: one for all workers, so that a model is in memory once and no event loop waits for it.
 
-Questions that arrive while others are being answered are answered together afterwards. There is one thread for the
-models (`--threads` for more) and one loop for the sockets, so that a full queue is said at once.
+Questions that arrive while others are being answered wait, and are answered together afterwards where that is worth
+something (`MOST_TOGETHER`). There is one thread for the models (`--threads` for more) and one loop for the sockets, so
+that a full queue is said at once.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from app.tasks import TaskGroup
 _log = logging.getLogger("sluicegate")
 LATER = 5
 """Niceness: where cores are short, workers come first."""
-MOST_TOGETHER = 4
-"""Questions answered in one go: the first of them waits for the last, and all come back to the workers at once. In a
-batch of sixteen each costs as much as in one of four (`full`: about 20 ms), so a longer batch would only be later."""
+MOST_TOGETHER = 1
+"""Questions answered in one go. On a CPU each costs about as much in a batch (`full`: 20 ms, alone or in sixteens), and
+a batch comes back to a worker at once: what waited for it goes on in one burst, before every other request."""
+
 
 Work = Callable[[Sequence[wire.Ask]], list[wire.Answer]]
 

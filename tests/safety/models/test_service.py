@@ -24,8 +24,9 @@ async def settled(condition: object) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_questions_that_wait_are_answered_together(tmp_path: Path) -> None:
-    """The first goes alone; those that came meanwhile go in one batch, whoever asked."""
+async def test_questions_that_wait_are_answered_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first goes alone; those that came meanwhile go in one batch, whoever asked, where batches are allowed."""
+    monkeypatch.setattr(service, "MOST_TOGETHER", 4)
     models = Models()
     async with serving(tmp_path / "s", models):
         one, other = Client(tmp_path / "s"), Client(tmp_path / "s")
