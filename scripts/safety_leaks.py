@@ -5,7 +5,7 @@
 The sentences are our own frozen test lines of severity 4 and 6 and never printed. Each stream is watched in `strict`
 and in `async` mode, with a real detector process. Pauses stand on a clock that leaps while nobody waits for the
 detector; how long that takes is real. A sentence that is not flagged where it stands alone is a miss, whatever a stream
-does to it. `tiny` takes most harmless sentences for harmful, so its figures say nothing.
+does to it.
 """
 
 from __future__ import annotations
