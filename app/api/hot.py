@@ -14,13 +14,13 @@ from app.api.answers import Send, send_error
 from app.api.arrivals import Receive, Scope, new_ids, read_body, read_head
 from app.api.cycle import OUTLET
 from app.api.messages.surface import MessagesSurface
-from app.api.relay import relay, say_goodbye
+from app.api.relay import Relay, say_goodbye
 from app.api.responses.surface import ResponsesSurface
 from app.api.surface import OpenAISurface, Surface
 from app.errors import METHOD_NOT_ALLOWED, GatewayError
 from app.exchange import Operation
 from app.pipeline.progress import Progress
-from app.pipeline.serve import Arrival, Services, serve
+from app.pipeline.serve import Arrival, Services
 from app.pipeline.transcript import Transcript
 
 OPERATIONS: dict[str, Operation] = {
@@ -70,17 +70,11 @@ class Hot:
         async def body(limit: int) -> bytes:
             return await read_body(scope, receive, length, limit)
 
-        outlet = scope.get(OUTLET) if surface is OPENAI else None
-        arrival = Arrival(credentials, body, wishes, outlet, surface.understand)
+        cycle = scope.get(OUTLET)
+        arrival = Arrival(credentials, body, wishes, cycle if surface is OPENAI else None, surface.understand)
         try:
-            flow = serve(arrival, progress, self._services)
-            try:
-                await relay(flow, progress, surface, send, scope.get(OUTLET))
-            except asyncio.CancelledError as cancellation:
-                progress.cut(cancellation)
-                raise
-            finally:
-                await flow.aclose()  # what `aclosing` does in twice the time
-        except asyncio.CancelledError:
+            await Relay(progress, surface, send, cycle).run(arrival, self._services)
+        except asyncio.CancelledError as cancellation:
+            progress.cut(cancellation)
             if progress.shut_down:
                 await say_goodbye(progress, surface, send)

@@ -1,12 +1,8 @@
-"""From the path of a request to its caller: an answer that is whole, a stream, a refusal.
-
-Apart from `hot`, which waits in a `finally`: what does so is not compiled.
-"""
+"""From the path of a request to its caller: an answer that is whole, a stream, a refusal."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from app.api.answers import Send, send_error, send_json, start_stream
@@ -17,44 +13,73 @@ from app.errors import INTERNAL_ERROR, OVERLOADED, GatewayError
 from app.exchange import Batch
 from app.pipeline.ledger import JournalFailed
 from app.pipeline.progress import Progress
+from app.pipeline.serve import Arrival, Services, serve
 
 _log = logging.getLogger("sluicegate")
 
 
-async def relay(
-    flow: AsyncGenerator[Batch, None], progress: Progress, surface: Surface, send: Send, cycle: Cycle | None
-) -> None:
-    """Send what the path yields; an error before its first batch is a status, after it an event of the stream.
+class Relay:
+    """Takes one answer to its caller.
 
     An answer's last byte leaves once the path has ended: by then the request is settled and in the ledger.
     """
-    writer = surface.writer(progress)
-    body = b""
-    try:
-        batch = await anext(flow)
-        streamed = progress.call is not None and progress.call.stream
-        if not streamed:
-            body = writer.whole(batch[0])
-        progress.status = 200
-        if not streamed and await anext(flow, None) is not None:
-            raise AssertionError("an answer that is not streamed has one event")  # noqa: TRY301 # a bug: it is logged below
-    except GatewayError as error:
-        if progress.error is None:
-            await _tell(flow, error)
-        await _refuse(send, error, progress, surface)
-        return
-    except Exception:
-        _log.exception("a request failed inside the gateway", extra={"request_id": progress.request_id})
-        await _refuse(send, GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning), progress, surface)
-        return
-    if streamed:
-        await _stream(flow, batch, progress, writer, send)
-        return
-    await _written(progress)
-    if cycle is None or cycle.full:
-        await send_json(send, 200, body, headers_of(progress))
-    else:
-        cycle.answer(b"content-type: application/json\r\n" + lines_of(progress), body)
+
+    __slots__ = ("_body", "_cycle", "_progress", "_send", "_streams", "_surface", "_writer")
+
+    def __init__(self, progress: Progress, surface: Surface, send: Send, cycle: Cycle | None) -> None:
+        self._progress = progress
+        self._surface = surface
+        self._writer: Writer = surface.writer(progress)
+        self._send = send
+        self._cycle = cycle
+        self._body = b""
+        self._streams = False
+        """Whether the head of a stream has left: an error is an event of it from now on, before it a status."""
+
+    async def run(self, arrival: Arrival, services: Services) -> None:
+        """Answer the request, whatever becomes of it."""
+        progress, failed = self._progress, None
+        try:
+            await serve(arrival, progress, services, self._deliver)
+        except GatewayError as error:
+            failed = error
+        except Exception:
+            _log.exception("a request failed inside the gateway", extra={"request_id": progress.request_id})
+            failed = GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning)
+        if self._streams:
+            last = self._writer.end(failed)
+            await _written(progress)
+            await self._send({"type": "http.response.body", "body": last})
+        elif failed is not None:
+            await _refuse(self._send, failed, progress, self._surface)
+        else:
+            await _written(progress)
+            cycle = self._cycle
+            if cycle is None or cycle.full:
+                await send_json(self._send, 200, self._body, headers_of(progress))
+            else:
+                cycle.answer(b"content-type: application/json\r\n" + lines_of(progress), self._body)
+
+    async def _deliver(self, batch: Batch) -> None:
+        """The next events: pieces of a stream go out at once, a whole answer waits for the end of the path."""
+        progress = self._progress
+        if not self._streams and (progress.call is None or not progress.call.stream):
+            if progress.status:
+                raise AssertionError("an answer that is not streamed has one event")
+            self._body = self._writer.whole(batch[0])
+            progress.status = 200
+            return
+        begins = not self._streams
+        if begins:
+            progress.status = 200
+            self._streams = True
+            await start_stream(self._send, headers_of(progress))
+        body = self._writer.events(batch)
+        if body or begins:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            progress.sent()
+        if begins:
+            progress.first_at = progress.last_at
 
 
 async def _written(progress: Progress) -> None:
@@ -67,39 +92,8 @@ async def _written(progress: Progress) -> None:
             await progress.durable
 
 
-async def _tell(flow: AsyncGenerator[Batch, None], error: GatewayError) -> None:
-    """An answer that its surface cannot tell is an error of the request: the path hears of it, and settles."""
-    with suppress(GatewayError):
-        await flow.athrow(error)
-
-
 async def _refuse(send: Send, error: GatewayError, progress: Progress, surface: Surface) -> None:
     await send_error(send, error, headers_of(progress), surface.document(error, progress.request_id))
-
-
-async def _stream(
-    flow: AsyncGenerator[Batch, None], batch: Batch, progress: Progress, writer: Writer, send: Send
-) -> None:
-    await start_stream(send, headers_of(progress))
-    try:
-        await send({"type": "http.response.body", "body": writer.events(batch), "more_body": True})
-        progress.sent()
-        progress.first_at = progress.last_at
-        async for more in flow:
-            body = writer.events(more)
-            if body:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-                progress.sent()
-        last = writer.end(None)
-    except GatewayError as error:
-        if progress.error is None:
-            await _tell(flow, error)
-        last = writer.end(error)
-    except Exception:
-        _log.exception("a stream failed inside the gateway", extra={"request_id": progress.request_id})
-        last = writer.end(GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning))
-    await _written(progress)
-    await send({"type": "http.response.body", "body": last})
 
 
 async def say_goodbye(progress: Progress, surface: Surface, send: Send) -> None:

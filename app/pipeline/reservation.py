@@ -1,8 +1,8 @@
 """A reservation: what a request can cost at most, taken from every budget in scope before an upstream sees it.
 
-A `Reservation` is entered before the call and settles itself when it is left, however it is left: there is no
-`await` on the way out, so a cancellation cannot come between. It settles at what it was told was spent, and at its
-bound where nobody said anything after it was sent.
+A `Reservation` is taken and entered in one statement before the call (`with await reservation.take():`), and settles
+itself when it is left, however it is left: there is no `await` on the way out, so a cancellation cannot come between.
+It settles at what it was told was spent, and at its bound where nobody said anything after it was sent.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ class Bound:
 
 
 class Reservation:
-    """The upper bound of one request, held while it is served. Enter it before the first upstream call.
+    """The upper bound of one request, held while it is served. Take and enter it before the first upstream call.
 
-    Entering raises GatewayError: `budget_exceeded` or `rate_limit_exceeded` where it does not fit, `overloaded`
+    Taking it raises GatewayError: `budget_exceeded` or `rate_limit_exceeded` where it does not fit, `overloaded`
     where the store does not answer. `bound.output_cap` is the cap to send upstream: lower than asked where the
     tenant's policy clamps (`clamped` is then true). `left` is what remains of the limits.
     """
@@ -139,7 +139,8 @@ class Reservation:
         self._spent: Charge | None = None
         self._send_by = 0.0
 
-    async def __aenter__(self) -> Any:
+    async def take(self) -> Self:
+        """Take it from the store, to be entered at once. Raises GatewayError."""
         try:
             verdict = await self._store.reserve(
                 Claim(self._id, self._allowances, self._bound, self._policy.on_store_failure, True)  # noqa: FBT003 # quick
@@ -148,15 +149,18 @@ class Reservation:
                 verdict = await self._clamped(verdict)
         except StoreUnavailable as error:
             raise _unavailable() from error
-        return self.entered(verdict)
-
-    def entered(self, verdict: Verdict) -> Any:
-        """Take note of the store's answer; what entering gives. Raises GatewayError where it is no."""
-        self.left = verdict.left
-        self._granted(verdict)
+        self.taken(verdict)
         return self
 
-    async def __aexit__(
+    def taken(self, verdict: Verdict) -> None:
+        """Take note of the store's answer. Raises GatewayError where it is no."""
+        self.left = verdict.left
+        self._granted(verdict)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.settle(self._id, self.charge())
@@ -242,7 +246,7 @@ _TRIES = 4
 class Ticket:
     """One place in a tenant's rate and concurrency limits, held while the request is served.
 
-    Entering raises GatewayError: `rate_limit_exceeded`, or `overloaded` where the store does not answer. `left` is
+    Taking it raises GatewayError: `rate_limit_exceeded`, or `overloaded` where the store does not answer. `left` is
     what remains of each limit, for the `x-ratelimit-*` headers. A request that a limit let in has used its place in
     the rate, whatever becomes of it.
     """
@@ -262,7 +266,8 @@ class Ticket:
         self._progress = progress
         self._claim = Claim(claim_id, allowances, NOTHING, on_failure)
 
-    async def __aenter__(self) -> Self:
+    async def take(self) -> Self:
+        """Take it from the store, to be entered at once. Raises GatewayError."""
         try:
             verdict = await self._store.reserve(self._claim)
         except StoreUnavailable as error:
@@ -274,7 +279,10 @@ class Ticket:
             raise refusal(self._claim.allowances[verdict.refused], verdict, NOTHING)
         return self
 
-    async def __aexit__(
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.settle(self._claim.id, NOTHING)

@@ -32,17 +32,17 @@ class Unlimited:
         self._progress = progress
         self._settle = settle
 
-    async def __aenter__(self) -> Call:
+    def __enter__(self) -> Call:
         return self._call
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._settle(self._progress)
 
 
 class Held(Reservation):
-    """The reservation of a request on its path. Entering it gives the call that fits."""
+    """The reservation of a request on its path."""
 
     __slots__ = ("_call", "_progress", "_settle")
 
@@ -56,21 +56,23 @@ class Held(Reservation):
         self._progress = progress
         self._settle = settle
 
-    def entered(self, verdict: Verdict) -> Call:
+    def taken(self, verdict: Verdict) -> None:
         """Take note of the store's answer, on the request too. Raises GatewayError where it is no."""
-        progress, call = self._progress, self._call
+        progress = self._progress
         if self._allowances.limits:
             tell_rates(progress, self._allowances, verdict.left)
-        Reservation.entered(self, verdict)
+        Reservation.taken(self, verdict)
         progress.held = self
         progress.mark(RESERVE)
         if self.clamped:
             cap = self.bound.output_cap
             progress.clamped = cap
-            progress.call = call = call._replace(max_output_tokens=cap)
-        return call
+            progress.call = self._call = self._call._replace(max_output_tokens=cap)
 
-    async def __aexit__(
+    def __enter__(self) -> Call:
+        return self._call
+
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
@@ -87,23 +89,28 @@ class Reserver:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def admit(self, progress: Progress, table: Table) -> Ticket | nullcontext[None]:
-        """A place within the limits on requests, where a guard will look at the prompt before anything is reserved."""
+    async def admit(self, progress: Progress, table: Table) -> Ticket | nullcontext[None]:
+        """A place within the limits on requests, where a guard will look at the prompt before anything is reserved.
+
+        To be entered at once. Raises GatewayError where there is none.
+        """
         progress.terms = terms = _terms(progress, table)
         if terms is None or not terms.admit.limits:
             return _ADMITTED
-        return Ticket(
-            self._store, f"{progress.request_id}/t", terms.admit, terms.policy.on_store_failure, progress
-        )  # fmt: skip
+        ticket = Ticket(self._store, f"{progress.request_id}/t", terms.admit, terms.policy.on_store_failure, progress)
+        return await ticket.take()
 
-    def reserve(
+    async def reserve(
         self, call: Call, plan: Plan, progress: Progress, table: Table, settle: Settle
     ) -> Held | Unlimited:  # fmt: skip
-        """The bound of a call, in every budget and limit that it is held to. `settle` runs when it is left."""
+        """The bound of a call, in every budget and limit that it is held to; to be entered at once.
+
+        Entering gives the call that fits; `settle` runs when it is left. Raises GatewayError where it does not fit.
+        """
         terms = progress.terms or _terms(progress, table)
         if terms is None or terms.free:
             return Unlimited(call, progress, settle)
-        return Held(self._store, terms, call, plan, progress, settle)
+        return await Held(self._store, terms, call, plan, progress, settle).take()
 
 
 _ADMITTED = nullcontext(None)

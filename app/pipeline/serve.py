@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from random import random
 from typing import Final, NamedTuple
@@ -34,6 +34,8 @@ from app.pipeline.spans import Tracer
 from app.pipeline.validate import validate
 from app.table import State, Table
 
+Deliver = Callable[[Batch], Awaitable[None]]
+"""Takes the events of an answer to the caller. Raises `GatewayError` where they cannot be told in his shape."""
 _SAME_PLACE: Final = nullcontext()
 """What a call on the way of a request takes instead of a place: it is served in that request's own."""
 
@@ -71,10 +73,10 @@ class Services:
     guards: Guards
 
 
-async def serve(arrival: Arrival, progress: Progress, services: Services) -> AsyncGenerator[Batch, None]:
-    """Yield the answer's events in batches. Raises `GatewayError`: before the first batch a status, after it an event.
+async def serve(arrival: Arrival, progress: Progress, services: Services, deliver: Deliver) -> None:
+    """Deliver an answer's events in batches. Raises `GatewayError`: before the first batch a status, after it an event.
 
-    The caller must close this generator (`aclosing`): however a request ends, it is settled and recorded on the way.
+    However a request ends, it is settled and recorded when this returns.
     """
     table = services.state.table  # one snapshot: a reload never changes a request under way
     checked = instead = None
@@ -98,7 +100,7 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
             if not at_once(call, plan, progress):
                 call, plan = await _fit(call, plan, progress, services, table)
             # Before the guard, which costs something: a place within the tenant's limits on requests.
-            async with services.reserver.admit(progress, table):
+            with await services.reserver.admit(progress, table):
                 if (guard := table.models[call.model].guard) is not None:
                     # Before anything is reserved or sent: a prompt that is blocked costs nothing.
                     checked = await _check(guard, call, progress, services, table)
@@ -106,25 +108,25 @@ async def serve(arrival: Arrival, progress: Progress, services: Services) -> Asy
                 if not instead and call.operation is Operation.TOKENIZE:
                     instead = await _counted(call, plan, progress, services)
                 if instead:  # answered here: nothing is sent, nothing reserved, nothing billed
-                    yield instead
-                    return
-                # From here on what becomes of the request is the arm's doing.
-                if within is None:
+                    return await deliver(instead)
+                if within is None:  # from here on what becomes of the request is the arm's doing
                     services.observer.begin(progress, plan)
                     services.mirror.begin(progress, plan)
-                # Last before the call: what is reserved is held until the answer has ended. Leaving it settles.
-                async with services.reserver.reserve(call, plan, progress, table, charge) as call:
+                with (
+                    # Last before the call: what is reserved is held until the answer has ended. Leaving it settles.
+                    await services.reserver.reserve(call, plan, progress, table, charge) as call,
                     # Retries and fallbacks end with the first event: then the caller holds a part of this answer.
-                    with await services.caller.call(call, plan, progress) as answer:
-                        progress.mark(CALL)
-                        # What is held back or cut off was made, and is billed: the guard sees events after they count.
-                        source = answer if checked is None else await checked.through(answer)
-                        batch = source.first
-                        while batch:
-                            progress.see(batch, again=source is not answer)
-                            yield batch
-                            # What nobody here needs to look at goes from socket to socket, and is no event.
-                            batch = await source.more(arrival.outlet if progress.transcript is None else None)
+                    await services.caller.call(call, plan, progress) as answer,
+                ):
+                    progress.mark(CALL)
+                    # What is held back or cut off was made, and is billed: the guard sees events after they count.
+                    source = answer if checked is None else await checked.through(answer)
+                    batch = source.first
+                    while batch:
+                        progress.see(batch, again=source is not answer)
+                        await deliver(batch)
+                        # What nobody here needs to look at goes from socket to socket, and is no event.
+                        batch = await source.more(arrival.outlet if progress.transcript is None else None)
         progress.end()
     except GatewayError as error:
         progress.fail(error)
@@ -217,13 +219,18 @@ class Inner:
             return raw
 
         arrival = Arrival((), read_body, within=self._parent)
+        events: Batch = []
+
+        async def keep(batch: Batch) -> None:
+            events.extend(batch)
+
         try:
-            async with aclosing(serve(arrival, progress, self._services)) as flow:
-                (event,) = [event async for batch in flow for event in batch]
+            await serve(arrival, progress, self._services, keep)
         finally:
             self.spent = self.spent.plus(progress.charge.tokens, progress.cost)
         if progress.durable is not None:
             await progress.durable
+        (event,) = events
         return event.doc
 
 

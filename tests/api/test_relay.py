@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from typing import Any
+from unittest.mock import patch
 
-from app.api.relay import relay, say_goodbye
+from app.api import relay
+from app.api.relay import Relay, say_goodbye
 from app.api.surface import OpenAISurface
 from app.errors import OVERLOADED, UPSTREAM_ERROR, GatewayError
 from app.exchange import Batch, Event, Operation
 from app.pipeline.progress import Progress
+from app.pipeline.serve import Deliver
 from tests.api.test_answers import Sent
 from tests.pipeline.parts import call
 
 SURFACE = OpenAISurface()
 ONE = Event(b'{"a": 1}', {"a": 1})
-
-
-async def flow(*steps: Batch | Exception) -> AsyncGenerator[Batch, None]:
-    """A path that yields batches, or fails."""
-    for step in steps:
-        if isinstance(step, Exception):
-            raise step
-        yield step
 
 
 def asked(*, stream: bool) -> Progress:
@@ -32,9 +27,18 @@ def asked(*, stream: bool) -> Progress:
 
 
 async def relayed(progress: Progress, *steps: Batch | Exception) -> tuple[int, bytes]:
-    """Status and body of what the caller gets."""
+    """Status and body of what the caller gets from a path that delivers batches, or fails."""
     sent = Sent()
-    await relay(flow(*steps), progress, SURFACE, sent, None)
+
+    async def path(_arrival: object, _progress: Progress, _services: object, deliver: Deliver) -> None:
+        for step in steps:
+            if isinstance(step, Exception):
+                raise step
+            await deliver(step)
+
+    nobody: Any = None
+    with patch.object(relay, "serve", path):
+        await Relay(progress, SURFACE, sent, None).run(nobody, nobody)
     return sent[0]["status"], b"".join(one["body"] for one in sent[1:])
 
 
@@ -60,6 +64,11 @@ async def test_an_error_after_it_is_an_event() -> None:
     assert (status, body.startswith(b'data: {"a": 1}'), b"it fell over" in body) == (200, True, True)
     status, body = await relayed(asked(stream=True), [ONE], ZeroDivisionError("secret"))
     assert (status, b"internal_error" in body, b"secret" in body) == (200, True, False)
+
+
+async def test_an_answer_that_is_not_streamed_has_one_event() -> None:
+    """A second one is a bug of a dialect."""
+    assert (await relayed(asked(stream=False), [ONE], [ONE]))[0] == 500
 
 
 async def test_goodbye() -> None:

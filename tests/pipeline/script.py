@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -246,7 +245,7 @@ class Path:
         batches: int | None = None,
         outlet: Outlet | None = None,
     ) -> tuple[list[Batch], GatewayError | None, JsonObject]:
-        """One request to its end: what came, the error, the line. `batches` is after how many the flow is closed."""
+        """One request to its end: what came, the error, the line. `batches` is after how many the caller leaves."""
         usual = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
         body = fields if isinstance(fields, bytes) else orjson.dumps({**usual, **(fields or {})})
 
@@ -256,15 +255,17 @@ class Path:
             return body
 
         got: list[Batch] = []
+
+        async def deliver(batch: Batch) -> None:
+            got.append(batch)
+            if batches == len(got):
+                self.cut_at = self.ticks
+            await self.tick()
+
         error: GatewayError | None = None
         progress = Progress("req_1", Operation.CHAT)
         try:
-            async with aclosing(serve(Arrival(credentials, read_body, outlet=outlet), progress, self.services)) as flow:
-                async for batch in flow:
-                    got.append(batch)
-                    if batches == len(got):
-                        break
-                    await self.tick()
+            await serve(Arrival(credentials, read_body, outlet=outlet), progress, self.services, deliver)
         except GatewayError as caught:
             error = caught
         except asyncio.CancelledError:

@@ -90,7 +90,7 @@ def test_a_prompt_that_may_be_long_is_bound_at_the_price_of_long_ones() -> None:
 async def test_nothing_sent_goes_back_whole() -> None:
     """A request that never reached an upstream leaves no trace in a budget."""
     store, several = MemoryStore(), tokens(1000)
-    async with Reservation(store, "r", several, bound()) as held:
+    with await Reservation(store, "r", several, bound()).take() as held:
         assert await level(store, several) == (0, 100, 0)
         assert held.charge() == NOTHING
     assert await level(store, several) == (0, 0, 0)
@@ -99,7 +99,7 @@ async def test_nothing_sent_goes_back_whole() -> None:
 async def test_exact_usage_settles_and_the_rest_goes_back() -> None:
     """At once, and by what the provider said."""
     store, several = MemoryStore(), tokens(1000)
-    async with Reservation(store, "r", several, bound()) as held:
+    with await Reservation(store, "r", several, bound()).take() as held:
         held.sending()
         held.spent(Charge(42, 0))
     assert await level(store, several) == (42, 0, 0)
@@ -108,7 +108,7 @@ async def test_exact_usage_settles_and_the_rest_goes_back() -> None:
 async def test_usage_beyond_the_bound_is_overage() -> None:
     """It counts against the budget, and is told apart."""
     store, several = MemoryStore(), tokens(1000)
-    async with Reservation(store, "r", several, bound()) as held:
+    with await Reservation(store, "r", several, bound()).take() as held:
         held.sending()
         held.spent(Charge(130, 0))
     assert await level(store, several) == (130, 0, 30)
@@ -120,7 +120,7 @@ async def test_what_was_sent_and_is_unknown_settles_at_its_bound(error: BaseExce
     store, several = MemoryStore(), tokens(1000)
 
     async def end() -> None:
-        async with Reservation(store, "r", several, bound()) as held:
+        with await Reservation(store, "r", several, bound()).take() as held:
             held.sending()
             raise error
 
@@ -134,7 +134,7 @@ async def test_a_cancelled_task_settles() -> None:
     store, several = MemoryStore(), tokens(1000)
 
     async def request() -> None:
-        async with Reservation(store, "r", several, bound()) as held:
+        with await Reservation(store, "r", several, bound()).take() as held:
             held.sending()
             held.spent(Charge(7, 0))
             await asyncio.sleep(60)
@@ -151,9 +151,8 @@ async def test_a_cancelled_task_settles() -> None:
 async def test_reject_says_what_is_left() -> None:
     """429, OpenAI's type for it, and when to come back: never, for a total."""
     store, several = MemoryStore(), tokens(99)
-    with pytest.raises(GatewayError) as refusal:
-        async with Reservation(store, "r", several, bound()):
-            raise AssertionError
+    with pytest.raises(GatewayError) as refusal, await Reservation(store, "r", several, bound()).take():
+        raise AssertionError
     error = refusal.value
     assert (error.status, error.code_name, error.error_type) == (429, "budget_exceeded", "insufficient_quota")
     assert error.retry_after is None
@@ -164,14 +163,14 @@ async def test_reject_says_what_is_left() -> None:
 async def test_money_is_told_in_dollars() -> None:
     """10 prompt tokens and 90 of output: 190 000 nano-USD."""
     with pytest.raises(GatewayError, match=r"may cost 0\.00019 USD; 0\.000189999 of 0\.000189999 are left"):
-        await Reservation(MemoryStore(), "r", money(189_999), bound()).__aenter__()
+        await Reservation(MemoryStore(), "r", money(189_999), bound()).take()
 
 
 @pytest.mark.parametrize(("several", "cap"), [(tokens(60), 50), (money(60_000), 25)])
 async def test_clamp_lowers_the_cap_to_what_is_left(several: Allowances, cap: int) -> None:
     """In tokens, or in what the tokens cost; the clamped bound fits exactly."""
     store = MemoryStore()
-    async with Reservation(store, "r", several, bound(), CLAMP) as held:
+    with await Reservation(store, "r", several, bound(), CLAMP).take() as held:
         assert (held.bound.output_cap, held.clamped) == (cap, True)
         assert (await level(store, several))[1] == several.budgets[0].limit
         held.sending()
@@ -180,20 +179,20 @@ async def test_clamp_lowers_the_cap_to_what_is_left(several: Allowances, cap: in
 
 async def test_clamp_divides_by_the_choices() -> None:
     """`n` answers share what is left."""
-    async with Reservation(MemoryStore(), "r", tokens(109), bound(10, 90, 4), CLAMP) as held:
+    with await Reservation(MemoryStore(), "r", tokens(109), bound(10, 90, 4), CLAMP).take() as held:
         assert held.bound.output_cap == 24
 
 
 async def test_clamp_below_its_floor_rejects() -> None:
     """An answer of nine tokens is not worth a call where the floor is ten."""
     with pytest.raises(GatewayError, match="are left"):
-        await Reservation(MemoryStore(), "r", tokens(19), bound(), CLAMP).__aenter__()
+        await Reservation(MemoryStore(), "r", tokens(19), bound(), CLAMP).take()
 
 
 async def test_clamp_cannot_help_embeddings() -> None:
     """There is no output to lower."""
     with pytest.raises(GatewayError, match="are left"):
-        await Reservation(MemoryStore(), "r", tokens(9), bound(10, 0), CLAMP).__aenter__()
+        await Reservation(MemoryStore(), "r", tokens(9), bound(10, 0), CLAMP).take()
 
 
 async def test_clamp_gives_up_when_others_are_always_faster() -> None:
@@ -207,13 +206,13 @@ async def test_clamp_gives_up_when_others_are_always_faster() -> None:
             return Verdict(0, (self.left,))
 
     with pytest.raises(GatewayError, match="are left"):
-        await Reservation(Shrinking(), "r", tokens(1000), bound(), CLAMP).__aenter__()
+        await Reservation(Shrinking(), "r", tokens(1000), bound(), CLAMP).take()
 
 
 async def test_another_attempt_keeps_what_the_first_may_have_cost() -> None:
     """The reservation is raised by a second bound, or the attempt is not made."""
     store, several = MemoryStore(), tokens(220)
-    async with Reservation(store, "r", several, bound()) as held:
+    with await Reservation(store, "r", several, bound()).take() as held:
         held.sending()
         await held.again()
         assert await level(store, several) == (0, 200, 0)
@@ -227,7 +226,7 @@ async def test_another_attempt_keeps_what_the_first_may_have_cost() -> None:
 async def test_another_attempt_after_nothing_was_sent_costs_nothing() -> None:
     """A refused connection is no attempt that could be billed."""
     store, several = MemoryStore(), tokens(100)
-    async with Reservation(store, "r", several, bound()) as held:
+    with await Reservation(store, "r", several, bound()).take() as held:
         await held.again()
         held.sending()
         held.spent(Charge(1, 0))
@@ -243,7 +242,7 @@ async def test_a_reservation_that_waited_too_long_is_not_sent() -> None:
 
     now = 4.0
     store, several = Impatient(), tokens(1000)
-    async with Reservation(store, "r", several, bound(), clock=lambda: now) as held:
+    with await Reservation(store, "r", several, bound(), clock=lambda: now).take() as held:
         held.sending()
         now = 5.0
         with pytest.raises(GatewayError) as late:
@@ -262,7 +261,7 @@ async def test_an_attempt_that_never_left_is_made_again_without_asking() -> None
 
     now = 0.0
     store, several = Fencing(), tokens(150)
-    async with Reservation(store, "r", several, bound(), clock=lambda: now) as held:
+    with await Reservation(store, "r", several, bound(), clock=lambda: now).take() as held:
         held.sending()
         await held.again(billed=False)
         assert len(asked) == 1
@@ -278,10 +277,10 @@ async def test_a_store_that_does_not_answer_is_a_503(on_failure: OnFailure) -> N
     """And nothing is settled that was never reserved."""
     policy = Policy(on_store_failure=on_failure)
     with pytest.raises(GatewayError) as closed:
-        await Reservation(Broken(), "r", tokens(1000), bound(), policy).__aenter__()
+        await Reservation(Broken(), "r", tokens(1000), bound(), policy).take()
     assert (closed.value.status, closed.value.retry_after) == (503, 1)
     with pytest.raises(GatewayError) as closed:
-        await Ticket(Broken(), "a", tokens(1000)).__aenter__()
+        await Ticket(Broken(), "a", tokens(1000)).take()
     assert closed.value.status == 503
 
 
@@ -289,17 +288,17 @@ async def test_admission_holds_a_place_and_uses_a_request() -> None:
     """The place is free again afterwards, the request stays counted."""
     store = MemoryStore(monotonic=lambda: 1000.0)
     several = Allowances((), (Limit(TENANT, Measure.REQUESTS, 3), Limit(TENANT, Measure.CONCURRENT, 1)))
-    async with Ticket(store, "a", several) as first:
+    with await Ticket(store, "a", several).take() as first:
         assert first.left == (0, 2)
         with pytest.raises(GatewayError, match="limit of 1 requests at the same time for tenant 't'") as full:
-            await Ticket(store, "b", several).__aenter__()
+            await Ticket(store, "b", several).take()
         assert (full.value.status, full.value.retry_after) == (429, 1.0)
-    async with Ticket(store, "c", several) as second:
+    with await Ticket(store, "c", several).take() as second:
         assert second.left == (0, 1)
-    async with Ticket(store, "d", several):
+    with await Ticket(store, "d", several).take():
         pass
     with pytest.raises(GatewayError, match="3 requests per minute") as fast:
-        await Ticket(store, "e", several).__aenter__()
+        await Ticket(store, "e", several).take()
     assert fast.value.retry_after == pytest.approx(20)
 
 
@@ -307,14 +306,14 @@ async def test_tokens_per_minute_are_refused_as_a_rate() -> None:
     """With the rate's own code, not the budget's; what was not used goes back to the bucket."""
     store = MemoryStore(monotonic=lambda: 1000.0)
     several = Allowances((), (Limit(TENANT, Measure.TOKENS, 150),))
-    async with Reservation(store, "r", several, bound()) as held:
+    with await Reservation(store, "r", several, bound()).take() as held:
         assert held.left == (50,)
         with pytest.raises(GatewayError, match="150 tokens per minute") as fast:
-            await Reservation(store, "s", several, bound()).__aenter__()
+            await Reservation(store, "s", several, bound()).take()
         assert fast.value.code_name == "rate_limit_exceeded"
         held.sending()
         held.spent(Charge(20, 0))
-    async with Reservation(store, "t", several, bound()) as held:
+    with await Reservation(store, "t", several, bound()).take() as held:
         assert held.left == (30,)
 
 

@@ -180,12 +180,12 @@ async def test_where_a_guard_stands_between_requests_are_admitted_first() -> Non
     progress = Progress("r", Operation.CHAT)
     progress.principal, progress.call = Principal("team", "ci"), call()
     reserver = Reserver(path.limits)
-    async with reserver.admit(progress, path.state.table):
+    with await reserver.admit(progress, path.state.table):
         assert told(progress) == [("concurrent", 0), ("requests", 1)]
         other = Progress("s", Operation.CHAT)
         other.principal, other.call = progress.principal, progress.call
         with pytest.raises(GatewayError, match="at the same time"):
-            await reserver.admit(other, path.state.table).__aenter__()
+            await reserver.admit(other, path.state.table)
     await path.ask()
     assert path.limits._open == {}
 
@@ -197,7 +197,7 @@ async def test_rates_are_told_on_refusals_too() -> None:
     progress.principal, progress.call = Principal("team", "ci"), call()
     plan = Plan(((Arm.STABLE, path.state.table.deployments["one"]),))
     with pytest.raises(GatewayError, match="100 tokens per minute"):
-        await Reserver(path.limits).reserve(call(), plan, progress, path.state.table, lambda _: None).__aenter__()
+        await Reserver(path.limits).reserve(call(), plan, progress, path.state.table, lambda _: None)
     assert told(progress) == [("requests", 10), ("tokens", 100)]
 
 

@@ -83,7 +83,10 @@ async def rounds(store: Store, where: Table, count: int, one: Call) -> list[floa
                 raise AssertionError
         begun = time.process_time()
         for progress in progresses:
-            async with reserver.admit(progress, where), reserver.reserve(one, plan, progress, where, settled):
+            with (
+                await reserver.admit(progress, where),
+                await reserver.reserve(one, plan, progress, where, settled),
+            ):
                 if progress.held is not None:
                     progress.held.sending()
         found.append((time.process_time() - begun) / count * 1e6)

@@ -159,7 +159,7 @@ class Truth:
         """One request: reserve, send, learn what it cost; now and then a second attempt."""
         clock = self.clock if self._fence else (lambda: 0.0)
         try:
-            async with Reservation(store, name, request.allowances, bound, policy, clock) as held:
+            with await Reservation(store, name, request.allowances, bound, policy, clock).take() as held:
                 self.granted += 1
                 request.reserved_at = self.now
                 await Wait()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI, OpenAI
@@ -51,3 +52,17 @@ async def async_client(front: Front) -> AsyncIterator[AsyncOpenAI]:
     """The asynchronous OpenAI SDK at the gateway."""
     async with front.asynchronous() as sdk:
         yield sdk
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: Any, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows how the logs of the servers end that it used."""
+    report = yield
+    if call.excinfo is not None:
+        for name, server in getattr(item, "funcargs", {}).items():
+            if isinstance(server, Server | Front):
+                text = server.log.read_text(errors="replace")
+                report.sections.append((f"the log of {name}", text[-4000:]))
+    return report

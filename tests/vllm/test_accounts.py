@@ -111,7 +111,8 @@ async def test_a_caller_who_gives_up_a_whole_answer_frees_the_engine(
     """Within a second; nobody saw how far it came, so it is settled at its bound."""
     earlier = len(front.lines())
     task = asyncio.create_task(async_client.chat.completions.create(**LONG))
-    await asyncio.to_thread(until, lambda: running(engine), bool, seconds=20)
+    await asyncio.to_thread(until, lambda: task.done() or running(engine), bool, seconds=20)
+    assert not task.done(), (await task, front.lines()[earlier:])
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
