@@ -51,6 +51,8 @@ class Protocol(asyncio.Protocol):
 
     `phase` is where the parser stands: between requests, in a head, in a body, or past caring for the rest of a body
     that was refused. `due` is the time limit of an incomplete head or body; complete ones never set a timer.
+    `running` serves the connection's requests one after another (a task for each would take 3 µs more): it takes the
+    one that is `starting`, or waits on `idle`. uvicorn's set of tasks holds it while it serves.
     """
 
     __deletable__ = ("parser",)
@@ -70,7 +72,9 @@ class Protocol(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.cycle: Cycle | None = None
         self.waiting: deque[Cycle] = deque()
+        self.starting: Cycle | None = None
         self.running: asyncio.Task[None] | None = None
+        self.idle: asyncio.Future[None] | None = None
         self.phase = _IDLE
         self.head_size = 0
         self.idle_since = self.loop.time()
@@ -100,8 +104,10 @@ class Protocol(asyncio.Protocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.wake()
-            if self.running is not None and not self.running.done():
+            if self.running is not None and self.starting is None:
                 self.running.cancel(LEFT)
+        self.starting = None
+        self._wake()
         # These refer back to here: without them a closed connection's memory is free at once, not at the next full
         # garbage collection.
         del self.parser
@@ -226,9 +232,32 @@ class Protocol(asyncio.Protocol):
         }
 
     def _start(self, cycle: Cycle) -> None:
-        self.running = task = self.loop.create_task(cycle.run())
-        self.state.tasks.add(task)
-        task.add_done_callback(self.state.tasks.discard)
+        self.starting = cycle
+        if self.running is None or self.running.done():
+            self.running = self.loop.create_task(self._serve())
+        else:
+            self._wake()
+        self.state.tasks.add(self.running)
+
+    def _wake(self) -> None:
+        idle, self.idle = self.idle, None
+        if idle is not None and not idle.done():
+            idle.set_result(None)
+
+    async def _serve(self) -> None:
+        task = self.running
+        try:
+            while not self.transport.is_closing():
+                cycle = self.starting
+                if cycle is None:
+                    self.state.tasks.discard(cast("asyncio.Task[None]", task))
+                    self.idle = idle = self.loop.create_future()
+                    await idle
+                else:
+                    self.starting = None
+                    await cycle.run()
+        finally:
+            self.state.tasks.discard(cast("asyncio.Task[None]", task))
 
     def _next(self) -> None:
         """The next of the pipelined requests; its body, if it is not complete, is due from now on."""

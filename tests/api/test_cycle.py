@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -126,6 +127,13 @@ class Applications:
     async def silent(self, scope: Message, receive: Receive, send: Send) -> None:
         """Forget to answer."""
 
+    async def task(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Note whose task this is, and stay in it for a while after the answer."""
+        self.seen.append(weakref.ref(cast("asyncio.Task[None]", asyncio.current_task())))
+        await self.sized(scope, receive, send)
+        await asyncio.sleep(0.2)
+        self.seen.append("done")
+
     async def half(self, scope: Message, receive: Receive, send: Send) -> None:
         """Fail inside an answer."""
         await send(START)
@@ -222,6 +230,37 @@ def test_a_whole_answer_may_go_past_send(serving: Serving, apps: Applications) -
     assert apps.seen == ["http.disconnect"] * 2
     unread = head("answered", method="POST", lines="content-length: 3\r\n")
     assert exchange(serving.url, unread) == whole % b"connection: close\r\n"
+
+
+def test_one_task_serves_a_connection(serving: Serving, apps: Applications) -> None:
+    """Its requests one after another, each after all that the one before does; when the caller leaves, it ends."""
+    with connect(serving.url) as connection:
+        answers = Answers(connection)
+        connection.sendall(head("task"))
+        answers.next()
+        connection.sendall(head("task"))
+        answers.next()
+        connection.sendall(head("task") + head("task"))
+        answers.next(), answers.next()
+        wait(lambda: len(apps.seen) == 8)
+        wait(lambda: not serving.state.tasks)
+        assert apps.seen[1::2] == ["done"] * 4
+        (task,) = set(apps.seen[::2])
+        assert task() is not None
+    wait(lambda: task() is None)
+
+
+def test_a_request_that_waits_for_its_task_is_not_begun_when_its_caller_leaves(
+    serving: Serving, apps: Applications
+) -> None:
+    """The one before it comes to its end."""
+    with connect(serving.url) as connection:
+        connection.sendall(head("task"))
+        Answers(connection).next()
+        connection.sendall(head("task"))
+    wait(lambda: not serving.connections)
+    wait(lambda: not serving.state.tasks)
+    assert apps.seen[1:] == ["done"]
 
 
 def test_a_full_socket_is_told(serving: Serving, apps: Applications) -> None:
