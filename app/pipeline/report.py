@@ -50,9 +50,10 @@ class Report:
         """Seconds: the longest that text of the answer was held back."""
 
     def close(self) -> None:
-        """The request has ended."""
+        """The request has ended. Nothing here refers back to it any more: it is free at once, not with the garbage."""
         if self.beside is not None:
             self.beside()
+        self.ask = self.beside = None
 
     def add(self, hit: Hit) -> None:
         """Something was found."""

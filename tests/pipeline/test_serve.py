@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ import pytest
 
 from app.errors import Failure, UpstreamFailure
 from app.exchange import Method
+from app.pipeline.progress import Progress
 from app.telemetry import ATTEMPTS, COST, TOKEN_USAGE
 from tests.pipeline.parts import table
 from tests.pipeline.script import DONE, STREAM, WHOLE, Outlet, Path, Reply, chunk
@@ -226,6 +228,27 @@ async def test_a_bug_in_a_stage_is_recorded_too() -> None:
         await path.ask()
     line = path.settled()
     assert (line["outcome"], line["usage"]) == ("internal_error", "bound")
+
+
+GUARDED = {
+    "guards": [{"name": "g", "prompt": {"detectors": ["rules"]}, "completion": {"detectors": ["rules"]}}],
+    "models[0].guard": "g",
+}
+
+
+@pytest.mark.parametrize("changes", [{}, GUARDED])
+@pytest.mark.parametrize("fields", [{}, {"stream": True}])
+async def test_what_is_known_of_a_request_is_free_at_its_end(fields: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Nothing in it refers in a circle, so that no garbage collection has to find it."""
+    path = Path(Reply(*(STREAM if fields else (WHOLE,))), changes=changes)
+    gc.collect()
+    gc.disable()
+    try:
+        *_, line = await path.ask(fields)
+        assert line["outcome"] == "ok"
+        assert not [one for one in gc.get_objects() if isinstance(one, Progress)]
+    finally:
+        gc.enable()
 
 
 async def test_a_reload_changes_no_request_under_way() -> None:
