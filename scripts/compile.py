@@ -57,6 +57,8 @@ NOT = {
     "providers/vocabulary": "run in threads",
     **{f"providers/{name}": "cold" for name in ("collector", "engines", "health", "registry", "trust")},
 }
+_DIRECT = ("-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt")
+"""Calls among compiled modules go straight to what they call, not through a table that another library could alter."""
 _WAITS = ast.Await | ast.AsyncFor | ast.AsyncWith
 
 
@@ -130,7 +132,7 @@ def _build(extension: Any, compiler: list[str], objects: Path, target: Path) -> 
     flags = [*shlex.split(sysconfig.get_config_var("CFLAGS") or ""), *extension.extra_compile_args]
     include = [f"-I{place}" for place in (*extension.include_dirs, sysconfig.get_path("include"))]
     # What the next compiler warns of in mypyc's C is no reason to go without it.
-    command = [*compiler, *flags, "-Wno-error", "-w", "-fPIC", "-DNDEBUG", *include, "-c"]
+    command = [*compiler, *flags, "-Wno-error", "-w", "-DNDEBUG", *_DIRECT, *include, "-c"]
     pairs = [(source, str(objects / f"{extension.name}.{Path(source).stem}.o")) for source in extension.sources]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(lambda pair: _run(*command, pair[0], "-o", pair[1]), pairs))

@@ -168,8 +168,8 @@ def copied(progress: Progress) -> Attributes:
 def _steered(progress: Progress) -> Attributes:
     """What budgets, rollouts, shadows and guards did to a request."""
     attributes: Attributes = []
-    if progress.held is not None:
-        attributes += [(semconv.RESERVED, progress.held.tokens), (semconv.CHARGED, progress.charge.tokens)]
+    if progress.reserved:
+        attributes += [(semconv.RESERVED, progress.reserved), (semconv.CHARGED, progress.charge.tokens)]
     if progress.clamped:
         attributes.append((semconv.CLAMPED, progress.clamped))
     if progress.observed:

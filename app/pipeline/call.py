@@ -142,6 +142,7 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._see_usage()
+        self._outlet = None  # a guard there refers back to here
         self._progress.finished = self._decoder.finished
         self._reply.close(drain=self._decoder.finished)
         self._attempt.end("ok" if self._decoder.finished else "cut")

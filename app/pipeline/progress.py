@@ -31,10 +31,6 @@ FULL_SOCKET: Final = 0.005
 class Held(Protocol):
     """What a request has reserved, as attempts see it (`reserve.Reservation`)."""
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of its bound."""
-
     def sending(self) -> None:
         """Say that an upstream may see the request from now on. Raises `GatewayError` where it waited too long."""
         ...
@@ -88,6 +84,7 @@ class Progress:
         "report",
         "reported",
         "request_id",
+        "reserved",
         "resumed",
         "seen",
         "shared",
@@ -119,7 +116,7 @@ class Progress:
         """Whether a rollout counts this request among its observations; whether a place is held for its copy."""
         self.transcript: Transcript | None = None
         """What the answer says; kept only where a rollout or a shadow asks."""
-        self.attempts = self.clamped = self.counted = self.status = 0
+        self.attempts = self.clamped = self.counted = self.reserved = self.status = 0
         self.reached = self.exposed = self.finished = self.shut_down = False
         """Whether the last attempt may be billed (sent, and not refused); whether an upstream may have seen any."""
         self.bound = (0, 0)
@@ -139,7 +136,8 @@ class Progress:
         self.usage: Usage | None = None
         self.terms: Terms | None = None
         self.held: Held | None = None
-        """What the request is held to, looked up once, and what was reserved; None where nothing limits it."""
+        """What the request is held to, looked up once; its reservation while it lasts, of `reserved` tokens an attempt.
+        None where nothing limits it."""
         self.rates: tuple[tuple[tuple[Limit, ...], Sequence[int]], ...] = ()
         """The limits that the request was held to, with what is left of each."""
         self.outcome = Outcome.INTERNAL_ERROR

@@ -171,11 +171,6 @@ class Reservation:
             return self._spent
         return self._earlier.plus(self._bound) if self._sent else self._earlier
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of its bound, for one attempt."""
-        return self._bound.tokens
-
     def sending(self) -> None:
         """Say that an upstream may see the request from now on.
 

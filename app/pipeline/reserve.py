@@ -62,7 +62,7 @@ class Held(Reservation):
         if self._allowances.limits:
             tell_rates(progress, self._allowances, verdict.left)
         Reservation.taken(self, verdict)
-        progress.held = self
+        progress.held, progress.reserved = self, self._bound.tokens
         progress.mark(RESERVE)
         if self.clamped:
             cap = self.bound.output_cap
@@ -80,6 +80,7 @@ class Held(Reservation):
             spent = self._progress.charge
             self._spent = spent if spent.tokens < LARGEST and spent.nano_usd < LARGEST else spent.within(MOST)
         finally:
+            self._progress.held = None  # it refers back to here
             self._store.settle(self._id, self.charge())
 
 

@@ -234,19 +234,25 @@ GUARDED = {
     "guards": [{"name": "g", "prompt": {"detectors": ["rules"]}, "completion": {"detectors": ["rules"]}}],
     "models[0].guard": "g",
 }
+LIMITED = {"tenants[0].budgets": [{"window": "day", "tokens": 100_000}], "tenants[0].limits": {"concurrent": 9}}
 
 
-@pytest.mark.parametrize("changes", [{}, GUARDED])
+@pytest.mark.parametrize("changes", [{}, GUARDED, LIMITED])
 @pytest.mark.parametrize("fields", [{}, {"stream": True}])
 async def test_what_is_known_of_a_request_is_free_at_its_end(fields: dict[str, Any], changes: dict[str, Any]) -> None:
     """Nothing in it refers in a circle, so that no garbage collection has to find it."""
     path = Path(Reply(*(STREAM if fields else (WHOLE,))), changes=changes)
+
+    def alive() -> int:
+        return sum(type(one) is Progress for one in gc.get_objects())
+
     gc.collect()
     gc.disable()
     try:
-        *_, line = await path.ask(fields)
+        before = alive()
+        *_, line = await path.ask(fields, outlet=Outlet())
         assert line["outcome"] == "ok"
-        assert not [one for one in gc.get_objects() if isinstance(one, Progress)]
+        assert alive() == before
     finally:
         gc.enable()
 
