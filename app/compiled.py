@@ -3,7 +3,7 @@
 Compiled modules lie beside no source, where Python would take them for good, but in a folder of the environment, with a
 fingerprint of every source of the gateway as it was when they were made. They are used all together, and only while
 each source is still the same; otherwise all of them are interpreted. `SLUICEGATE_PURE` in the environment leaves them
-alone.
+alone, `SLUICEGATE_COMPILED` names another folder.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Final
 
 PURE: Final = "SLUICEGATE_PURE"
+PLACE: Final = "SLUICEGATE_COMPILED"
 SUFFIX: Final = EXTENSION_SUFFIXES[0]
 """What an extension module's name ends in: interpreter and machine are in it."""
 MANIFEST: Final = "manifest.json"
@@ -53,7 +54,7 @@ def place_of(folder: Path, module: str) -> Path:
 
 def home() -> Path:
     """Where the compiled modules of this environment are, if there are any."""
-    return Path(sys.prefix) / "sluicegate-compiled"
+    return Path(os.environ.get(PLACE) or Path(sys.prefix, "sluicegate-compiled"))
 
 
 def fingerprint(sources: Path) -> str:
