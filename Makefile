@@ -9,7 +9,7 @@ help: ## this list
 setup: ## make .venv with the sluicegate command in it (PYTHON=/path/to/python3.11 chooses the interpreter)
 	@sh scripts/setup.sh
 
-compile: setup ## compile the hot modules with mypyc: a fifth less CPU, until a source changes (a C compiler, Python's headers, 3 minutes)
+compile: setup ## compile the hot modules with mypyc: a third less CPU, until a source changes (GCC, Python's headers, 5 minutes)
 	@.venv/bin/python -m scripts.compile
 
 test-compiled: compile ## tests of whole gateways, with the hot modules compiled

@@ -97,8 +97,8 @@ async def costs(guard: GuardPolicy, language: str, rounds: int) -> tuple[float, 
     async def look_at_answer() -> None:
         watch = guard.watch(checked, Report("g"))
         if watch is not None:
-            await watch.feed([whole], 0.0)
-            await watch.feed(None, 0.0)
+            watch.feed([whole], 0.0)
+            watch.feed(None, 0.0)
 
     begun = await guard.prompt(streamed, Report("g"))
     size = max(1, len(answer) // 64)
@@ -109,10 +109,10 @@ async def costs(guard: GuardPolicy, language: str, rounds: int) -> tuple[float, 
     async def look_at_stream() -> None:
         watch = guard.watch(begun, Report("g"))
         if watch is not None:
-            await watch.feed([copy.copy(first)], 0.0)
+            watch.feed([copy.copy(first)], 0.0)
             for chunk in chunks:
                 chunk.doc["choices"][0]["delta"]["content"] = pieces[0]
-                await watch.feed([chunk], 0.0)
+                watch.feed([chunk], 0.0)
 
     stream = await measured(look_at_stream, max(4, rounds // 4))
     return await measured(look_at_prompt, rounds), await measured(look_at_answer, rounds), stream / len(chunks)

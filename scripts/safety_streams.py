@@ -106,7 +106,7 @@ async def watched(answers: Answers, pieces: list[bytes], chance: random.Random) 
             continue
         for data in parser.feed(piece):
             if not answers.cut:
-                out += [event.doc for event in await answers.feed([Event(data, orjson.loads(data))], now)]
+                out += [event.doc for event in answers.feed([Event(data, orjson.loads(data))], now)]
     return out
 
 

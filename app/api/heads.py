@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil
 
 from app.api.answers import Headers
 from app.metering import Limit, Measure
 from app.pipeline.progress import Progress
+
+Rates = Sequence[tuple[tuple[Limit, ...], Sequence[int]]]
+"""Limits, with what is left of each."""
 
 
 def headers_of(progress: Progress) -> Headers:
@@ -21,38 +24,40 @@ def headers_of(progress: Progress) -> Headers:
         headers += _served_by(progress.deployment.name, progress.arm)
     if progress.fitted is not None:
         headers.append((b"x-sluicegate-fit", progress.fitted.encode()))
-    if progress.rates or progress.clamped:
-        headers += _limits(progress)
-    return headers
-
-
-def _limits(progress: Progress) -> Headers:
-    """What is left of the rates, and whether a budget lowered the cap."""
-    headers = rate_headers(progress.rates)
+    if progress.rates:
+        headers += rate_headers(progress.rates)
     if progress.clamped:
         headers.append((b"x-sluicegate-budget", b"clamp; max_tokens=%d" % progress.clamped))
     return headers
 
 
-def rate_headers(rates: Iterable[tuple[tuple[Limit, ...], Sequence[int]]]) -> Headers:
+def rate_headers(rates: Rates) -> Headers:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI writes them; `reset`: until all is back."""
-    headers: Headers = []
+    pairs = [line.split(b": ", 1) for line in rate_lines(rates).split(b"\r\n")[:-1]]
+    return [(name, value) for name, value in pairs]
+
+
+def rate_lines(rates: Rates) -> bytes:
+    """The same as lines of a head."""
+    lines = b""
     for limits, left in rates:
-        for limit, rest in zip(limits, left, strict=True):
-            if limit.measure is Measure.CONCURRENT:
-                continue
-            most, remaining, reset = _RATES[limit.measure]
-            count = limit.limit
-            headers.append((most, b"%d" % count))
-            headers.append((remaining, b"%d" % max(rest, 0)))
-            headers.append((reset, duration((count - max(rest, 0)) * limit.interval if count else 0.0)))
-    return headers
+        for place in range(len(limits)):
+            limit = limits[place]
+            form = _RATES.get(limit.measure)
+            if form is not None:
+                count, rest = limit.limit, max(left[place], 0)
+                lines += form % (count, rest, duration((count - rest) * limit.interval if count else 0.0))
+    return lines
 
 
 _RATES = {
-    measure: tuple(f"x-ratelimit-{what}-{measure}".encode() for what in ("limit", "remaining", "reset"))
+    measure: b"".join(
+        b"x-ratelimit-%b-%b: %b\r\n" % (what, measure.encode(), form)
+        for what, form in ((b"limit", b"%d"), (b"remaining", b"%d"), (b"reset", b"%b"))
+    )
     for measure in (Measure.REQUESTS, Measure.TOKENS)
 }
+"""For every measure but requests at the same time: there is nothing that comes back with time."""
 
 
 def duration(seconds: float) -> bytes:
@@ -73,8 +78,10 @@ def lines_of(progress: Progress) -> bytes:
         lines += _served_by_lines(progress.deployment.name, progress.arm)
     if progress.fitted is not None:
         lines += b"x-sluicegate-fit: %b\r\n" % progress.fitted.encode()
-    if progress.rates or progress.clamped:
-        lines += b"".join([b"%b: %b\r\n" % header for header in _limits(progress)])
+    if progress.rates:
+        lines += rate_lines(progress.rates)
+    if progress.clamped:
+        lines += b"x-sluicegate-budget: clamp; max_tokens=%d\r\n" % progress.clamped
     return lines
 
 

@@ -43,7 +43,7 @@ class Watch(Protocol):
     cut: bool
     """Whether the answer has to end: what `feed` returned last was its end."""
 
-    async def feed(self, batch: Batch | None, now: float) -> Batch:
+    def feed(self, batch: Batch | None, now: float) -> Batch:
         """What may go to the caller now that this has come; None is the answer's end. `now` is the clock's reading."""
 
     def glance(self, piece: bytes, now: float) -> bytes | None:
@@ -204,14 +204,14 @@ class Guarded:
 
     async def begin(self) -> None:
         """Wait for the first events that may be seen."""
-        self.first = await self._seen(self._answer.first) or await self.more()
+        self.first = self._seen(self._answer.first) or await self.more()
 
     async def more(self, outlet: Any = None) -> Batch:
         """The next events that may be seen; empty at the end."""
         self._outlet = outlet
         through = None if outlet is None else self
         while not self._ended:
-            seen = await self._seen(await self._answer.more(through))
+            seen = self._seen(await self._answer.more(through))
             if seen:
                 return seen
         return []
@@ -229,12 +229,12 @@ class Guarded:
             self._outlet.relay(seen)
         return seen is not None
 
-    async def _seen(self, batch: Batch) -> Batch:
+    def _seen(self, batch: Batch) -> Batch:
         progress = self._progress
         progress.see(batch)
         for event in batch:
             event.tokens, event.usage = 0, None
-        seen = await self._watch.feed(batch or None, progress.resumed)
+        seen = self._watch.feed(batch or None, progress.resumed)
         self._ended = not batch or self._watch.cut
         return seen
 

@@ -114,15 +114,16 @@ class Ledger:
 def _numbers(progress: Progress, call: Call, usage: Usage, outcome: Outcome, seconds: float) -> bytes:
     made, out, cached, written, thought, method = usage
     earlier, first = progress.earlier, progress.first_at
-    kind = _OUTCOMES[outcome], _METHODS[method]
-    when = progress.opened_at, seconds, first - progress.began if first else -1.0, progress.attempts
+    how, by = _OUTCOMES[outcome], _METHODS[method]
+    at, attempts, wait = progress.opened_at, progress.attempts, first - progress.began if first else -1.0
+    prompt, cap = progress.bound
     if not (cached or written or thought or call.images) and earlier is NOTHING:
         try:
-            return SHORT.pack(1, *kind, *when, made, out, *progress.bound)
+            return _pack(1, how, by, at, seconds, wait, attempts, made, out, prompt, cap)
         except struct.error:
             pass  # an upstream reports more tokens than there are
-    rare = (cached, written, thought, call.images, earlier.tokens, earlier.nano_usd)
-    return LONG.pack(2, *kind, *when, *[min(count, MOST) for count in (made, out, *progress.bound, *rare)])
+    counts = (made, out, prompt, cap, cached, written, thought, call.images, earlier.tokens, earlier.nano_usd)
+    return LONG.pack(2, how, by, at, seconds, wait, attempts, *[min(count, MOST) for count in counts])
 
 
 def _leave_behind(progress: Progress) -> None:

@@ -121,10 +121,11 @@ class Recorder:
         if progress.report is not None:
             self.count_guarded(progress.report)
         total = 0.0
-        for stage, own in zip(self._stages, progress.own, strict=True):
+        for stage in range(len(self._stages)):  # zip() takes 0.5 µs more
+            own = progress.own[stage]
             if own:
                 total += own
-                stage.observe(own)
+                self._stages[stage].observe(own)
         self._total.observe(total)
         if self._successes if progress.outcome is Outcome.OK else self._failures:
             self._log.write(_line(progress, total))

@@ -65,7 +65,7 @@ class Answers:
         self.cut = False
         """Whether the answer has to end."""
 
-    async def feed(self, batch: Batch | None, now: float) -> Batch:
+    def feed(self, batch: Batch | None, now: float) -> Batch:
         """What may be seen now that this has come; None is the answer's end."""
         if batch is None:
             out = self._rest()

@@ -81,7 +81,7 @@ class Cleared:
 
     async def feed(self, batch: Batch | None, now: float, start: Start) -> None:
         """Take in what has come; None is the answer's end. `start` begins a question."""
-        out = await self._answers.feed(batch, now)
+        out = self._answers.feed(batch, now)
         for event in out:
             for part in (event,) if self._stage.passing or not self._call.stream else _parted(event):
                 self._take(part, now, start)

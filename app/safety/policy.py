@@ -102,6 +102,8 @@ class GuardPolicy:
                 located = await asyncio.to_thread(locate, stage.scanner, found)
             else:
                 located = locate(stage.scanner, found)
+        if not located and stage.ensemble is None and not stage.actions.annotates:
+            return checked
         findings = Findings()
         for match in counted([one.match for one in located]):
             findings.add(stage.actions, match.category, match.severity, match.detector, report)
@@ -113,12 +115,7 @@ class GuardPolicy:
             report.refused = True
             checked.safe_text = stage.safe_text
         elif redactions or taken:
-            checked.vault = Vault("".join([slot.text for slot in found]))
-            written = apply(redactions, found, checked.vault) + len(_TAKEN) * len(taken)
-            for place in taken:
-                found[place].put(_TAKEN)
-            if call.size:  # nothing is read where it costs nothing
-                checked.call = call._replace(size=call.size + written * times_read(call))
+            _redact(checked, found, redactions, taken)
         if report.refused or stage.actions.annotates:
             checked.results = results(findings.severities, findings.blocked, stage.looks_for, unsure=unsure)
         return checked
@@ -156,3 +153,14 @@ class GuardPolicy:
             return None
         answers = self.watch(prompt, report)
         return None if answers is None else Cleared(answers, stage, stage.ensemble, prompt.call, report)
+
+
+def _redact(checked: CheckedPrompt, found: list[Slot], redactions: list[Located], taken: set[int]) -> None:
+    """Write placeholders for what was found, and for whole passages that are taken out; the call has grown by those."""
+    call = checked.call
+    checked.vault = Vault("".join([slot.text for slot in found]))
+    written = apply(redactions, found, checked.vault) + len(_TAKEN) * len(taken)
+    for place in taken:
+        found[place].put(_TAKEN)
+    if call.size:  # nothing is read where it costs nothing
+        checked.call = call._replace(size=call.size + written * times_read(call))

@@ -102,12 +102,13 @@ class Escrow:
         """Take a claim from slices; until when it may be sent, or None where they do not cover it."""
         if claim.id in self._open:
             return None
-        needs = [row.need(claim.amount) for row in wanted]
-        for row, need in zip(wanted, needs, strict=True):
-            if need * self._parts > row.limit:
+        amount, parts = claim.amount, self._parts
+        for row in wanted:
+            if row.need(amount) * parts > row.limit:
                 return None
         found: _Local = []
-        for row, need in zip(wanted, needs, strict=True):
+        for row in wanted:
+            need = row.need(amount)
             one = self._with_room(row, need, epoch, now)
             if one is not None:
                 found.append((one, need))
@@ -117,7 +118,8 @@ class Escrow:
         for one, need in found:
             one.held += need
             one.claims += 1
-            send_by = min(send_by, one.send_by)
+            if one.send_by < send_by:  # noqa: PLR1730 # min() takes 0.15 µs
+                send_by = one.send_by
         self._open[claim.id] = found
         return send_by
 
@@ -131,13 +133,14 @@ class Escrow:
         False where Redis has to hear of it too: the slices are of an epoch that is gone, or so old that somebody may
         have rebuilt the state without this worker's knowing, with the reservation in it.
         """
-        parts = self._open.pop(claim_id)
-        for one, need in parts:
+        current = True
+        for one, need in self._open.pop(claim_id):
             one.held -= need
             one.claims -= 1
             if one.row.kind != "g":
                 one.spent += one.row.need(charge)
-        return all(one.epoch == epoch and now < one.send_by for one, _ in parts)
+            current = current and one.epoch == epoch and now < one.send_by
+        return current
 
     def draws(self, epoch: str, now: float) -> list[tuple[Slice, int]]:
         """The slices to ask for, with how much of each."""

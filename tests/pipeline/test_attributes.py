@@ -22,25 +22,13 @@ def progress() -> Progress:
     return made
 
 
-class Held:
-    """A reservation."""
-
-    tokens = 90
-
-    def sending(self) -> None:
-        """Nothing."""
-
-    async def again(self, *, billed: bool) -> None:
-        """Nothing."""
-
-
 def test_a_server_span_tells_what_was_done_to_the_request() -> None:
     """Only what was done."""
     plain = progress()
     new = {semconv.RESERVED, semconv.CLAMPED, semconv.OBSERVED, semconv.COPIED, semconv.GUARD}
     assert not new & dict(served(plain, 0.1, "sampled")).keys()
     full = progress()
-    full.held, full.clamped, full.observed, full.copied, full.report = Held(), 64, True, True, Report("default")
+    full.reserved, full.clamped, full.observed, full.copied, full.report = 90, 64, True, True, Report("default")
     full.report.fail("harm", "timeout")
     told = dict(served(full, 0.1, "sampled"))
     assert told.items() >= {

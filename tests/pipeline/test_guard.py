@@ -341,7 +341,7 @@ class Glancing:
 
     cut = False
 
-    async def feed(self, batch: Batch | None, now: float) -> Batch:
+    def feed(self, batch: Batch | None, now: float) -> Batch:
         """All of it."""
         return batch or []
 

@@ -153,10 +153,10 @@ async def _cutter(stream: list[list[JsonObject]], action: str) -> None:
         if not answers.cut:
             _told([{"choices": _sound(choices)}], fed)
             doc = {"id": "c", "choices": choices}
-            batch = await answers.feed([Event(b"{}", orjson.loads(orjson.dumps(_sound(doc))))], time.monotonic())
+            batch = answers.feed([Event(b"{}", orjson.loads(orjson.dumps(_sound(doc))))], time.monotonic())
             out += [event.doc for event in batch]
     if not answers.cut:
-        out += [event.doc for event in await answers.feed(None, time.monotonic())]
+        out += [event.doc for event in answers.feed(None, time.monotonic())]
     texts: dict[int, str] = {}
     _told(out, texts)
     ended = {choice["index"] for choices in stream for choice in choices if choice["finish_reason"]}

@@ -37,9 +37,9 @@ class Stream:
     async def docs(self, *docs: JsonObject, ends: bool = False) -> list[JsonObject]:
         """What leaves of these events, and of the end."""
         batch: Batch = [Event(b"{}", doc) for doc in docs]
-        out = await self.watch.feed(batch, self.now) if docs else []
+        out = self.watch.feed(batch, self.now) if docs else []
         if ends and not self.watch.cut:
-            out += await self.watch.feed(None, self.now)
+            out += self.watch.feed(None, self.now)
         return [event.doc for event in out]
 
 

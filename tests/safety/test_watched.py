@@ -65,9 +65,9 @@ async def seen(action: str, pieces: Iterable[bytes], *, glances: bool) -> tuple[
         text = ""
         for data in SSEParser().feed(piece):
             if not answers.cut:
-                text += shown(await answers.feed([Event(data, orjson.loads(data))], 1.0))
+                text += shown(answers.feed([Event(data, orjson.loads(data))], 1.0))
         out.append(text)
-    rest = "" if answers.cut else shown(await answers.feed(None, 2.0))
+    rest = "" if answers.cut else shown(answers.feed(None, 2.0))
     return [*out, rest], answers.cut, {hit.category for hit in report.hits}, count
 
 
