@@ -35,7 +35,7 @@ from app.scopes import Scopes, shadow_budgets
 
 try:
     # CPython's own: OpenSSL's, which hashlib prefers, sets up a context each time (on the path 2 µs more).
-    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+    from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]  # typeshed leaves it out
 except ImportError:  # since Python 3.12 it is called otherwise
     from hashlib import sha256
 
