@@ -15,6 +15,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 DONE = b"data: [DONE]\n\n"
+STREAM_HEAD: Headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers) -> None:
@@ -42,11 +43,7 @@ async def start_stream(send: Send, headers: Headers) -> None:
         {
             "type": "http.response.start",
             "status": 200,
-            "headers": [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
-                *headers,
-            ],
+            "headers": [*STREAM_HEAD, *headers],
         }
     )
 

@@ -144,18 +144,39 @@ class Cycle:
             self.keep_alive = False
         if not self.keep_alive:
             lines += _CLOSE_LINE
-        ours = b"".join([b"%b: %b\r\n" % one for one in self._default_headers])
         self.response_started = self.response_complete = True
         self.expect_continue = False
-        self.transport.write(b"HTTP/1.1 200 OK\r\n%b%bcontent-length: %d\r\n\r\n%b" % (ours, lines, len(body), body))
+        head = b"HTTP/1.1 200 OK\r\n%b%bcontent-length: %d\r\n\r\n"
+        self.transport.write(head % (self._defaults(), lines, len(body)) + body)
         self.wake()
         self._on_response(self)
+
+    def begin(self, lines: bytes) -> None:
+        """Begin a stream, 200 with these lines in its head, past `send`; the head leaves with the first piece."""
+        self.response_started = True
+        self.expect_continue = False
+        if self.more_body:
+            self.keep_alive = False
+        if self.scope["http_version"] == "1.1":
+            self._chunked = True
+            lines += _CHUNKED_LINE
+        if not self.keep_alive:
+            lines += _CLOSE_LINE
+        self._head = b"HTTP/1.1 200 OK\r\n%b%b\r\n" % (self._defaults(), lines)
+
+    def write(self, piece: bytes, *, last: bool = False) -> None:
+        """Write a piece of a stream, the first or the last among them, past `send`, when the socket is not `full`."""
+        if not self.disconnected:
+            self._write(piece, last=last)
 
     def relay(self, piece: bytes) -> bool:
         """Write a piece of a body that is under way, past `send`, when the socket is not `full`."""
         if not self.disconnected:
             self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
         return True
+
+    def _defaults(self) -> bytes:
+        return b"".join([b"%b: %b\r\n" % one for one in self._default_headers])
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.response_started = True

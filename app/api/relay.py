@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from app.api.answers import Send, send_error, send_json, start_stream
+from app.api.answers import STREAM_HEAD, Send, send_error, send_json, start_stream
 from app.api.cycle import Cycle
 from app.api.heads import headers_of, lines_of
 from app.api.surface import Surface, Writer
@@ -15,6 +15,7 @@ from app.pipeline.ledger import JournalFailed
 from app.pipeline.progress import Progress
 from app.pipeline.serve import Arrival, Services, serve
 
+_STREAM_LINES = b"".join(b"%b: %b\r\n" % line for line in STREAM_HEAD)
 _log = logging.getLogger("sluicegate")
 
 
@@ -38,7 +39,7 @@ class Relay:
 
     async def run(self, arrival: Arrival, services: Services) -> None:
         """Answer the request, whatever becomes of it."""
-        progress, failed = self._progress, None
+        progress, cycle, failed = self._progress, self._cycle, None
         try:
             await serve(arrival, progress, services, self._deliver)
         except GatewayError as error:
@@ -49,12 +50,14 @@ class Relay:
         if self._streams:
             last = self._writer.end(failed)
             await _written(progress)
-            await self._send({"type": "http.response.body", "body": last})
+            if cycle is None or cycle.full:
+                await self._send({"type": "http.response.body", "body": last})
+            else:
+                cycle.write(last, last=True)
         elif failed is not None:
             await _refuse(self._send, failed, progress, self._surface)
         else:
             await _written(progress)
-            cycle = self._cycle
             if cycle is None or cycle.full:
                 await send_json(self._send, 200, self._body, headers_of(progress))
             else:
@@ -69,14 +72,20 @@ class Relay:
             self._body = self._writer.whole(batch[0])
             progress.status = 200
             return
-        begins = not self._streams
+        cycle, begins = self._cycle, not self._streams
         if begins:
             progress.status = 200
             self._streams = True
-            await start_stream(self._send, headers_of(progress))
+            if cycle is None:
+                await start_stream(self._send, headers_of(progress))
+            else:
+                cycle.begin(_STREAM_LINES + lines_of(progress))
         body = self._writer.events(batch)
         if body or begins:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            if cycle is None or cycle.full:
+                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            else:
+                cycle.write(body)
             progress.sent()
         if begins:
             progress.first_at = progress.last_at

@@ -81,6 +81,10 @@ class Policy(Protocol):
     def name(self) -> str:
         """The guard's name."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether some detector asks a model of this gateway, on the account of whose text it is."""
+
     async def prompt(self, call: Call, report: Report) -> Prompt:
         """Look at a prompt; the report is told what was found, and that it is refused where it is."""
 

@@ -162,7 +162,7 @@ async def _check(guard: Guard, call: Call, progress: Progress, services: Service
     if progress.principal is None:
         raise AssertionError("a request is looked at for somebody")
     policy = services.guards.of(guard, progress.principal.tenant)
-    checked = await check(policy, call, progress, Inner(services, progress, table).answer)
+    checked = await check(policy, call, progress, Inner(services, progress, table).answer if policy.asks else None)
     progress.prompt = rewritten(call, checked.call, progress.prompt)
     return checked
 

@@ -78,6 +78,11 @@ class GuardPolicy:
         return stage
 
     @property
+    def asks(self) -> bool:
+        """Whether some detector asks a model of this gateway, on the account of whose text it is."""
+        return any(stage is not None and stage.on_account for stage in (self._prompt, self._completion))
+
+    @property
     def completion(self) -> Stage | None:
         """The stage that looks at answers."""
         return self._completion

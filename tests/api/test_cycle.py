@@ -53,6 +53,14 @@ class Applications:
         cycle.relay(b"three")
         await send({"type": "http.response.body"})
 
+    async def begun(self, scope: Message, receive: Receive, send: Send) -> None:
+        """The same, head and end included."""
+        cycle = scope[OUTLET]
+        cycle.begin(b"x-one: 1\r\n")
+        cycle.write(b"one")
+        cycle.relay(b"two")
+        cycle.write(b"", last=True)
+
     async def answered(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer whole, past `send`."""
         scope[OUTLET].answer(b"x-one: 1\r\n", b"hello")
@@ -218,6 +226,30 @@ def test_pieces_may_go_past_send(serving: Serving, apps: Applications) -> None:
     assert answer.endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n")
     assert apps.seen == [False]
     assert exchange(serving.url, head("relayed", version="1.0")).endswith(b"\r\n\r\nonetwothree")
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "framing", "body"),
+    [
+        ("1.1", "", b"transfer-encoding: chunked\r\n", b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"),
+        (
+            "1.1",
+            "content-length: 3\r\n",
+            b"transfer-encoding: chunked\r\nconnection: close\r\n",
+            b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n",
+        ),
+        ("1.0", "", b"connection: close\r\n", b"onetwo"),
+    ],
+)
+def test_a_whole_stream_may_go_past_send(
+    serving: Serving, version: str, lines: str, framing: bytes, body: bytes
+) -> None:
+    """Framed as through `send`; on a connection that is kept another answer follows."""
+    with connect(serving.url) as connection:
+        for _ in range(1 if b"close" in framing else 2):
+            connection.sendall(head("begun", method="POST", version=version, lines=lines))
+            whole = b"HTTP/1.1 200 OK\r\ndate: today\r\nx-one: 1\r\n%b\r\n%b" % (framing, body)
+            assert read_until(connection, body) == whole
 
 
 def test_a_whole_answer_may_go_past_send(serving: Serving, apps: Applications) -> None:
