@@ -165,7 +165,7 @@ class Checked:
             return answer
         self._report.looked.append(watching)
         guarded = Guarded(answer, watch, self._progress)
-        await guarded.begin()
+        guarded.first = guarded.seen(answer.first) or await guarded.more()
         return guarded
 
 
@@ -206,16 +206,12 @@ class Guarded:
         self._ended = False
         self.first: Batch = []
 
-    async def begin(self) -> None:
-        """Wait for the first events that may be seen."""
-        self.first = self._seen(self._answer.first) or await self.more()
-
     async def more(self, outlet: Any = None) -> Batch:
         """The next events that may be seen; empty at the end."""
         self._outlet = outlet
         through = None if outlet is None else self
         while not self._ended:
-            seen = self._seen(await self._answer.more(through))
+            seen = self.seen(await self._answer.more(through))
             if seen:
                 return seen
         return []
@@ -233,7 +229,8 @@ class Guarded:
             self._outlet.relay(seen)
         return seen is not None
 
-    def _seen(self, batch: Batch) -> Batch:
+    def seen(self, batch: Batch) -> Batch:
+        """What may be seen of the next events from upstream; none are its end."""
         progress = self._progress
         progress.see(batch)
         for event in batch:

@@ -78,11 +78,10 @@ async def serve(arrival: Arrival, progress: Progress, services: Services, delive
 
     However a request ends, it is settled and recorded when this returns.
     """
-    table = services.state.table  # one snapshot: a reload never changes a request under way
+    table, within = services.state.table, arrival.within  # one snapshot: a reload never changes a request under way
     checked = instead = None
     try:
         # First, so that a stranger's body is never read.
-        within = arrival.within
         progress.principal = authenticate(table, arrival.credentials) if within is None else _on_account_of(within)
         progress.mark(AUTHENTICATE)
         try:
@@ -125,8 +124,9 @@ async def serve(arrival: Arrival, progress: Progress, services: Services, delive
                     while batch:
                         progress.see(batch, again=source is not answer)
                         await deliver(batch)
-                        # What nobody here needs to look at goes from socket to socket, and is no event.
-                        batch = await source.more(arrival.outlet if progress.transcript is None else None)
+                        # What nobody here needs to look at goes from socket to socket (`outlet`), and is no event.
+                        outlet = None if progress.transcript is not None else arrival.outlet
+                        batch = await source.more(outlet) if call.stream else []
         progress.end()
     except GatewayError as error:
         progress.fail(error)

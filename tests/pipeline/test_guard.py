@@ -373,9 +373,9 @@ class Tapped:
 async def test_what_a_glance_is_enough_for_goes_past(full_at: int | None, passed: list[bytes], left: list[str]) -> None:
     """To the caller's socket while it takes something; the rest is read."""
     outlet = Outlet(full_at)
-    answer = Guarded(Tapped([b"a", b"b", b"c", b"b"]), Glancing(), Progress("req_1", Operation.CHAT))
-    await answer.begin()
-    seen = [event.doc["word"] for event in answer.first]
+    tapped = Tapped([b"a", b"b", b"c", b"b"])
+    answer = Guarded(tapped, Glancing(), Progress("req_1", Operation.CHAT))
+    seen = [event.doc["word"] for event in answer.seen(tapped.first)]
     while batch := await answer.more(outlet):
         seen += [event.doc["word"] for event in batch]
     assert (outlet.pieces, seen) == (passed, ["begin", *left])
