@@ -1,7 +1,7 @@
 """Traffic from which the C compiler learns what is hot: `python -m scripts.train FOLDER`, run by `scripts.compile`.
 
-A gateway that is compiled to count itself, from FOLDER, serves the benchmark's requests with everything on and with
-nothing on, whole and streamed. It writes what it counted beside its objects when it ends.
+A gateway that is compiled to count itself, from FOLDER, serves the benchmark's requests with everything on and as by
+default, whole and streamed. It writes what it counted beside its objects when it ends.
 """
 
 from __future__ import annotations
