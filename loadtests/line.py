@@ -40,11 +40,13 @@ class Shot:
 class Answer:
     """What came back. Times are seconds since the request was due.
 
+    `began` is when it was due (`perf_counter`, which on Linux is the machine's monotonic clock).
     `status` is 0 when no head came. `arrivals` holds a time per piece that brought server-sent events. `left` tells
     that the generator went, as it was told. `fault` says what was wrong with the connection, None for a whole answer.
     """
 
     shot: Shot
+    began: float = 0.0
     status: int = 0
     body: bytes = b""
     seconds: float = 0.0
@@ -82,9 +84,9 @@ class Line(asyncio.Protocol):
 
     def fire(self, shot: Shot, due: float | None = None) -> None:
         """Send; times count from `due` (a `perf_counter` value), or from now."""
-        self._answer = Answer(shot)
-        self._reply = Reply()
         self._started = perf_counter() if due is None else due
+        self._answer = Answer(shot, self._started)
+        self._reply = Reply()
         if shot.leave is not None and shot.leave.seconds is not None:
             self._leaving = self._loop.call_later(shot.leave.seconds, self._leave)
         cast("asyncio.Transport", self._transport).write(shot.wire)

@@ -7,10 +7,15 @@ the answers run after the clock has stopped.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import urllib.request
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from loadtests import cpu
+from loadtests.awake import awake
 from loadtests.client import Kept, Load, Ran, Target
 from loadtests.line import Answer, Shot
 from loadtests.server import Server
@@ -46,11 +51,12 @@ class Plan:
     streams: int = 256
     open_streams: int = 32
     briefs: int = 1024
-    first_alone: int = 100
+    first_alone: int = 300
+    streams_alone: int = 16
     seconds: float = 6.0
 
 
-QUICK = Plan(warm=200, requests=2000, alone=200, streams=64, briefs=128, first_alone=25, seconds=3.0)
+QUICK = Plan(warm=200, requests=2000, alone=200, streams=64, briefs=128, first_alone=25, streams_alone=4, seconds=3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +115,25 @@ async def drive(subject: Subject, ask: Ask, count: int, connections: int, second
 
 
 @dataclass(frozen=True, slots=True)
+class Alone:
+    """Milliseconds with one request under way at a time.
+
+    For a whole answer, for a stream's first event, and for a stream's piece from the upstream's write to the caller.
+    """
+
+    whole_p50_ms: float
+    whole_p99_ms: float
+    first_p50_ms: float
+    first_p99_ms: float
+    chunk_p50_ms: float
+    chunk_p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """One gateway in one round. Microseconds (`_us`) of CPU, milliseconds (`_ms`) of latency, bytes of memory.
+
+    `alone` is with cores that halt when idle, `awake` with cores that do not (None where the system forbids that).
 
     `cpu_chunk_us` is all CPU of the long streams over their upstream chunks of text. `cpu_chunk_only_us` and
     `cpu_stream_us` split it: the slope and the intercept of the line through the long and the short streams.
@@ -125,10 +148,8 @@ class Figures:
     foreign: float
     loaded_p50_ms: float
     loaded_p99_ms: float
-    alone_p50_ms: float
-    alone_p99_ms: float
-    first_p50_ms: float
-    first_p99_ms: float
+    alone: Alone
+    awake: Alone | None
     cpu_chunk_us: float
     cpu_chunk_only_us: float
     cpu_stream_us: float
@@ -137,27 +158,73 @@ class Figures:
     generator_us: float
 
 
+def delays(writes: Sequence[float], arrivals: Sequence[float]) -> list[float]:
+    """How long each piece was under way.
+
+    Piece by piece where as many arrived as were written; where some were held back or joined, what arrives counts
+    from the last write before it.
+    """
+    if len(writes) == len(arrivals):
+        return [arrival - write for write, arrival in zip(writes, arrivals, strict=True)]
+    return [arrival - writes[max(bisect_right(writes, arrival) - 1, 0)] for arrival in arrivals]
+
+
+def last_writes(upstream: Server, count: int) -> list[list[float]]:
+    """When the upstream wrote the pieces of its last streams, by the clock that the generator reads too."""
+    with urllib.request.urlopen(upstream.at("/_control/log")) as log:
+        return [record["writes"] for record in orjson.loads(log.read())[-count:]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """A whole answer, a stream of four chunks, one of sixty-four."""
+
+    whole: Ask
+    brief: Ask
+    long: Ask
+
+
+def asks(door: Door) -> Asks:
+    """What this gateway is asked."""
+    # Paced streams that all began at once would stay in step.
+    short = chat(BRIEF_MODEL, stream=True, max_tokens=BRIEF)
+    return Asks(
+        Ask(door.shot(chat(WHOLE_MODEL, stream=False), kind="whole"), check_whole),
+        Ask(door.shot(short, kind="brief stream"), StreamCheck(BRIEF), 0.002),
+        Ask(door.shot(chat(STREAM_MODEL, stream=True), kind="stream"), StreamCheck(TOKENS), 0.002),
+    )
+
+
+async def _alone(subject: Subject, upstream: Server, plan: Plan) -> Alone:
+    """One request at a time."""
+    ask, limit = asks(subject.door), plan.seconds
+    single = [one.seconds for one in (await drive(subject, ask.whole, plan.alone, 1, limit)).answers]
+    firsts = [one.arrivals[0] for one in (await drive(subject, ask.brief, plan.first_alone, 1, limit)).answers]
+    streams = (await drive(subject, ask.long, plan.streams_alone, 1, limit)).answers
+    chunks = [
+        delay
+        for answer, writes in zip(streams, last_writes(upstream, len(streams)), strict=True)
+        for delay in delays(writes, [answer.began + arrival for arrival in answer.arrivals])
+    ]
+    return Alone(*(quantile(many, share) * 1e3 for many in (single, firsts, chunks) for share in (0.5, 0.99)))
+
+
 async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
     """All phases, one after the other."""
-    whole = Ask(subject.door.shot(chat(WHOLE_MODEL, stream=False), kind="whole"), check_whole)
-    # Paced streams that all began at once would stay in step.
-    long = Ask(subject.door.shot(chat(STREAM_MODEL, stream=True), kind="stream"), StreamCheck(TOKENS), 0.002)
-    short = chat(BRIEF_MODEL, stream=True, max_tokens=BRIEF)
-    brief = Ask(subject.door.shot(short, kind="brief stream"), StreamCheck(BRIEF), 0.002)
-    limit = plan.seconds
-    await drive(subject, whole, plan.warm, plan.connections, limit / 2)
+    ask, limit = asks(subject.door), plan.seconds
+    await drive(subject, ask.whole, plan.warm, plan.connections, limit / 2)
     others = cpu.cpu_seconds(upstream.pids())
-    full = await drive(subject, whole, plan.requests, plan.connections, limit)
+    full = await drive(subject, ask.whole, plan.requests, plan.connections, limit)
     others = cpu.cpu_seconds(upstream.pids()) - others + full.cpu + full.ran.cpu
-    alone = await drive(subject, whole, plan.alone, 1, limit)
-    await drive(subject, brief, plan.open_streams, plan.open_streams, limit)
-    first = await drive(subject, brief, plan.first_alone, 1, limit)
-    streams = await drive(subject, long, plan.streams, plan.open_streams, limit)
-    briefs = await drive(subject, brief, plan.briefs, plan.open_streams, limit)
+    await drive(subject, ask.brief, plan.open_streams, plan.open_streams, limit)
+    alone = await _alone(subject, upstream, plan)
+    with awake() as trouble:
+        polling = None if trouble else await _alone(subject, upstream, plan)
+    streams = await drive(subject, ask.long, plan.streams, plan.open_streams, limit)
+    briefs = await drive(subject, ask.brief, plan.briefs, plan.open_streams, limit)
     per_long, per_brief = streams.cpu / streams.ran.sent, briefs.cpu / briefs.ran.sent
     slope = (per_long - per_brief) / (TOKENS - BRIEF)
-    loaded, single = [a.seconds for a in full.answers], [a.seconds for a in alone.answers]
-    firsts = [a.arrivals[0] for a in first.answers]
+    loaded = [a.seconds for a in full.answers]
     return Figures(
         cpu_request_us=full.cpu / full.ran.sent * 1e6,
         per_second=full.ran.sent / full.ran.seconds,
@@ -165,10 +232,8 @@ async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
         foreign=max(0.0, (full.machine - others) / full.machine),
         loaded_p50_ms=quantile(loaded, 0.5) * 1e3,
         loaded_p99_ms=quantile(loaded, 0.99) * 1e3,
-        alone_p50_ms=quantile(single, 0.5) * 1e3,
-        alone_p99_ms=quantile(single, 0.99) * 1e3,
-        first_p50_ms=quantile(firsts, 0.5) * 1e3,
-        first_p99_ms=quantile(firsts, 0.99) * 1e3,
+        alone=alone,
+        awake=polling,
         cpu_chunk_us=per_long / TOKENS * 1e6,
         cpu_chunk_only_us=slope * 1e6,
         cpu_stream_us=(per_brief - slope * BRIEF) * 1e6,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -80,6 +81,10 @@ class Server:
         if self._process is None:
             raise RuntimeError("not started")
         return self._process.pid
+
+    def at(self, path: str) -> str:
+        """The URL of a path on it."""
+        return urllib.parse.urljoin(self._launch.ready, path)
 
     def pids(self) -> list[int]:
         """Every process that it runs now."""

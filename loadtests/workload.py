@@ -22,7 +22,7 @@ BRIEF = 4
 """Chunks of the short stream, from whose cost and that of the long one the fixed cost per stream follows."""
 
 WHOLE_MODEL = f"answer-{TOKENS}"
-STREAM_MODEL = f"answer-{TOKENS}+pace-{PACE_MS}ms"
+STREAM_MODEL = f"answer-{TOKENS}+pace-{PACE_MS}ms+clocked"
 BRIEF_MODEL = f"answer-{BRIEF}+pace-{PACE_MS}ms"
 
 _SENTENCE = (

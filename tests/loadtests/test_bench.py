@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from loadtests import bench
 from loadtests.round import Plan
 
-TINY = Plan(warm=20, requests=200, connections=8, alone=30, streams=8, open_streams=4, briefs=16, first_alone=5)
+TINY = Plan(
+    warm=20, requests=200, connections=8, alone=30, streams=8, open_streams=4, briefs=16, first_alone=5, streams_alone=2
+)
 
 
 def test_one_round_end_to_end(
@@ -27,7 +30,9 @@ def test_one_round_end_to_end(
     assert direct["cpu_request_us"] == 0
     assert 20 < ours["cpu_request_us"] < 20_000
     assert 1 < ours["cpu_chunk_us"] < 5_000
-    assert ours["first_p50_ms"] >= 0.1
+    assert ours["alone"]["first_p50_ms"] >= 0.1
+    assert 0 < direct["alone"]["chunk_p50_ms"] < ours["alone"]["chunk_p99_ms"]
+    assert (ours["awake"] is None) == (not os.access("/dev/cpu_dma_latency", os.W_OK))
     assert ours["stream_ms"] >= 64 * 2 * 0.9
     assert ours["memory"] > 20 << 20
     assert "CPU per small request" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from loadtests.report import table
-from loadtests.round import Figures, Plan
+from loadtests.round import Alone, Figures, Plan
 
 
 def figures(cpu: float) -> dict[str, float]:
@@ -14,7 +14,7 @@ def figures(cpu: float) -> dict[str, float]:
     return asdict(
         Figures(
             cpu_request_us=cpu, per_second=1e6 / max(cpu, 1), busy=0.99, foreign=0.01, loaded_p50_ms=1, loaded_p99_ms=2,
-            alone_p50_ms=0.1 + cpu / 1000, alone_p99_ms=1, first_p50_ms=2, first_p99_ms=3, cpu_chunk_us=cpu / 3,
+            alone=Alone(0.1 + cpu / 1000, 1, 2, 3, 0.1, 0.2), awake=None, cpu_chunk_us=cpu / 3,
             cpu_chunk_only_us=cpu / 4, cpu_stream_us=cpu * 3, stream_ms=130, memory=50 << 20, generator_us=12,
         )
     )  # fmt: skip
@@ -76,3 +76,10 @@ def test_what_a_feature_adds_is_told_beside_its_budget() -> None:
     assert "ledger 6" in row(text, "sluicegate  ")
     assert "10.0 [10.0–10.0]" in row(text, "sluicegate  ")
     assert "30.0 [30.0–30.0]" in row(text, "sluicegate-guard")
+
+
+def test_latencies_that_could_not_be_taken_are_no_figures() -> None:
+    """Where the system does not let cores be kept awake."""
+    text = table(result(direct=[0], sluicegate=[50]))
+    assert row(text, "latency awake p50").split("|")[3].strip() == "-"
+    assert "0.150" in row(text, "latency alone p50")

@@ -57,6 +57,7 @@ A name that does not parse is an unknown model (404), unless it was made an alia
     crlf, comments, nospace     how events look: line ends, comment lines between, no space after the colon
     split-N                     every event is cut into pieces of N bytes
     joined-N                    N tokens travel in one chunk of the transfer encoding
+    clocked                     the log tells when each piece of a stream was written
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ class Behaviour:
     style: str | None = None  # crlf | comments | nospace
     split: int | None = None
     joined: int = 1
+    clocked: bool = False
 
     @property
     def counted(self) -> bool:
@@ -194,6 +196,7 @@ RULES: dict[str, Rule] = {
     "nospace": _flag(style="nospace"),
     "split": Rule("P", field="split"),
     "joined": Rule("P", field="joined"),
+    "clocked": _flag(clocked=True),
 }
 _NAMES = sorted(RULES, key=len, reverse=True)
 

@@ -48,6 +48,7 @@ def stream(exchange: Exchange, known: Known, dialect: Dialect) -> Plan:
         record.reported = None
     timed = render.stream(steps, behaviour, ends=end == "done", named=dialect.named)
     extra = extra_headers(behaviour, closing=exchange.close)
+    record.writes = [] if behaviour.clocked else None
     start = head(200, kind=EVENTS, chunked=not behaviour.until_close, extra=extra)
     pace = behaviour.pace * behaviour.multi * behaviour.joined
     return Plan(start, timed, behaviour.head, behaviour.head + behaviour.first, pace, end, finish)

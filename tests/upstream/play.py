@@ -115,6 +115,8 @@ class Player:
             self._exchange.record.written += sum([tokens for _, tokens in plan.timed[at:upto]])
         self._next = upto
         if data:
+            if upto > at and self._exchange.record.writes is not None:
+                self._exchange.record.writes.append(time.monotonic())
             self._exchange.write(data)
         if upto == len(plan.timed):
             self._end()
