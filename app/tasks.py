@@ -1,13 +1,24 @@
-"""The one place where background tasks begin: each has a name and an owner, is kept, and is reported when it fails."""
+"""The one place where background tasks begin: each has a name and an owner, is kept, and is reported when it fails.
+
+Beside the tasks there are a few threads, for what waits for a disk: where cores are short they make way.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
+_LATER = 5
+"""Niceness added to a thread that makes way: a third of the event loop's share where both want one core."""
 _log = logging.getLogger("sluicegate")
 
 
@@ -39,6 +50,27 @@ class TaskGroup:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("background task failed", extra={"task": task.get_name()}, exc_info=error)
+
+
+def make_way() -> None:
+    """Have the thread that calls this wait rather than take the core from the event loop.
+
+    On Linux only, where a thread has a niceness of its own (`setpriority(2)`, "C library/kernel differences").
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _LATER)
+
+
+class Aside:
+    """A thread of its own for work that no request waits for: what is begun ends before the next begins."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, name, make_way)
+
+    async def run(self, work: Callable[_P, _T], *of: _P.args, **by: _P.kwargs) -> _T:
+        """What the work comes to. Being cancelled does not end it."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *of, **by))
 
 
 async def together(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import sys
+import threading
+import time
 
 import pytest
 
-from app.tasks import TaskGroup, together
+from app.tasks import Aside, TaskGroup, make_way, together
 
 
 async def test_a_task_is_named_after_its_owner() -> None:
@@ -138,3 +142,39 @@ async def test_what_is_done_together_ends_together(*, fails: bool) -> None:
         async with asyncio.timeout(0.05):
             await together([long(), short(), long()])
     assert ended == ["long", "long"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
+def test_a_thread_makes_way_alone() -> None:
+    """The event loop's own keeps its share."""
+    found: list[int] = []
+
+    def work() -> None:
+        make_way()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [min(mine + 5, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+
+
+async def test_what_is_begun_aside_ends_before_the_next_begins() -> None:
+    """Also where nobody waits for it any more; errors come back."""
+    aside, began, order = Aside("test"), threading.Event(), []
+
+    def slow(name: str) -> str:
+        began.set()
+        time.sleep(0.05)
+        order.append(name)
+        return name
+
+    first = asyncio.create_task(aside.run(slow, "first"))
+    await asyncio.to_thread(began.wait)
+    first.cancel()
+    assert await aside.run(slow, name="second") == "second"
+    assert order == ["first", "second"]
+    with pytest.raises(ValueError, match="invalid literal"):
+        await aside.run(int, "none")

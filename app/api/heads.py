@@ -60,10 +60,13 @@ _RATES = {
 """For every measure but requests at the same time: there is nothing that comes back with time."""
 
 
+_MILLISECONDS = tuple(b"%dms" % number for number in range(1000))
+
+
 def duration(seconds: float) -> bytes:
     """As Go writes one, and OpenAI with it: 6m0s, 1.5s, 17ms."""
-    if seconds < 1:
-        return b"%dms" % ceil(seconds * 1000)
+    if seconds <= 0.999:
+        return _MILLISECONDS[ceil(seconds * 1000)]
     if seconds < 60:
         return f"{ceil(seconds * 1000) / 1000:g}s".encode()
     minutes, rest = divmod(ceil(seconds), 60)

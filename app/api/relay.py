@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from app.api.answers import STREAM_HEAD, Send, send_error, send_json, start_stream
@@ -49,7 +50,8 @@ class Relay:
             failed = GatewayError(INTERNAL_ERROR, INTERNAL_ERROR.meaning)
         if self._streams:
             last = self._writer.end(failed)
-            await _written(progress)
+            if progress.durable is not None:
+                await _on_disk(progress.durable)
             if cycle is None or cycle.full:
                 await self._send({"type": "http.response.body", "body": last})
             else:
@@ -57,7 +59,8 @@ class Relay:
         elif failed is not None:
             await _refuse(self._send, failed, progress, self._surface)
         else:
-            await _written(progress)
+            if progress.durable is not None:
+                await _on_disk(progress.durable)
             if cycle is None or cycle.full:
                 await send_json(self._send, 200, self._body, headers_of(progress))
             else:
@@ -91,14 +94,13 @@ class Relay:
             progress.first_at = progress.last_at
 
 
-async def _written(progress: Progress) -> None:
+async def _on_disk(durable: Awaitable[None]) -> None:
     """Wait for the disk where the ledger does (`stores.spool_fsync: always`).
 
     A disk that fails then costs no answer: the request is settled at its bound, and the next one is refused.
     """
-    if progress.durable is not None:
-        with suppress(JournalFailed):
-            await progress.durable
+    with suppress(JournalFailed):
+        await durable
 
 
 async def _refuse(send: Send, error: GatewayError, progress: Progress, surface: Surface) -> None:

@@ -59,7 +59,7 @@ class Store(Protocol):
 REJECT = Policy()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Bound:
     """What one upstream attempt can cost at most.
 
@@ -71,7 +71,16 @@ class Bound:
     output_cap: int
     choices: int
     prices: tuple[Prices, ...]
-    images: int = 0
+    images: int
+
+    def __init__(
+        self, prompt_tokens: int, output_cap: int, choices: int, prices: tuple[Prices, ...], images: int = 0
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.output_cap = output_cap
+        self.choices = choices
+        self.prices = prices
+        self.images = images
 
     def charge(self) -> Charge:
         """Tokens and nano-USD: prompt + output cap × choices, at the dearest price."""

@@ -94,7 +94,7 @@ class OpenAIDecoder:
         self._open = call.choices
         self._stencil: Stencil | None = None
         self._each = 0  # tokens of a chunk of this shape
-        self._wanted = False  # whether a stencil was asked for, and there is none that fits
+        self._wanted = call.stream  # a stencil, and there is none that fits; the first chunk of a stream makes one
         self._lessons = LESSONS
         self.finished = False
         self.failure: Event | None = None

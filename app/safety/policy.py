@@ -61,13 +61,15 @@ class CheckedPrompt:
 class GuardPolicy:
     """A guard as it holds for one tenant."""
 
-    __slots__ = ("_completion", "_prompt", "_restore", "name")
+    __slots__ = ("_completion", "_prompt", "_restore", "asks", "name")
 
     def __init__(self, name: str, prompt: Stage | None, completion: Stage | None, *, restore: bool) -> None:
         self.name = name
         self._prompt = prompt
         self._completion = completion
         self._restore = restore
+        self.asks = any(stage is not None and stage.on_account for stage in (prompt, completion))
+        """Whether some detector asks a model of this gateway, on the account of whose text it is."""
 
     @property
     def judge(self) -> Stage:
@@ -76,11 +78,6 @@ class GuardPolicy:
         if stage is None:
             raise AssertionError("a guard looks at something")
         return stage
-
-    @property
-    def asks(self) -> bool:
-        """Whether some detector asks a model of this gateway, on the account of whose text it is."""
-        return any(stage is not None and stage.on_account for stage in (self._prompt, self._completion))
 
     @property
     def completion(self) -> Stage | None:

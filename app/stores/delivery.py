@@ -14,24 +14,21 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
 from app.entry import Entry, decode
-from app.stores.spool import CLOSE, SHARED, Record, unpack
+from app.stores.spool import CLOSE, LONGEST, SHARED, Record, unpack
+from app.tasks import Aside
 
 BATCH = 500
 """Rows in one insertion at most."""
 
 _TURN_S = 0.25
 _LONGEST_PAUSE_S = 5.0
-_READ_BYTES = 512 * 1024
+_READ_BYTES = 64 * 1024
 _Body = tuple[bytes, bytes]
-_T = TypeVar("_T")
-_P = ParamSpec("_P")
 _log = logging.getLogger("sluicegate")
 
 
@@ -59,11 +56,13 @@ class _Segment:
         self.shared: dict[int, bytes] = {}
 
     def read(self) -> list[Record]:
-        """The next records of requests, some thousands."""
+        """The next records of requests, some hundreds: nothing else runs meanwhile where this is compiled."""
         with self.path.open("rb") as file:
             file.seek(self.at)
             data = file.read(_READ_BYTES)
-        records, end = unpack(data)
+            records, end = unpack(data)
+            if not end and len(data) == _READ_BYTES:  # a record that is longer, or as much damage
+                records, end = unpack(data + file.read(LONGEST))
         self.at += end
         self.shared.update([(record.number, record.body) for record in records if record.kind == SHARED])
         return [record for record in records if record.kind != SHARED]
@@ -132,7 +131,7 @@ class Delivery:
         self._workers: dict[str, _Worker] = {}
         self._lock: int | None = None
         self._turning = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, "delivery")
+        self._aside = Aside("delivery")
 
     @property
     def waiting(self) -> int:
@@ -182,7 +181,7 @@ class Delivery:
             await self._turn()
 
     async def _turn(self) -> None:
-        for worker in await self._in_thread(self._look):
+        for worker in await self._aside.run(self._look):
             lock = self._lock_of_the_dead(worker.name)  # before the last read: the dead write no more
             try:
                 await self._deliver(worker, dead=lock is not None)
@@ -206,16 +205,13 @@ class Delivery:
         return self._decoded({name: body for one in self._workers.values() for name, (_, body) in one.opened.items()})
 
     async def _deliver(self, worker: _Worker, *, dead: bool) -> None:
-        while await self._insert(worker, *await self._in_thread(self._batch, worker)):
+        while await self._insert(worker, *await self._aside.run(self._batch, worker)):
             pass
         if dead:
             worker.closed |= {name: body for name, (_, body) in worker.opened.items()}
-            while await self._insert(worker, *await self._in_thread(self._batch, worker)):
+            while await self._insert(worker, *await self._aside.run(self._batch, worker)):
                 pass
-        await self._in_thread(self._remove, worker, dead=dead)
-
-    async def _in_thread(self, work: Callable[_P, _T], *of: _P.args, **by: _P.kwargs) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *of, **by))
+        await self._aside.run(self._remove, worker, dead=dead)
 
     def _batch(self, worker: _Worker) -> tuple[list[str], list[Entry]]:
         """The next closed requests, as many as one insertion takes; during an outage no more are read into memory."""

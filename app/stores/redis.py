@@ -128,7 +128,8 @@ class RedisStore:
             if self._escrow.hungry:
                 self._wake.set()
             if send_by is not None:
-                return Verdict(None, tuple(self._left.get(name, 0) for name in compiled.limits), None, send_by)
+                known = self._left
+                return Verdict(None, tuple([known.get(name, 0) for name in compiled.limits]), None, send_by)
         if not up:
             raise StoreUnavailable("the limit store is not reachable, or closed until its state is rebuilt")
         try:

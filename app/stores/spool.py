@@ -36,7 +36,8 @@ RETRY_S = 0.5
 """Seconds between two tries to write the closes that a full disk did not take."""
 
 _MAGIC = b"\xf1SGL"
-_LONGEST = 1024 * 1024
+LONGEST = 1024 * 1024
+"""Bytes of a record at most."""
 _log = logging.getLogger("sluicegate")
 
 
@@ -86,7 +87,7 @@ def _run(data: bytes, at: int, found: list[Record]) -> int:
     while at + _FRONT.size <= end:
         magic, length, crc, kind, size, number = _FRONT.unpack_from(data, at)
         begin, stop = at + _HEAD.size, at + _HEAD.size + length
-        if magic != _MAGIC or not _FIRST.size <= length <= _LONGEST or stop > end or crc32(data[begin:stop]) != crc:
+        if magic != _MAGIC or not _FIRST.size <= length <= LONGEST or stop > end or crc32(data[begin:stop]) != crc:
             break
         key = at + _FRONT.size
         found.append(_record(Record, (kind, number, data[key : key + size].decode(), data[key + size : stop])))

@@ -5,22 +5,22 @@ An entry is taken once, by its id, and added to the day's usage in the same tran
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-import orjson
-from sqlalchemy import BigInteger, ColumnElement, Select, cast, delete, event, func, select, text
+from sqlalchemy import BigInteger, ColumnElement, Select, cast, delete, event, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.entry import NAMES, Entry
+from app.entry import Entry
 from app.metering import Budget, ScopeKind, Spent, Unit, Window
 from app.stores.delivery import SinkUnavailable
-from app.stores.file import PRAGMAS, File, added, columns
+from app.stores.file import PRAGMAS, File
+from app.stores.server import Server
 from app.stores.tables import DAILY, GROUPS, LEDGER, SUMS
 from app.stores.transactions import reading, told_as, writing
+from app.tasks import Aside
 
 DAY = 86400
 
@@ -50,7 +50,7 @@ def engine(url: str) -> AsyncEngine:
         "server_settings": {"synchronous_commit": "on"},
     }
     return create_async_engine(
-        url, connect_args=limits, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=0
+        url, connect_args=limits, hide_parameters=True, pool_pre_ping=True, pool_size=5, max_overflow=0
     )
 
 
@@ -65,21 +65,24 @@ class Ledger:
 
     def __init__(self, database: AsyncEngine) -> None:
         self._database = database
+        self._aside = Aside("ledger")
         self._file: File | None = None
+        self._server: Server | None = None
         if database.dialect.name == "sqlite":
             self._file = file = File(str(database.url.database), _CONNECT_S)
             event.listen(database.sync_engine, "engine_disposed", lambda _: file.close())
+        else:
+            self._server = Server(database)
 
     async def insert(self, entries: Sequence[Entry]) -> None:
         """Insert those that are not there yet. All or nothing; raises SinkUnavailable."""
         # In the order of their ids, as everybody else does: two hosts that deliver the same rows do not deadlock.
-        if self._file is not None:
-            with told_as(SinkUnavailable):
-                await asyncio.to_thread(self._file.insert, sorted(entries, key=_id))
-            return
-        rows = await asyncio.to_thread(_as_json, sorted(entries, key=_id))
-        async with writing(self._database, SinkUnavailable) as connection:
-            await connection.execute(_TAKE, {"rows": rows})
+        rows = sorted(entries, key=_id)
+        with told_as(SinkUnavailable):
+            if self._file is not None:
+                await self._aside.run(self._file.insert, rows)
+            if self._server is not None:
+                await self._server.insert(rows, self._aside)
 
     async def spent(self, budgets: Iterable[Budget], now: float, besides: Collection[str] = ()) -> list[Spent]:
         """What was used of each budget in its current window, but for some requests. Raises SinkUnavailable."""
@@ -137,18 +140,6 @@ class Ledger:
 
 
 _id = itemgetter(0)
-
-
-def _as_json(entries: Sequence[Entry]) -> str:
-    return orjson.dumps([dict(zip(NAMES, one, strict=True)) for one in entries]).decode()
-
-
-# The rows are one parameter, a JSON array: thousands of parameters take many times as long.
-_TAKE = text(
-    f"WITH fresh AS (INSERT INTO {LEDGER.name} ({columns(NAMES)}) SELECT {columns(NAMES)} "  # noqa: S608 -- names, no values
-    f"FROM json_populate_recordset(CAST(NULL AS {LEDGER.name}), CAST(:rows AS json)) "
-    f"ON CONFLICT (request_id) DO NOTHING RETURNING *) {added('CAST(floor(at / 86400) AS bigint)', 'fresh')}"
-)
 
 
 def _of_scope(wanted: Select[Any], columns: Any, budget: Budget) -> Select[Any]:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from app.tasks import make_way
+
 RECOVER_S = 1.0
 """Seconds between two tries to go on with a fresh segment after the disk failed."""
 _log = logging.getLogger("sluicegate")
@@ -126,6 +128,8 @@ class Syncer:
                 file.close()
 
     def _run(self) -> None:
+        if self._pause:  # else somebody waits for it
+            make_way()
         while not self._stop.is_set():
             self._wake.wait(RECOVER_S if self.failed is not None else None)
             self._wake.clear()

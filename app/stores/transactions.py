@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-UNAVAILABLE = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+UNAVAILABLE = (SQLAlchemyError, PostgresError, InterfaceError, sqlite3.Error, OSError, TimeoutError)
 """What a database that does not answer raises."""
 
 

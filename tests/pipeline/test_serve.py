@@ -119,13 +119,13 @@ LONG = (*(chunk(word.decode()) for word in WORDS), *STREAM[2:])
 
 @pytest.mark.parametrize("full_at", [None, 0, 2])
 async def test_what_needs_no_look_goes_to_the_outlet(full_at: int | None) -> None:
-    """All but the first two words, which are read for their shape, as far as it takes them; charged as ever."""
+    """All but the first word, which is read for its shape, as far as it takes them; charged as ever."""
     path, outlet = Path(Reply(*LONG)), Outlet(full_at)
     got, error, line = await path.ask(STREAMED, outlet=outlet)
-    passed = 4 if full_at is None else full_at
-    assert outlet.pieces == list(LONG[2 : 2 + passed])
+    passed = 5 if full_at is None else full_at
+    assert outlet.pieces == list(LONG[1 : 1 + passed])
     assert [event.data for batch in got for event in batch] == [
-        piece[6:-2] for piece in (*LONG[:2], *LONG[2 + passed : -1])
+        piece[6:-2] for piece in (LONG[0], *LONG[1 + passed : -1])
     ]
     assert (error, line["outcome"], line["usage"], line["output_tokens"]) == (None, "ok", "exact", 3)
 

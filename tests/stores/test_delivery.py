@@ -233,6 +233,18 @@ asyncio.run(main())
 """
 
 
+async def test_a_record_may_be_longer_than_what_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read whole, and what comes behind it."""
+    monkeypatch.setattr(delivering, "_READ_BYTES", 64)
+    ledger, spool = Ledger(), Spool(tmp_path, "w0")
+    serve(spool, "a", "b")
+    await Delivery(tmp_path, ledger).turn()
+    spool.end()
+    assert set(ledger.entries) == {"a", "b"}
+
+
 async def test_kill_9_and_outages_end_with_every_request_once(tmp_path: Path) -> None:
     """Workers are killed at random, deliverers begin again from nothing, the ledger is out at times."""
     random, ledger = Random(7), Ledger()
