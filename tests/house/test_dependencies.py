@@ -49,8 +49,8 @@ ELSEWHERE = {("scripts", "clients"), ("scripts", "vllm"), ("scripts", "deploy"),
 """Run in environments of their own."""
 
 
-LOADED_BY_NAME = {"aiosqlite", "asyncpg"}
-"""Database drivers: SQLAlchemy imports the one that `stores.database` names."""
+LOADED_BY_NAME = {"aiosqlite"}
+"""A database driver: SQLAlchemy imports the one that `stores.database` names."""
 
 
 def declared(requirements: list[str]) -> set[str]:
