@@ -31,8 +31,9 @@ from app.compiled import MANIFEST, PURE, fingerprint, home, look, place_of
 ROOT = Path(__file__).resolve().parents[1]
 GROUP = "sluicegate"
 HOT = (
-    *("cells", "entry", "errors", "exchange", "limits", "metering", "otlp", "prices", "scaffolds", "scopes", "semconv"),
+    *("cells", "entry", "errors", "exchange", "limits", "logs", "metering", "otlp", "prices", "scaffolds", "scopes"),
     *(
+        "semconv",
         "table",
         "telemetry",
         "api/answers",
@@ -46,7 +47,16 @@ HOT = (
         "api/surface",
     ),
     *("api/messages/*", "api/responses/*", "pipeline/*", "providers/*", "providers/anthropic/*", "providers/gemini/*"),
-    *("safety/*", "stores/escrow", "stores/line", "stores/memory", "stores/redis", "stores/resp", "stores/spool"),
+    *(
+        "safety/*",
+        "stores/escrow",
+        "stores/line",
+        "stores/memory",
+        "stores/redis",
+        "stores/resp",
+        "stores/spool",
+        "stores/syncer",
+    ),
 )
 """Of app/, what a request passes; without what FastAPI looks into, and without what threads of our own run for long:
 there mypyc's C gives the event loop few turns."""

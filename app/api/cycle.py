@@ -40,6 +40,17 @@ _CHUNKED_LINE = b"transfer-encoding: chunked\r\n"
 _NO_BODY = frozenset({204, 304})
 
 
+_SIZE_LINES = [b"%x\r\n" % size for size in range(1024)]
+"""The first lines of chunks as token streams have them; to write one takes longer than to copy the chunk."""
+
+
+def _chunk(piece: bytes) -> bytes:
+    """A piece of a body in chunked coding (RFC 9112, section 7.1)."""
+    size = len(piece)
+    line = _SIZE_LINES[size] if size < len(_SIZE_LINES) else b"%x\r\n" % size
+    return line + piece + b"\r\n"
+
+
 class Cycle:
     """A request whose head is here. Attributes without underscore are the protocol's to read and set."""
 
@@ -172,7 +183,7 @@ class Cycle:
     def relay(self, piece: bytes) -> bool:
         """Write a piece of a body that is under way, past `send`, when the socket is not `full`."""
         if not self.disconnected:
-            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+            self.transport.write(_chunk(piece) if self._chunked else piece)
         return True
 
     def _defaults(self) -> bytes:
@@ -206,7 +217,7 @@ class Cycle:
         if self.scope["method"] == "HEAD":
             body = b""
         elif self._chunked:
-            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = _chunk(body) if body else b""
             if last:
                 body += b"0\r\n\r\n"
         if self._head is not None:

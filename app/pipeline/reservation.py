@@ -20,7 +20,6 @@ from app.metering import (
     Budget,
     Charge,
     Claim,
-    Level,
     Limit,
     OnFailure,
     OnOverBudget,
@@ -39,6 +38,10 @@ class StoreUnavailable(Exception):
 class Store(Protocol):
     """Where budgets and limits are counted."""
 
+    def at_once(self, claim: Claim) -> Verdict | None:
+        """As `reserve`, where nobody has to be asked; None where somebody has, and nothing has happened."""
+        ...
+
     async def reserve(self, claim: Claim) -> Verdict:
         """Take the claim from all its allowances or from none.
 
@@ -49,10 +52,6 @@ class Store(Protocol):
 
     def settle(self, claim_id: str, charge: Charge) -> None:
         """End a reservation: what is beyond `charge` goes back. Never fails, never waits; unknown ids are ignored."""
-        ...
-
-    async def levels(self, allowances: Allowances) -> list[Level]:
-        """How full the budgets are. Raises StoreUnavailable."""
         ...
 
 
@@ -148,12 +147,21 @@ class Reservation:
         self._spent: Charge | None = None
         self._send_by = 0.0
 
+    def at_once(self) -> bool:
+        """Whether it was taken without asking anybody; else `take` it. Raises GatewayError."""
+        try:
+            verdict = self._store.at_once(self._claim(self._bound))
+        except StoreUnavailable as error:
+            raise _unavailable() from error
+        if verdict is None or verdict.refused is not None:
+            return False
+        self.taken(verdict)
+        return True
+
     async def take(self) -> Self:
         """Take it from the store, to be entered at once. Raises GatewayError."""
         try:
-            verdict = await self._store.reserve(
-                Claim(self._id, self._allowances, self._bound, self._policy.on_store_failure, True)  # noqa: FBT003 # quick
-            )
+            verdict = await self._store.reserve(self._claim(self._bound))
             if verdict.refused is not None:
                 verdict = await self._clamped(verdict)
         except StoreUnavailable as error:
@@ -215,7 +223,7 @@ class Reservation:
         self._earlier, self._sent, self._spent = spent, False, None
 
     def _claim(self, amount: Charge) -> Claim:
-        return Claim(self._id, self._allowances, amount, self._policy.on_store_failure, sent=True)
+        return Claim(self._id, self._allowances, amount, self._policy.on_store_failure, True)  # noqa: FBT003 # quick
 
     def _granted(self, verdict: Verdict) -> None:
         if verdict.refused is not None:
@@ -270,18 +278,32 @@ class Ticket:
         self._progress = progress
         self._claim = Claim(claim_id, allowances, NOTHING, on_failure)
 
+    def at_once(self) -> bool:
+        """Whether it was taken without asking anybody; else `take` it. Raises GatewayError."""
+        try:
+            verdict = self._store.at_once(self._claim)
+        except StoreUnavailable as error:
+            raise _unavailable() from error
+        if verdict is None:
+            return False
+        self._taken(verdict)
+        return True
+
     async def take(self) -> Self:
         """Take it from the store, to be entered at once. Raises GatewayError."""
         try:
             verdict = await self._store.reserve(self._claim)
         except StoreUnavailable as error:
             raise _unavailable() from error
+        self._taken(verdict)
+        return self
+
+    def _taken(self, verdict: Verdict) -> None:
         self.left = verdict.left
         if self._progress is not None:
             tell_rates(self._progress, self._claim.allowances, verdict.left)
         if verdict.refused is not None:
             raise refusal(self._claim.allowances[verdict.refused], verdict, NOTHING)
-        return self
 
     def __enter__(self) -> Self:
         return self

@@ -99,7 +99,7 @@ class Reserver:
         if terms is None or not terms.admit.limits:
             return _ADMITTED
         ticket = Ticket(self._store, f"{progress.request_id}/t", terms.admit, terms.policy.on_store_failure, progress)
-        return await ticket.take()
+        return ticket if ticket.at_once() else await ticket.take()
 
     async def reserve(
         self, call: Call, plan: Plan, progress: Progress, table: Table, settle: Settle
@@ -111,7 +111,8 @@ class Reserver:
         terms = progress.terms or _terms(progress, table)
         if terms is None or terms.free:
             return Unlimited(call, progress, settle)
-        return await Held(self._store, terms, call, plan, progress, settle).take()
+        held = Held(self._store, terms, call, plan, progress, settle)
+        return held if held.at_once() else await held.take()
 
 
 _ADMITTED = nullcontext(None)

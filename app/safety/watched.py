@@ -62,6 +62,11 @@ class Alike:
     def glance(self, piece: bytes) -> bytes | None:
         """What may be seen of server-sent events, in the usual case that nothing is found; None changes nothing."""
         window, begin, end, at = self._window, self._begin, self._end, 0
+        if piece.startswith(begin) and piece.endswith(end):  # one, where what stands between is a string
+            said = _string(piece[len(begin) - 1 : 1 - len(end)])
+            if said is not None:
+                shown = window.glance(said)
+                return piece if shown == said else None if shown is None else self._with(shown)
         out: list[bytes] = []
         before = window.state()
         while at < len(piece):
@@ -73,12 +78,15 @@ class Alike:
                 window.back(before)
                 return None
             after = stop + len(end)
-            if shown == said:
-                out.append(piece[at:after])
-            elif shown or self._never_empty:
-                out.append(b"%b%b%b" % (begin, orjson.dumps(shown)[1:-1], end))
+            out.append(piece[at:after] if shown == said else self._with(shown))
             at = after
-        return out[0] if len(out) == 1 else b"".join(out)
+        return b"".join(out)
+
+    def _with(self, text: str) -> bytes:
+        """Such an event with this text; none where it would be empty."""
+        if not text and not self._never_empty:
+            return b""
+        return b"%b%b%b" % (self._begin, orjson.dumps(text)[1:-1], self._end)
 
 
 def _string(data: bytes) -> str | None:

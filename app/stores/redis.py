@@ -119,21 +119,28 @@ class RedisStore:
         """Settlements that Redis has not acknowledged yet."""
         return len(self._outbox)
 
+    def at_once(self, claim: Claim) -> Verdict | None:
+        """Take the claim from slices that this worker holds; None where they do not cover it."""
+        if claim.id in self._direct or not (claim.on_failure is OnFailure.LOCAL_SLICE or self._line.up):
+            return None
+        compiled = self._rows(claim.allowances)
+        send_by = self._escrow.take(claim, compiled.rows, self._line.epoch, self._monotonic())
+        if self._escrow.hungry:
+            self._wake.set()
+        if send_by is None:
+            return None
+        known = self._left
+        return Verdict(None, tuple([known.get(name, 0) for name in compiled.limits]), None, send_by)
+
     async def reserve(self, claim: Claim) -> Verdict:
         """Take the claim from all its allowances or from none."""
         now, up = self._monotonic(), self._line.up
-        compiled = self._rows(claim.allowances)
-        if claim.id not in self._direct and (up or claim.on_failure is OnFailure.LOCAL_SLICE):
-            send_by = self._escrow.take(claim, compiled.rows, self._line.epoch, now)
-            if self._escrow.hungry:
-                self._wake.set()
-            if send_by is not None:
-                known = self._left
-                return Verdict(None, tuple([known.get(name, 0) for name in compiled.limits]), None, send_by)
+        if (verdict := self.at_once(claim)) is not None:
+            return verdict
         if not up:
             raise StoreUnavailable("the limit store is not reachable, or closed until its state is rebuilt")
         try:
-            return await self._ask(claim, compiled, now)
+            return await self._ask(claim, self._rows(claim.allowances), now)
         except (Unanswered, asyncio.CancelledError) as error:
             if claim.id not in self._direct and not (isinstance(error, Unanswered) and not error.asked):
                 self._post(claim.id, NOTHING)  # it may have been taken, or will be; what a slice holds stays there

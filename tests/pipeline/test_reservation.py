@@ -58,6 +58,10 @@ async def level(store: MemoryStore, several: Allowances) -> tuple[int, int, int]
 class Broken:
     """A store that does not answer."""
 
+    def at_once(self, claim: Claim) -> Verdict | None:
+        """As Store's."""
+        raise StoreUnavailable("down")
+
     async def reserve(self, claim: Claim) -> Verdict:
         """As Store's."""
         raise StoreUnavailable("down")

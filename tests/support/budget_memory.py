@@ -21,6 +21,10 @@ class Client:
     store: MemoryStore
     dead: bool = False
 
+    def at_once(self, claim: Claim) -> Verdict:
+        """As the store's."""
+        return self.store.at_once(claim)
+
     async def reserve(self, claim: Claim) -> Verdict:
         """As the store's."""
         return await self.store.reserve(claim)
