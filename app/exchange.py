@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 JsonObject = dict[str, Any]
 """A parsed JSON object of a caller or an upstream. Only the stages that must read or edit it look inside."""
@@ -47,6 +47,10 @@ class Arm(StrEnum):
     CANDIDATE = "candidate"
     FALLBACK = "fallback"
     SHADOW = "shadow"
+
+
+made: Final = tuple.__new__
+"""`made(Call, (...))` is `Call(...)` for whoever gives every field, at a third of the cost."""
 
 
 class Method(StrEnum):

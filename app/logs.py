@@ -84,8 +84,8 @@ class LineLog:
         self._told = 0
         self._flush_due = False
         self._queue: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_all, name="access-log", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._write_all, name="access-log", daemon=True)
+        self._worker.start()
 
     def write(self, line: JsonObject) -> None:
         """Queue a line."""
@@ -101,7 +101,7 @@ class LineLog:
         """Write what is queued, and end the thread; waits two seconds at most."""
         self._flush()
         self._queue.put(None)
-        self._thread.join(2.0)
+        self._worker.join(2.0)
         self._tell()
 
     def _flush(self) -> None:

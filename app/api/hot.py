@@ -18,7 +18,7 @@ from app.api.relay import Relay, say_goodbye
 from app.api.responses.surface import ResponsesSurface
 from app.api.surface import OpenAISurface, Surface
 from app.errors import METHOD_NOT_ALLOWED, GatewayError
-from app.exchange import Operation
+from app.exchange import Operation, made
 from app.pipeline.progress import Progress
 from app.pipeline.serve import Arrival, Services
 from app.pipeline.transcript import Transcript
@@ -71,7 +71,8 @@ class Hot:
             return await read_body(scope, receive, length, limit)
 
         cycle = scope.get(OUTLET)
-        arrival = Arrival(credentials, body, wishes, cycle if surface is OPENAI else None, surface.understand)
+        outlet = cycle if surface is OPENAI else None
+        arrival = made(Arrival, (credentials, body, wishes, outlet, surface.understand, None))
         try:
             await Relay(progress, surface, send, cycle).run(arrival, self._services)
         except asyncio.CancelledError as cancellation:

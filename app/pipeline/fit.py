@@ -13,7 +13,7 @@ import orjson
 
 from app.cells import Counter as Cell
 from app.errors import CONTEXT_LENGTH_EXCEEDED, INVALID_REQUEST, GatewayError
-from app.exchange import Call, Count, CountMethod, Event, Operation
+from app.exchange import Call, Count, CountMethod, Event, Operation, made
 from app.pipeline.counting import LARGE, body_bound, bound, media, most_bytes
 from app.pipeline.outgoing import cap
 from app.pipeline.plan import Plan
@@ -51,7 +51,7 @@ def at_once(call: Call, plan: Plan, progress: Progress) -> bool:
         if size + (most if asked is None or asked > most else asked) > deployment.context_window:
             return False
         highest = max(highest, size)
-    progress.prompt = Count(highest, highest, 0, CountMethod.BOUND)
+    progress.prompt = made(Count, (highest, highest, 0, CountMethod.BOUND))
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.errors import INVALID_REQUEST, MODEL_NOT_ALLOWED, MODEL_NOT_FOUND, PERMISSION_DENIED, GatewayError
-from app.exchange import NO_WISHES, Arm, Call, Principal, Wishes
+from app.exchange import NO_WISHES, Arm, Call, Principal, Wishes, made
 from app.pipeline.assign import arm_at, place
 from app.pipeline.plan import Plan
 from app.table import Model, Shadow, Split, Table
@@ -36,11 +36,11 @@ def route(call: Call, principal: Principal, table: Table, wishes: Wishes = NO_WI
 def _assigned(call: Call, principal: Principal, model: Model, wishes: Wishes, chance: float) -> Plan:
     split = model.split
     if split is None or not split.weight or call.operation not in split.operations:
-        return Plan(model.choices)
+        return made(Plan, (model.choices, None, None, None))
     unit = _unit(call, principal, split, wishes)
     at = None if unit is None else place(split.salt, unit)
     arm = arm_at(split.weight, chance if at is None else at)
-    return Plan(split.choices if arm is Arm.CANDIDATE else model.choices, split, at)
+    return made(Plan, (split.choices if arm is Arm.CANDIDATE else model.choices, split, at, None))
 
 
 def _copied(call: Call, principal: Principal, shadow: Shadow, plan: Plan, chance: float) -> bool:

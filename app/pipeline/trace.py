@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from app.exchange import Outbound
+from app.exchange import Outbound, made
 from app.pipeline.attempts import Attempt
 
 _TRACEPARENT: Final = re.compile(
@@ -54,7 +54,7 @@ class Trace:
         headers = (*request.headers, ("traceparent", f"00-{self.trace_id}-{span_id}-{'01' if self.sampled else '00'}"))
         if self.state:
             headers += (("tracestate", self.state),)
-        return Outbound(request.method, request.path, headers, request.body, request.stream, request.from_root)
+        return made(Outbound, (request.method, request.path, headers, request.body, request.stream, request.from_root))
 
     def continues(self, trace_id: str, parent_id: str, state: str, *, sampled: bool) -> None:
         """The caller's trace goes on here."""

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from app.errors import INVALID_REQUEST, GatewayError
-from app.exchange import Call, JsonObject, Operation
+from app.exchange import Call, JsonObject, Operation, made
 from app.pipeline.counting import media
 
 MAX_CHOICES = 128
@@ -57,10 +57,11 @@ def check(operation: Operation, body: JsonObject, size: int, *, foreign: bool = 
         prompts, size = _READ[operation](body, size)
         choices = max(choices, _best_of(body)) * prompts
     include_usage = "stream_options" in body and _include_usage(body)
-    return Call(
+    fields = (
         operation, model, bool(stream), include_usage, body, size, cap, choices, prompts, images, foreign, plain, other,
-        cap is None,
+        cap is None, None,
     )  # fmt: skip
+    return made(Call, fields)
 
 
 def _include_usage(body: JsonObject) -> bool:

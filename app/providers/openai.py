@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import orjson
 
 from app.errors import INVALID_REQUEST, GatewayError
-from app.exchange import Batch, Call, Event, JsonObject, Operation, Outbound, Usage
+from app.exchange import Batch, Call, Event, JsonObject, Method, Operation, Outbound, Usage, made
 from app.providers import stencil
 from app.providers.counts import FREE
 from app.providers.fitting import fitted
@@ -25,6 +25,7 @@ from app.table import Deployment
 
 PATHS = {Operation.CHAT: "/chat/completions", Operation.COMPLETION: "/completions", Operation.EMBEDDINGS: "/embeddings"}
 FROM_ROOT = "/tokenize"
+_EXACT: Final = Method.EXACT
 LESSONS = 8
 """How often a decoder looks for a new stencil: chunks that never resemble each other are not worth it."""
 _SAYS_SOMETHING = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "function_call")
@@ -56,7 +57,8 @@ class OpenAI:
             data = orjson.dumps(body)
         except orjson.JSONEncodeError:  # orjson reads 1024 levels and writes 254
             raise GatewayError(INVALID_REQUEST, "The body is nested too deeply.") from None
-        return Outbound("POST", path, self.headers(deployment, request_id), data, call.stream, path == FROM_ROOT)
+        headers = self.headers(deployment, request_id)
+        return made(Outbound, ("POST", path, headers, data, call.stream, path == FROM_ROOT))
 
     def path(self, call: Call, deployment: Deployment) -> str:
         """Where the operation is served. Raises `GatewayError` where it is not."""
@@ -198,12 +200,12 @@ def read_usage(reported: object) -> Usage | None:
     """OpenAI's usage object; None when it is no such thing: then our own count holds. Unsound details are left out."""
     if type(reported) is not dict:
         return None
-    read, made = reported.get("prompt_tokens"), reported.get("completion_tokens")
-    if made is None and type(read) is int and type(whole := reported.get("total_tokens")) is int:
-        made = whole - read  # embeddings have no completion
-    if type(read) is not int or type(made) is not int or read < 0 or made < 0:
+    read, written = reported.get("prompt_tokens"), reported.get("completion_tokens")
+    if written is None and type(read) is int and type(whole := reported.get("total_tokens")) is int:
+        written = whole - read  # embeddings have no completion
+    if type(read) is not int or type(written) is not int or read < 0 or written < 0:
         return None
-    usage = Usage(read, made)
+    usage = made(Usage, (read, written, 0, 0, 0, _EXACT))
     cached, thought = reported.get("prompt_tokens_details"), reported.get("completion_tokens_details")
     if cached:
         hit = _part(cached, "cached_tokens", read)
@@ -211,7 +213,7 @@ def read_usage(reported: object) -> Usage | None:
             cached_input_tokens=hit, cache_write_tokens=_part(cached, "cache_write_tokens", read - hit)
         )
     if thought:
-        usage = usage._replace(reasoning_tokens=_part(thought, "reasoning_tokens", made))
+        usage = usage._replace(reasoning_tokens=_part(thought, "reasoning_tokens", written))
     return usage
 
 

@@ -96,8 +96,8 @@ class Syncer:
         self._wanted = False
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sluicegate-spool", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="sluicegate-spool", daemon=True)
+        self._worker.start()
 
     def touch(self) -> None:
         """There is something to sync, and `dirty` was not set yet."""
@@ -122,7 +122,7 @@ class Syncer:
         """Sync a last time and close the segments."""
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        self._worker.join()
         for file in (*self._left, self._file, self._next):
             if file is not None:
                 file.close()
