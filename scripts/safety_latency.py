@@ -1,12 +1,12 @@
 """What guards add to a stream, and what a busy classifier does to requests that have no guard.
 
-    python -m scripts.safety_latency [--profile tiny] [--seconds 4] [--streams 1 16 64]
+    python -m scripts.safety_latency [--profile tiny] [--seconds 4] [--streams 1 16 64] [--apart]
 
 Streams of 64 words, 10 ms apart, from the fake upstream through one worker: the time to the first piece of text and
 between pieces, guarded and not, in turns. `strict` holds text for the classifier. Then plain requests at a steady rate,
 without a guard: alone; beside callers in another process who keep the classifier's queue full; and beside as many
 requests of such callers that have no guard either, so that what the classifier does can be told from what the requests
-do that bring it its work.
+do that bring it its work. With `--apart` the detectors have the last core, and everything else the first.
 """
 
 from __future__ import annotations
@@ -14,15 +14,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import orjson
+import uvloop
 
+from loadtests.client import Kept, Paced, Target
+from loadtests.cpu import tree
+from loadtests.workload import Door
 from tests.support.gateway import KEY, PLAIN, Gateway, Json, config, deployment
 from tests.support.upstream import Upstream
 
@@ -32,6 +40,8 @@ TERMS = [f"project {name}{number}" for number in range(50) for name in ("aurora"
 HEADERS = {"authorization": f"Bearer {KEY}"}
 RATE = 100
 """Unguarded requests a second."""
+LINES = 16
+"""Connections that they come over."""
 BUSY = 32
 """Callers that keep the classifier busy."""
 
@@ -98,24 +108,15 @@ async def streams(url: str, count: int, seconds: float) -> dict[str, Times]:
     return found
 
 
-async def steady(asking: httpx2.AsyncClient, seconds: float) -> list[float]:
-    """Seconds that plain requests take which begin at a steady rate."""
-    took: list[float] = []
-    loop = asyncio.get_running_loop()
-
-    async def one(number: int) -> None:
-        began = time.perf_counter()
-        answer = await asking.post("/v1/chat/completions", json=body("echo", number, stream=False))
-        answer.raise_for_status()
-        took.append(time.perf_counter() - began)
-
-    tasks = []
-    began = loop.time()
-    for number in range(int(RATE * seconds)):
-        await asyncio.sleep(max(0.0, began + number / RATE - loop.time()))
-        tasks.append(loop.create_task(one(number)))
-    await asyncio.gather(*tasks)
-    return took
+async def steady(url: str, seconds: float) -> list[float]:
+    """Seconds that plain requests take which begin at a steady rate; by the load generator, which adds little."""
+    kept, parts = Kept(), urlsplit(url)
+    door = Door(parts.hostname or "", parts.port or 80, tuple(HEADERS.items()))
+    shot = door.shot(orjson.dumps(body("echo", 0, stream=False)))
+    await Paced(Target(door.host, door.port), repeat(shot), kept, seconds=seconds, rate=RATE).run(LINES)
+    if faults := kept.faults(lambda answer: None if answer.status == 200 else f"status {answer.status}"):
+        raise RuntimeError(faults[0])
+    return [answer.seconds for answer in kept.answers]
 
 
 def client(url: str) -> httpx2.AsyncClient:
@@ -152,14 +153,13 @@ async def beside(url: str, seconds: float, others: Executor) -> tuple[dict[str, 
     """Seconds that plain requests take alone, beside the classifier's and beside as many plain ones; those a second."""
     loop, rate = asyncio.get_running_loop(), 0.0
     found: dict[str, list[float]] = {}
-    async with client(url) as asking:
-        await steady(asking, 1)  # connections and caches are there afterwards
-        found["alone"] = await steady(asking, seconds)
-        for model in ("busy", "echo"):
-            loading = loop.run_in_executor(others, load, url, model, seconds + 2, rate)
-            await asyncio.sleep(1)
-            found[model] = await steady(asking, seconds)
-            rate = await loading
+    await steady(url, 1)  # caches are warm afterwards
+    found["alone"] = await steady(url, seconds)
+    for model in ("busy", "echo"):
+        loading = loop.run_in_executor(others, load, url, model, seconds + 2, rate)
+        await asyncio.sleep(1)
+        found[model] = await steady(url, seconds)
+        rate = await loading
     return found, rate
 
 
@@ -179,9 +179,22 @@ def told(found: dict[str, Times], count: int) -> None:
         print(f"{count:>7}  {name:7}{''.join(f'{one:9.1f}' for one in row)}{added}", flush=True)
 
 
+def set_apart(pid: int, core: int) -> None:
+    """Have the detector process below this one run on a core of its own."""
+    for one in tree(pid):
+        if b"app.safety.models" in Path(f"/proc/{one}/cmdline").read_bytes():
+            for thread in Path(f"/proc/{one}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {core})
+
+
 def run(options: Any) -> None:
     """Both parts."""
+    cores = sorted(os.sched_getaffinity(0))
+    if options.apart:
+        os.sched_setaffinity(0, cores[:1])
     with Upstream() as upstream, Gateway(document(upstream.url, options.profile)) as gateway:
+        if options.apart:
+            set_apart(gateway.pid, cores[-1])
         print("ms: time to first text and between pieces, p50 and p99, then what the guard adds to each")
         print("streams  guard   " + "".join(f"{name:>9}" for name in ("first50", "first99", "next50", "next99") * 2))
         for count in options.streams:
@@ -195,13 +208,14 @@ def pairs(url: str, options: Any, others: Executor) -> None:
     """Unguarded requests: a row for each round."""
     rises: dict[str, list[float]] = {"busy": [], "echo": []}
     for _ in range(options.pairs):
-        found, rate = asyncio.run(beside(url, options.seconds, others))
-        told = ", ".join(f"{name} {at(times, 0.5):.1f} / {at(times, 0.99):.1f}" for name, times in found.items())
+        found, rate = uvloop.run(beside(url, options.seconds, others))
+        told = ", ".join(f"{name} {at(times, 0.5):.2f} / {at(times, 0.99):.2f}" for name, times in found.items())
         print(f"unguarded requests, ms, p50 / p99: {told}; {rate:.0f} others a second", flush=True)
         for name, some in rises.items():
             some.append(at(found[name], 0.99) - at(found["alone"], 0.99))
     for name, what in (("busy", "the classifier's requests"), ("echo", "as many plain ones")):
-        print(f"p99 rises by {median(rises[name]):.1f} ms beside {what} (median of {options.pairs} rounds)")
+        each = ", ".join(f"{rise:+.1f}" for rise in rises[name])
+        print(f"p99 rises by {median(rises[name]):.1f} ms beside {what} (median of {options.pairs} rounds: {each})")
 
 
 def main() -> None:
@@ -211,6 +225,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--streams", type=int, nargs="*", default=[1, 16, 64])
+    parser.add_argument("--apart", action="store_true")
     run(parser.parse_args())
 
 

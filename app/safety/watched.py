@@ -86,7 +86,7 @@ class Alike:
         """Such an event with this text; none where it would be empty."""
         if not text and not self._never_empty:
             return b""
-        return b"%b%b%b" % (self._begin, orjson.dumps(text)[1:-1], self._end)
+        return self._begin + orjson.dumps(text)[1:-1] + self._end
 
 
 def _string(data: bytes) -> str | None:
