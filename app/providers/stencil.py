@@ -51,10 +51,10 @@ class Plain:
         size = len(piece)
         try:
             if piece.endswith(end) and piece.startswith(begin):
-                text = piece[len(begin) - 1 : 1 - len(end)]
-                if b"\n" not in text:  # one event: what stands between is read as one string
+                said = piece[len(begin) - 1 : 1 - len(end)]
+                if b"\n" not in said:  # one event: what stands between is read as one string
                     self.events = 1
-                    return piece if orjson.loads(text) and size <= MAX_EVENT else b""
+                    return piece if orjson.loads(said) and size <= MAX_EVENT else b""
             while at < size:
                 text = at + len(begin)
                 stop = piece.find(end, text) if piece.startswith(begin, at) else -1
