@@ -170,6 +170,8 @@ async def killed(upstream: Upstream, times: int, fsync: str) -> Books:
         load, random = Load(gateway, times), Random(times)
         async with load.running():
             for _ in range(times):
+                before = len(load.told)
+                await until(lambda before=before: len(load.told) > before)  # type: ignore[misc]  # the load has begun
                 await asyncio.sleep(random.uniform(0.2, 0.6))
                 await asyncio.to_thread(gateway.crash)
             await until(lambda: len(load.told) > times)
