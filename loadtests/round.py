@@ -172,7 +172,8 @@ def delays(writes: Sequence[float], arrivals: Sequence[float]) -> list[float]:
 def last_writes(upstream: Server, count: int) -> list[list[float]]:
     """When the upstream wrote the pieces of its last streams, by the clock that the generator reads too."""
     with urllib.request.urlopen(upstream.at("/_control/log")) as log:
-        return [record["writes"] for record in orjson.loads(log.read())[-count:]]
+        clocked = [record["writes"] for record in orjson.loads(log.read()) if record["writes"] is not None]
+    return clocked[-count:]
 
 
 @dataclass(frozen=True, slots=True)
