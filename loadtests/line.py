@@ -40,9 +40,10 @@ class Shot:
 class Answer:
     """What came back. Times are seconds since the request was due.
 
-    `began` is when it was due (`perf_counter`, which on Linux is the machine's monotonic clock).
-    `status` is 0 when no head came. `arrivals` holds a time per piece that brought server-sent events. `left` tells
-    that the generator went, as it was told. `fault` says what was wrong with the connection, None for a whole answer.
+    `began` is when it was due (`perf_counter`, which on Linux is the machine's monotonic clock). `status` is 0 when no
+    head came. `arrivals` holds a time per piece that brought server-sent events, `counts` how many had come by then.
+    `left` tells that the generator went, as it was told. `fault` says what was wrong with the connection, None for a
+    whole answer.
     """
 
     shot: Shot
@@ -52,6 +53,7 @@ class Answer:
     seconds: float = 0.0
     events: int = 0
     arrivals: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
     left: bool = False
     fault: str | None = None
 
@@ -106,6 +108,7 @@ class Line(asyncio.Protocol):
             return
         if reply.events > events:
             answer.arrivals.append(now)
+            answer.counts.append(reply.events)
             if self._must_leave(answer.shot.leave):
                 self._leave()
                 return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import urllib.request
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -158,15 +157,24 @@ class Figures:
     generator_us: float
 
 
-def delays(writes: Sequence[float], arrivals: Sequence[float]) -> list[float]:
-    """How long each piece was under way.
+_MOST_AHEAD = 4
 
-    Piece by piece where as many arrived as were written; where some were held back or joined, what arrives counts
-    from the last write before it.
+
+def delays(writes: Sequence[float], arrivals: Sequence[float], counts: Sequence[int]) -> list[float]:
+    """How long each piece was under way, from the upstream's write of the last event that it brought.
+
+    `counts` are events so far. Some come ahead of the first write's own (the role, or what a gateway adds), and what is
+    held back comes an event later: so many are left out of account as let nothing arrive before it was written. What
+    brings none of a write (`[DONE]` by itself) is no such piece.
     """
-    if len(writes) == len(arrivals):
-        return [arrival - write for write, arrival in zip(writes, arrivals, strict=True)]
-    return [arrival - writes[max(bisect_right(writes, arrival) - 1, 0)] for arrival in arrivals]
+    found: list[float] = []
+    for ahead in range(_MOST_AHEAD + 1):
+        places = [min(max(count - ahead, 1), len(writes)) - 1 for count in counts]
+        pieces = zip(arrivals, places, [-1, *places], strict=False)
+        found = [arrival - writes[place] for arrival, place, before in pieces if place > before]
+        if min(found) >= 0:
+            break
+    return found
 
 
 def last_writes(upstream: Server, count: int) -> list[list[float]]:
@@ -205,7 +213,7 @@ async def _alone(subject: Subject, upstream: Server, plan: Plan) -> Alone:
     chunks = [
         delay
         for answer, writes in zip(streams, last_writes(upstream, len(streams)), strict=True)
-        for delay in delays(writes, [answer.began + arrival for arrival in answer.arrivals])
+        for delay in delays(writes, [answer.began + arrival for arrival in answer.arrivals], answer.counts)
     ]
     return Alone(*(quantile(many, share) * 1e3 for many in (single, firsts, chunks) for share in (0.5, 0.99)))
 

@@ -116,7 +116,7 @@ class Player:
         self._next = upto
         if data:
             if upto > at and self._exchange.record.writes is not None:
-                self._exchange.record.writes.append(time.monotonic())
+                self._exchange.record.writes += [time.monotonic()] * (upto - at)
             self._exchange.write(data)
         if upto == len(plan.timed):
             self._end()

@@ -70,7 +70,7 @@ class Record:
     first: float | None = None
     ended: float | None = None
     gone: float | None = None
-    writes: list[float] | None = None  # a time per write of a stream; kept only where the model's name says `clocked`
+    writes: list[float] | None = None  # when each step was written; kept for models that are `clocked`
     complete: bool = False  # the whole answer that the behaviour wanted was written
 
     def document(self) -> dict[str, Any]:
