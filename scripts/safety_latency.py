@@ -42,6 +42,8 @@ RATE = 100
 """Unguarded requests a second."""
 LINES = 16
 """Connections that they come over."""
+LATER = 10
+"""Niceness of the callers beside: elsewhere they have cores of their own."""
 BUSY = 32
 """Callers that keep the classifier busy."""
 
@@ -199,7 +201,7 @@ def run(options: Any) -> None:
         print("streams  guard   " + "".join(f"{name:>9}" for name in ("first50", "first99", "next50", "next99") * 2))
         for count in options.streams:
             told(asyncio.run(streams(gateway.url, count, options.seconds)), count)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as others:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), os.nice, (LATER,)) as others:
             others.submit(time.time).result()
             pairs(gateway.url, options, others)
 
