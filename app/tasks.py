@@ -52,14 +52,15 @@ class TaskGroup:
             _log.error("background task failed", extra={"task": task.get_name()}, exc_info=error)
 
 
-def make_way() -> None:
-    """Have the thread that calls this wait rather than take the core from the event loop.
+def make_way(by: int = _LATER) -> None:
+    """Have the thread that calls this, and processes that it starts, wait rather than take the core from others.
 
-    On Linux only, where a thread has a niceness of its own (`setpriority(2)`, "C library/kernel differences").
+    `by` is added to its niceness. On Linux only, where a thread has one of its own (`setpriority(2)`, "C library/kernel
+    differences").
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _LATER)
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + by)
 
 
 class Aside:

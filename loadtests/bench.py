@@ -20,12 +20,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import get_native_id
 from typing import Any, Self
 
 import uvloop
 
 from app.compiled import state
+from app.tasks import make_way
 from loadtests import cpu
 from loadtests.peers import ALL
 from loadtests.peers.base import REPOSITORY, Peer, Site
@@ -69,7 +69,7 @@ class Field:
     def __init__(self, names: list[str], cores: Cores, folder: Path) -> None:
         self._names, self._cores, self._folder = names, cores, folder
         self._stack = ExitStack()
-        self._aside = ThreadPoolExecutor(1, "beside", lambda: os.setpriority(os.PRIO_PROCESS, get_native_id(), LATER))
+        self._aside = ThreadPoolExecutor(1, "beside", make_way, (LATER,))
         self.subjects: dict[str, Subject] = {}
         self.absent: dict[str, str] = {}
         self.idle: dict[str, int] = {}
