@@ -24,12 +24,22 @@ class NotReadyError(Exception):
     """A server ended, or did not answer in time; the message holds the end of its log."""
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(wanted: int = 0) -> int:
+    """A loopback port for a server of this process's: the wanted one unless somebody listens there.
+
+    It stays bound, without listening, while this process lives: connecting to it is refused, the kernel gives it to no
+    other connection or server, and a server listens there that sets SO_REUSEADDR, as they all do, as often as it likes.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", wanted))
+    except OSError:
+        held.close()
+        return free_port()
+    port: int = held.getsockname()[1]
+    held.detach()  # open for as long as the process
+    return port
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from app.main import listen
+from loadtests.server import free_port
 from tests.support.gateway import Gateway, Json, config, deployment, one_each
 from tests.support.sockets import Answers, chat_request, connect, exchange, read_until
 from tests.support.upstream import Upstream
@@ -110,8 +111,7 @@ def test_shedding_under_a_crowd(tight: Gateway) -> None:
 
 def test_readiness_follows_the_upstream() -> None:
     """Probed by its health path: 503 and what is down while nobody answers there; ready again by itself."""
-    with Upstream() as away:
-        port = away.port
+    port = free_port()
     probed = deployment("probed", f"http://127.0.0.1:{port}", "echo", provider="vllm", health="/health")
     with Gateway(config([probed], [{"name": "echo", "stable": "probed"}])) as gateway:
         gateway.until(lambda: gateway.get("/readyz", key=None).status_code == 503)

@@ -20,9 +20,9 @@ from typing import Any
 
 import httpx2
 
+from loadtests.server import free_port
 from tests.journeys.test_traces import MAIL, document
 from tests.support.gateway import KEY, PLAIN, Gateway, Json, deployment
-from tests.support.redis import free_port
 from tests.support.upstream import ROOT, Upstream
 
 PROGRAM = ROOT / ".phoenix" / "bin" / "phoenix"

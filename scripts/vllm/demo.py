@@ -21,7 +21,8 @@ from typing import Any
 
 from openai import OpenAI
 
-from scripts.vllm.server import TOOLS, Server, ServerError, free_port, gateway, vllm
+from loadtests.server import free_port
+from scripts.vllm.server import TOOLS, Server, ServerError, gateway, vllm
 
 QUESTION = "What is the capital of France, and what is it known for?"
 RECORD_SECONDS = 5.0

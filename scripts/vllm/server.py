@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from loadtests.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 600.0
@@ -31,17 +32,6 @@ TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
 
 class ServerError(Exception):
     """A server that did not come up, with the end of its log."""
-
-
-def free_port(wanted: int = 0) -> int:
-    """A loopback port that nothing listens on now: the wanted one if it is free."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return free_port()
-        return int(probe.getsockname()[1])
 
 
 def answers(url: str) -> bool:

@@ -14,10 +14,10 @@ import orjson
 import pytest
 import yaml
 
+from loadtests.server import free_port
 from tests.grafana.promql import PROMETHEUS
 from tests.support.gateway import Gateway, one_each
 from tests.support.prometheus import RULES, Prometheus, installed
-from tests.support.redis import free_port
 from tests.support.upstream import Upstream
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(300)]

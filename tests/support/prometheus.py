@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx2
 
+from loadtests.server import free_port
 from tests.support.gateway import PLAIN, ROOT
-from tests.support.redis import free_port
 from tests.support.servers import Starting
 
 RULES = ROOT / "deploy" / "prometheus"

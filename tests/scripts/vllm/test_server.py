@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.vllm.server import Server, ServerError, answers, free_port
+from loadtests.server import free_port
+from scripts.vllm.server import Server, ServerError, answers
 from tests.support.vllm import until
 
 SERVE = """
