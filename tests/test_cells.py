@@ -9,8 +9,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.cells import CAPACITY, SPARE, Cells, Counter, Files, Gauge, Histogram, Series
+from app.cells import AT_A_TIME, CAPACITY, SPARE, Cells, Counter, Files, Gauge, Histogram, Series, Tally
 from tests.support.upstream import ROOT
 
 WRITER = """
@@ -45,6 +47,23 @@ def test_a_counter_a_gauge_and_a_histogram() -> None:
     for value in (0, 1, 1.1, 5, 6, 1e9):
         histogram.observe(value)
     assert values(cells) == {("c", ("x",)): (3.5,), ("g", ()): (4.0,), ("h", ()): (2, 2, 2, 13.1 + 1e9)}
+
+
+@given(st.lists(st.sampled_from((0.0, 0.1, 0.15, 0.2, 0.9, 1.0, 7.5)), max_size=80))
+def test_a_tally_tells_what_was_observed(seen: list[float]) -> None:
+    """All of it in the end; meanwhile all but a few."""
+    plain, told = Cells(), Cells()
+    bounds = (0.1, 0.2, 1.0)
+    histogram, counted = Histogram(plain, 0, bounds), Histogram(told, 0, bounds)
+    tally = Tally(counted)
+    for number, value in enumerate(seen, 1):
+        histogram.observe(value)
+        tally.observe(value)
+        assert number - AT_A_TIME <= sum(told.values[:4]) <= number
+    tally.flush()
+    tally.flush()
+    assert told.values[:4].tolist() == plain.values[:4].tolist()
+    assert told.values[4] == pytest.approx(plain.values[4])
 
 
 def test_the_same_series_has_the_same_slots() -> None:

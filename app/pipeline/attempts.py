@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
-from app.cells import Counter, Gauge, Histogram
+from app.cells import Counter, Gauge, Histogram, Tally
 from app.errors import Failure, UpstreamFailure
 from app.exchange import Arm, Call, Endpoint
 from app.pipeline.endpoints import EndpointState
@@ -46,8 +46,8 @@ class Attempt:
     """Ends exactly once, with a result that becomes a label: `ok`, a status, a `Failure`, or why it was cut short."""
 
     __slots__ = (
-        "_chunk_at", "_clock", "_series", "_state", "_trial", "answers", "began", "deployment", "ended_at", "first_at",
-        "gambled", "result", "retryable", "stream",
+        "_chunk_at", "_clock", "_gaps", "_series", "_state", "_trial", "answers", "began", "deployment", "ended_at",
+        "first_at", "gambled", "result", "retryable", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,7 @@ class Attempt:
         self._state = state
         self._series = series
         self._clock = clock
+        self._gaps: Tally | None = None
         self.result = ""
         """How it ended; empty until then."""
         self.first_at = self.ended_at = 0.0
@@ -94,10 +95,12 @@ class Attempt:
         if self.stream:
             self._series.first_chunk.observe(now - self.began)
             self.first_at = self._chunk_at = now
+            self._gaps = Tally(self._series.per_chunk)
 
     def chunk(self, now: float) -> None:
         """More events have come."""
-        self._series.per_chunk.observe(now - self._chunk_at)
+        if self._gaps is not None:
+            self._gaps.observe(now - self._chunk_at)
         self._chunk_at = now
 
     def refused(self, status: int) -> None:
@@ -129,6 +132,8 @@ class Attempt:
         if self.result:
             return
         self.result = result
+        if self._gaps is not None:
+            self._gaps.flush()
         self._state.in_flight -= 1
         self._series.in_flight.inc(-1.0)
         if self._trial:

@@ -32,15 +32,35 @@ TICK: Final = 0.002
 """Seconds by which a timer may be early: uvloop counts in milliseconds."""
 
 
-_SIZES: Final = {text.encode(): size for size in range(1, 1024) for text in (f"{size:x}", f"{size:X}")}
-"""The first lines of chunks that `_one_chunk` knows: short ones, as token streams are made of."""
+_MOST_CHUNK: Final = 1024
+"""Bytes of chunks that `_one_chunk` knows: short ones, as token streams are made of."""
+
+
+def _first_lines(digits: str) -> list[bytes]:
+    """By the bytes of a whole chunk its first line, a size in hexadecimal; where none is so long, what begins none."""
+    lines = [b"\0"] * (_MOST_CHUNK + 1)
+    for size in range(1, _MOST_CHUNK):
+        line = f"{size:{digits}}\r\n".encode()
+        if (whole := len(line) + size + 2) <= _MOST_CHUNK:
+            lines[whole] = line
+    return lines
+
+
+_LOWER: Final = _first_lines("x")
+_UPPER: Final = _first_lines("X")
 
 
 def _one_chunk(data: bytes) -> bytes:
-    """What a chunk of a known size holds, where `data` is exactly that chunk; else nothing."""
-    start = data.find(b"\r\n", 1, 10) + 2
-    size = _SIZES.get(data[: start - 2], -2)
-    return data[start:-2] if start + size + 2 == len(data) and data.endswith(b"\r\n") else b""
+    """What a chunk holds, where `data` is exactly that chunk, and a short one; else nothing."""
+    whole = len(data)
+    if whole > _MOST_CHUNK or not data.endswith(b"\r\n"):
+        return b""
+    line = _LOWER[whole]
+    if not data.startswith(line):
+        line = _UPPER[whole]
+        if not data.startswith(line):
+            return b""
+    return data[len(line) : -2]
 
 
 class _Refused(Exception):

@@ -107,15 +107,15 @@ class Answers:
 
     def _clock(self, now: float, *, released: bool) -> None:
         """Keep the longest time that anything waited."""
-        since = self._since
-        if since and released:
-            self._report.held = max(self._report.held, now - since)
-        if released or not since:
+        if self._since:
+            if not released:
+                return
+            self._report.held = max(self._report.held, now - self._since)
             self._since = 0.0
-            for text in self._texts.values():
-                if text.window is not None and text.window.held:
-                    self._since = now
-                    break
+        for text in self._texts.values():
+            if text.window is not None and text.window.held:
+                self._since = now
+                break
 
     def _event(self, event: Event) -> Batch:
         doc = event.doc

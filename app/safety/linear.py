@@ -14,6 +14,8 @@ from ahocorasick_rs import AhoCorasick, BytesAhoCorasick, Implementation
 
 _DFA_AT_MOST: Final = 2000
 """Keys for which the automaton is a table of every transition: fastest, and large."""
+FOUND: Final = -1
+"""The state of `Tails` in which a key is complete."""
 
 
 class Pattern:
@@ -76,6 +78,62 @@ class Automaton:
         if place < len(self._sorted) and self._sorted[place] == text:
             place += 1
         return place < len(self._sorted) and self._sorted[place].startswith(text)
+
+
+class Tails:
+    """Aho-Corasick for short ASCII text, character by character: is a key in it, how much of its end begins one?
+
+    All transitions in one table (Aho and Corasick 1975, section 6): `table[state * width + column]`, with a column for
+    each character of the keys, `columns[code]`, and column 0 for any other. State 0 is the beginning, `FOUND` the end
+    of a key; `depths[state]` is how many of the last characters begin some key.
+    """
+
+    __slots__ = ("columns", "depths", "table", "width")
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        ahead: list[dict[str, int]] = [{}]
+        self.depths = [0]
+        ends: set[int] = set()
+        for key in keys:
+            state = 0
+            for char in key:
+                if not char.isascii():
+                    break
+                after = ahead[state].get(char)
+                if after is None:
+                    after = ahead[state][char] = len(ahead)
+                    ahead.append({})
+                    self.depths.append(self.depths[state] + 1)
+                state = after
+            else:
+                ends.add(state)
+        alphabet = sorted({char for node in ahead for char in node})
+        self.columns = {char: column for column, char in enumerate(alphabet, 1)}
+        self.width = width = len(alphabet) + 1
+        self.table = [0] * (len(ahead) * width)
+        self._fill(ahead, ends)
+
+    def _fill(self, ahead: list[dict[str, int]], ends: set[int]) -> None:
+        """From the shortest beginnings to the longest: where a beginning ends, its longest tail goes on."""
+        width, table = self.width, self.table
+        tails = [0] * len(ahead)
+        todo = [0]
+        for state in todo:
+            tail = tails[state]
+            if tail in ends:
+                ends.add(state)
+            for char, column in self.columns.items():
+                beyond = table[tail * width + column] if state else 0
+                after = ahead[state].get(char)
+                if after is None:
+                    table[state * width + column] = beyond
+                else:
+                    tails[after] = beyond
+                    table[state * width + column] = after
+                    todo.append(after)
+        for place, state in enumerate(table):
+            if state in ends:
+                table[place] = FOUND
 
 
 class BytesAutomaton:

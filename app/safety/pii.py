@@ -25,8 +25,8 @@ LONGEST_DOMAIN: Final = 255
 """Characters behind it."""
 
 _LATIN: Final = r"A-Za-z\x{C0}-\x{24F}"
-_LOCAL_ASCII: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
-_LOCAL: Final = _LOCAL_ASCII + "".join(map(chr, range(0xC0, 0x250)))
+LOCAL_ASCII: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-"
+_LOCAL: Final = LOCAL_ASCII + "".join(map(chr, range(0xC0, 0x250)))
 _KEYS: Final = (
     r"sk-[A-Za-z0-9_\-]{20,}",
     r"(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}",
@@ -69,7 +69,7 @@ _HINTS: Final = Sieve(
     )
 )
 _NUMBER, _AT, _KEY, _ACCOUNT, _FISCAL, _INSURED = range(6)
-_SHORT: Final = 48
+SHORT: Final = 48
 _TELLING: Final = frozenset("0123456789@-_AJ")
 """One of these stands in whatever is found: `AKIA`, `ASIA`, `AIza` and `eyJ` begin keys that may have nothing else."""
 _DUMB: Final = bytes(code for code in range(128) if chr(code) not in _TELLING)
@@ -79,7 +79,7 @@ _FEWEST_TELLING: Final = 2
 _WORDS: Final = ("@", "_", "sk-", "glpat-", "xox", "-----BEGIN ", "AKIA", "ASIA", "AIza", "eyJ")
 """One of these stands in whatever is found without digits."""
 _UNCLEAR: Final = frozenset("0123456789@+(")
-_TELLING_OR_UNCLEAR: Final = _TELLING | _UNCLEAR
+LOUD: Final = _TELLING | _UNCLEAR
 _TAIL: Final = Pattern(
     rf"(?:[{_LATIN}0-9._%+\-]+(?:@[{_LATIN}0-9.\-]*)?"
     r"|\b[A-Z]{2}(?: ?[0-9]{1,2}){0,3} ?[A-D]?)\z"
@@ -110,7 +110,7 @@ def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
     `before` is the end of the text in front of it. Without `final` more may follow: what the next characters decide is
     either not told yet, or lies behind `hold`.
     """
-    if len(text) <= _SHORT and _TELLING.isdisjoint(text):
+    if len(text) <= SHORT and _TELLING.isdisjoint(text):
         return []
     hints = _HINTS.holds(text)
     if not hints:
@@ -135,16 +135,9 @@ def find(text: str, before: str = "", *, final: bool = True) -> list[Match]:
     return [Match(start, end, "pii", 6, label, "pii") for start, end, label in found]
 
 
-def plain_hold(text: str) -> int | None:
-    """For short ASCII text: where what may become an address or a key begins, where nothing else is in it; else None.
-
-    What `find` and `hold` say together, for most pieces of a stream.
-    """
-    if len(text) > _SHORT or not _TELLING_OR_UNCLEAR.isdisjoint(text):
-        return None
-    if text[-1:] == " " and text[-3:-1].isupper():
-        return None
-    return len(text.rstrip(_LOCAL_ASCII))
+def may_open_account(text: str) -> bool:
+    """Whether an account's country may be what ASCII text without digits ends with."""
+    return text[-1:] == " " and text[-3:-1].isupper()
 
 
 def hold(text: str, before: str = "") -> int:
@@ -152,13 +145,13 @@ def hold(text: str, before: str = "") -> int:
     size = len(text)
     if not size or text[-1] >= _IDEOGRAPHS:
         return size
-    run = len(text.rstrip(_LOCAL_ASCII))
+    run = len(text.rstrip(LOCAL_ASCII))
     if (
         size - run <= LONGEST_LOCAL
         and _UNCLEAR.isdisjoint(text)
         and text.isascii()
         and "-----" not in text
-        and not (text[-1] == " " and text[-3:-1].isupper())
+        and not may_open_account(text)
     ):
         return run
     return min(_tail(text, before[-1:]), numbers.hold(text, before), ibans.hold(text))

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from app import config
-from app.safety.linear import Automaton, BytesAutomaton
+from app.safety.linear import Automaton, BytesAutomaton, Tails
 from app.safety.lookalikes import LATIN
 from app.safety.normal import KEYS, Clean, ascii_key, kept, key, spaced
 
@@ -24,6 +24,8 @@ MOST_BETWEEN: Final = 3
 """Separators that may stand between two letters of one word of a term."""
 MOST_BETWEEN_WORDS: Final = 16
 """Separators that may stand between two words of a term."""
+_LETTERS_AT_MOST: Final = 10_000
+"""Of all terms together, for which `Tails` may be as large as it gets: 3 MB."""
 
 
 class Term(NamedTuple):
@@ -99,7 +101,7 @@ class Match(NamedTuple):
 class Lexicon:
     """Many terms, compiled."""
 
-    __slots__ = ("_all", "_ascii", "_by_key", "_firsts", "_gapped", "_inside", "longest")
+    __slots__ = ("_all", "_ascii", "_by_key", "_firsts", "_gapped", "_inside", "longest", "tails")
 
     def __init__(self, terms: Iterable[Term]) -> None:
         by_key: dict[str, list[Term]] = {}
@@ -114,6 +116,8 @@ class Lexicon:
             term.key[: index + 1] for terms in by_key.values() for term in terms for index in _indexes(term.gaps)
         )
         self.longest = max(map(len, by_key), default=0)
+        self.tails = Tails(by_key) if sum(map(len, by_key)) <= _LETTERS_AT_MOST else None
+        """For short ASCII text; None where there are too many terms."""
 
     def silent(self, clean: str) -> bool:
         """Whether no term's key stands in it, so that no term does, wherever its words are parted."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
-from app.safety.linear import Automaton, Pattern, Sieve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.safety.linear import FOUND, Automaton, Pattern, Sieve, Tails
 
 
 def test_a_pattern_tells_places_in_characters() -> None:
@@ -38,6 +41,20 @@ def test_many_keys_are_found_too() -> None:
     """More than the table of all transitions is made for."""
     automaton = Automaton(f"key{number:05}" for number in range(3000))
     assert automaton.find("a key02999 here") == [(2999, 2, 10)]
+
+
+@given(st.lists(st.text("ab\u6975", min_size=1, max_size=5), max_size=6), st.text("abc", max_size=12))
+def test_tails_tell_what_the_automaton_tells(keys: list[str], text: str) -> None:
+    """Whether a key is in a text, and of its tails the longest that begins one."""
+    tails, automaton = Tails(keys), Automaton(keys)
+    state = 0
+    for char in text:
+        state = tails.table[state * tails.width + tails.columns.get(char, 0)]
+        if state == FOUND:
+            break
+    assert (state == FOUND) is bool(automaton.find(text))
+    if state != FOUND:
+        assert tails.depths[state] == max(n for n in range(len(text) + 1) if not n or automaton.begins(text[-n:]))
 
 
 def test_what_makes_other_engines_hang_takes_no_time() -> None:

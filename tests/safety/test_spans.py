@@ -46,6 +46,28 @@ def test_the_longer_tail_is_held() -> None:
     assert Scanner(None, pii=False).step("say hello", "", final=False) == ([], 9)
 
 
+TERMS = ("internal codename", "bomb", r"\bkill\b", "*rape*", "x1", "\u6975\u79d8", "ab\u6975")
+QUIET = (*"abekx. \n", "kill", " kill ", "rap", "e", "internal ", "code", "name", "bom", "b. ", "DE", " AB ", "N ")
+"""Nothing of this is loud, so that a glance is enough for most of what is made of it."""
+FILLING = ["\u4e00" * (200 + number) for number in range(50)]
+"""So many letters that a glance at a piece is not to be had; none of them is in the texts."""
+FEW, MANY = (Lexicon(map(parse, terms)) for terms in (TERMS, (*TERMS, *FILLING)))
+
+
+@pytest.mark.parametrize("pii", [True, False])
+@given(
+    st.lists(
+        st.sampled_from((*PIECES, *"abeklorx1-_. ", "kill", "rap", "codename ", "DE", " AB ", "N", "\n")), max_size=8
+    ),
+    st.sampled_from(("", "x", " ", ".")),
+)
+def test_a_glance_at_a_piece_tells_what_a_look_tells(pii: bool, pieces: list[str], before: str) -> None:  # noqa: FBT001
+    """Where the tail begins, too."""
+    text = "".join(pieces)
+    quick, slow = (Scanner(lexicon, pii=pii) for lexicon in (FEW, MANY))
+    assert quick.step(text, before, final=False) == slow.step(text, before, final=False)
+
+
 def test_places_are_those_of_the_text_as_it_came() -> None:
     """Also where invisible characters were taken away first."""
     raw = "x\u200b bo\u0301b\u200b@example.com y"

@@ -73,6 +73,11 @@ def one_each(url: str, behaviours: Iterable[str], **settings: Any) -> Json:
     return config(deployments, [{"name": name, "stable": f"to-{name}"} for name in names], **sections)
 
 
+def _complete(file: Path) -> list[bytes]:
+    """The lines of a file, without the one that is being written."""
+    return file.read_bytes().split(b"\n")[:-1]
+
+
 class Gateway:
     """One gateway. A context manager; leaving it stops the process and fails if it had to be killed."""
 
@@ -256,18 +261,20 @@ class Gateway:
 
     def said(self, event: str | None = None) -> list[Json]:
         """Its messages, parsed; those of one kind if `event` is given."""
-        lines = [orjson.loads(line) for line in self.messages.read_bytes().splitlines() if line.startswith(b"{")]
+        lines = [orjson.loads(line) for line in _complete(self.messages) if line.startswith(b"{")]
         return [line for line in lines if event is None or line["event"] == event]
 
     def lines(self, count: int = 0) -> list[Json]:
         """The access log, once it has at least `count` lines."""
         self._wait(lambda: self.access_log.read_bytes().count(b"\n") >= count, 10, f"fewer than {count} access lines")
-        return [orjson.loads(line) for line in self.access_log.read_bytes().splitlines()]
+        return [orjson.loads(line) for line in _complete(self.access_log)]
 
     def line(self, response: httpx2.Response) -> Json:
         """The access line of a response, once it is written."""
         wanted = response.headers["x-request-id"].encode()
-        self._wait(lambda: wanted in self.access_log.read_bytes(), 10, f"no access line for {wanted!r}")
+        self._wait(
+            lambda: any(wanted in one for one in _complete(self.access_log)), 10, f"no access line for {wanted!r}"
+        )
         return next(line for line in self.lines() if line["request_id"].encode() == wanted)
 
     def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
