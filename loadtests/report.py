@@ -28,11 +28,14 @@ class Row:
         return self.form.format(value * self.scale)
 
 
+WAYS = (("latency", "whole"), ("first event", "first"), ("a piece's way", "chunk"), ("the last piece's way", "last"))
 ROWS = (
-    Row("CPU per small request, µs", "cpu_request_us", ratio=True),
-    Row("CPU per streamed chunk, µs (all of the stream's CPU / 64)", "cpu_chunk_us", ratio=True),
-    Row("… of that per chunk alone, µs", "cpu_chunk_only_us"),
-    Row("… and per stream, µs", "cpu_stream_us", "{:.0f}"),
+    Row("CPU per small request, µs", "halting.request_us", ratio=True),
+    Row("… awake", "polling.request_us", ratio=True),
+    Row("CPU per streamed chunk, µs (all of the stream's CPU / 64)", "halting.chunk_us", ratio=True),
+    Row("… awake", "polling.chunk_us", ratio=True),
+    Row("… of that per chunk alone, halting, µs", "cpu_chunk_only_us"),
+    Row("… and per stream, halting, µs", "cpu_stream_us", "{:.0f}"),
     Row("requests/s at full load", "per_second", "{:.0f}"),
     Row("gateway's core busy at full load, %", "busy", "{:.0f}", 100),
     Row("latency at full load p50, ms", "loaded_p50_ms", "{:.2f}"),
@@ -40,7 +43,7 @@ ROWS = (
     *(
         Row(f"{what} {state} {share}, ms", f"{state}.{figure}_{share}_ms", "{:.3f}", added=True)
         for state in ("alone", "awake")
-        for what, figure in (("latency", "whole"), ("first event", "first"), ("a piece's way", "chunk"))
+        for what, figure in WAYS
         for share in ("p50", "p99")
     ),
     Row("a 64-chunk stream takes p50, ms", "stream_ms", "{:.0f}"),
@@ -113,7 +116,7 @@ def _lines(rounds: Rounds, names: Sequence[str]) -> list[list[str]]:
 
 def _cell(rounds: Rounds, name: str, row: Row) -> str:
     many = values(rounds, name, row.figure)
-    if not many or (name == "direct" and row.figure.startswith(("cpu_", "busy", "memory"))):
+    if not many or (name == "direct" and row.figure.startswith(("halting", "polling", "cpu_", "busy", "memory"))):
         return "-"
     spread = quartiles(many)
     cell = f"{row.text(spread.median)} [{row.text(spread.low)}–{row.text(spread.high)}]"
@@ -150,7 +153,7 @@ def _features(rounds: Rounds) -> list[str]:
             one.name,
             one.beside,
             one.budget,
-            *(_more(rounds, one, figure) for figure in ("cpu_request_us", "cpu_chunk_us")),
+            *(_more(rounds, one, figure) for figure in ("halting.request_us", "halting.chunk_us")),
         ]
         for one in found
     ]
@@ -164,7 +167,10 @@ def _more(rounds: Rounds, one: Budget, figure: str) -> str:
 
 
 def _ratio(rounds: Rounds, name: str, figure: str) -> str:
-    spread = paired_ratio(values(rounds, name, figure), values(rounds, BASE, figure))
+    many = values(rounds, name, figure)
+    if not many:
+        return "-"
+    spread = paired_ratio(many, values(rounds, BASE, figure))
     return f"{spread.median:.2f} [{spread.low:.2f}–{spread.high:.2f}]"
 
 

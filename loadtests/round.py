@@ -145,6 +145,7 @@ class Alone:
     """Milliseconds with one request under way at a time.
 
     For a whole answer, for a stream's first event, and for a stream's piece from the upstream's write to the caller.
+    The first piece is the first event's, and the last stands apart: what a guard has held back comes with it.
     """
 
     whole_p50_ms: float
@@ -153,22 +154,34 @@ class Alone:
     first_p99_ms: float
     chunk_p50_ms: float
     chunk_p99_ms: float
+    last_p50_ms: float
+    last_p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Microseconds of CPU: of the full load over its requests, of the long streams over their chunks of text."""
+
+    request_us: float
+    chunk_us: float
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """One gateway in one round. Microseconds (`_us`) of CPU, milliseconds (`_ms`) of latency, bytes of memory.
 
-    `alone` is with cores that halt when idle, `awake` with cores that do not (None where the system forbids that).
+    `alone` is with cores that halt when idle, `awake` with cores that do not (None where the system forbids that);
+    likewise `halting` and `polling`: who writes to a core that halts pays for waking it, on a virtual machine dearly.
 
-    `cpu_chunk_us` is all CPU of the long streams over their upstream chunks of text. `cpu_chunk_only_us` and
-    `cpu_stream_us` split it: the slope and the intercept of the line through the long and the short streams.
+    `cpu_chunk_only_us` and `cpu_stream_us` split a chunk's: the slope and the intercept of the line through the long
+    and the short streams.
     `busy` is the share of its core that the gateway used at full load: where it is well below 1 the generator or
     the upstream was the bottleneck, and `per_second` is a lower bound. `foreign` is the share of the machine's
     busy time in that phase that belonged to neither gateway, upstream nor generator.
     """
 
-    cpu_request_us: float
+    halting: Costs
+    polling: Costs | None
     per_second: float
     busy: float
     foreign: float
@@ -176,7 +189,6 @@ class Figures:
     loaded_p99_ms: float
     alone: Alone
     awake: Alone | None
-    cpu_chunk_us: float
     cpu_chunk_only_us: float
     cpu_stream_us: float
     stream_ms: float
@@ -237,12 +249,17 @@ async def _alone(subject: Subject, upstream: Server, plan: Plan) -> Alone:
     single = [one.seconds for one in (await drive(subject, ask.whole, plan.alone, 1, limit)).answers]
     firsts = [one.arrivals[0] for one in (await drive(subject, ask.brief, plan.first_alone, 1, limit)).answers]
     streams = (await drive(subject, ask.long, plan.streams_alone, 1, limit)).answers
-    chunks = [
-        delay
+    ways = [
+        delays(writes, [answer.began + arrival for arrival in answer.arrivals], answer.counts)
         for answer, writes in zip(streams, last_writes(upstream, len(streams)), strict=True)
-        for delay in delays(writes, [answer.began + arrival for arrival in answer.arrivals], answer.counts)
     ]
-    return Alone(*(quantile(many, share) * 1e3 for many in (single, firsts, chunks) for share in (0.5, 0.99)))
+    between, lasts = [delay for way in ways for delay in way[1:-1]], [way[-1] for way in ways]
+    figures = (single, firsts, between or lasts, lasts)
+    return Alone(*(quantile(many, share) * 1e3 for many in figures for share in (0.5, 0.99)))
+
+
+def _costs(whole: Phase, long: Phase) -> Costs:
+    return Costs(whole.cpu / whole.ran.sent * 1e6, long.cpu / long.ran.sent / TOKENS * 1e6)
 
 
 async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
@@ -254,23 +271,27 @@ async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
     others = cpu.cpu_seconds(upstream.pids()) - others + full.during + full.ran.cpu
     await drive(subject, ask.brief, plan.open_streams, plan.open_streams, limit)
     alone = await _alone(subject, upstream, plan)
+    polling = polled = None
     with awake() as trouble:
-        polling = None if trouble else await _alone(subject, upstream, plan)
+        if not trouble:
+            polled = await _alone(subject, upstream, plan)
+            whole = await drive(subject, ask.whole, plan.requests, plan.connections, limit)
+            polling = _costs(whole, await drive(subject, ask.long, plan.streams, plan.open_streams, limit))
     streams = await drive(subject, ask.long, plan.streams, plan.open_streams, limit)
     briefs = await drive(subject, ask.brief, plan.briefs, plan.open_streams, limit)
     per_long, per_brief = streams.cpu / streams.ran.sent, briefs.cpu / briefs.ran.sent
     slope = (per_long - per_brief) / (TOKENS - BRIEF)
     loaded = [a.seconds for a in full.answers]
     return Figures(
-        cpu_request_us=full.cpu / full.ran.sent * 1e6,
+        halting=_costs(full, streams),
+        polling=polling,
         per_second=full.ran.sent / full.ran.seconds,
         busy=full.during / full.ran.seconds,
         foreign=max(0.0, (full.machine - others) / full.machine),
         loaded_p50_ms=quantile(loaded, 0.5) * 1e3,
         loaded_p99_ms=quantile(loaded, 0.99) * 1e3,
         alone=alone,
-        awake=polling,
-        cpu_chunk_us=per_long / TOKENS * 1e6,
+        awake=polled,
         cpu_chunk_only_us=slope * 1e6,
         cpu_stream_us=(per_brief - slope * BRIEF) * 1e6,
         stream_ms=quantile([a.seconds for a in streams.answers], 0.5) * 1e3,

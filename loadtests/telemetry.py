@@ -113,8 +113,9 @@ def chunk(made: Parts) -> Callable[[], None]:
     state = made.endpoints.choose(made.deployment, set(), last_resort=True)
     if state is None:
         raise AssertionError("there is one")
-    attempt = made.attempts.begin(made.call, Arm.STABLE, made.deployment, state)
+    attempt = made.attempts.begin(made.call._replace(stream=True), Arm.STABLE, made.deployment, state)
     progress = Progress("req_0", Operation.CHAT)
+    attempt.answering(progress.resumed)
     batch = [Event(b"{}", {}, tokens=1)]
 
     def noted() -> None:

@@ -6,7 +6,9 @@ Streams of 64 words, 10 ms apart, from the fake upstream through one worker: the
 between pieces, guarded and not, in turns. `strict` holds text for the classifier. Then plain requests at a steady rate,
 without a guard: alone; beside callers in another process who keep the classifier's queue full; and beside as many
 requests of such callers that have no guard either, so that what the classifier does can be told from what the requests
-do that bring it its work. With `--apart` the detectors have the last core, and everything else the first.
+do that bring it its work. With `--apart` the detectors and the callers beside have the last core, and everything else
+the first; then a fourth time beside as many plain requests while somebody multiplies matrices on the last core, who has
+nothing to do with any of it: so much does a busy core cost its neighbour.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import numpy as np
 import orjson
 import uvloop
 
@@ -46,6 +49,12 @@ LATER = 10
 """Niceness of the callers beside: elsewhere they have cores of their own."""
 BUSY = 32
 """Callers that keep the classifier busy."""
+TOLD = {
+    "busy": "the classifier's requests",
+    "echo": "as many plain ones",
+    "neighbour": "as many plain ones and a busy core",
+}
+BESIDE = tuple(TOLD)
 
 
 def document(url: str, profile: str) -> Json:
@@ -151,17 +160,42 @@ async def _load(url: str, model: str, seconds: float, rate: float) -> float:
     return made / (loop.time() - began)
 
 
-async def beside(url: str, seconds: float, others: Executor) -> tuple[dict[str, list[float]], float]:
-    """Seconds that plain requests take alone, beside the classifier's and beside as many plain ones; those a second."""
+def stand_aside(cores: Sequence[int]) -> None:
+    """The callers beside take nobody's time: on a core with the plain requests' own client they would be measured."""
+    os.sched_setaffinity(0, cores)
+    os.nice(LATER)
+
+
+def multiply(seconds: float, core: int) -> float:
+    """Keep a core busy as a model does; multiplications a second."""
+    os.sched_setaffinity(0, {core})
+    matrix = np.ones((256, 256), np.float32)
+    until, made = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        np.matmul(matrix, matrix)
+        made += 1
+    return made / seconds
+
+
+async def beside(
+    url: str, seconds: float, others: Executor, neighbour: tuple[Executor, int] | None
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds that plain requests take: alone, and for each of `BESIDE`; how many of those others there are a second.
+
+    `neighbour` makes a core busy for the last; without one it is left out.
+    """
     loop, rate = asyncio.get_running_loop(), 0.0
     found: dict[str, list[float]] = {}
     await steady(url, 1)  # caches are warm afterwards
     found["alone"] = await steady(url, seconds)
-    for model in ("busy", "echo"):
-        loading = loop.run_in_executor(others, load, url, model, seconds + 2, rate)
+    for name in BESIDE if neighbour else BESIDE[:-1]:
+        model = "busy" if name == "busy" else "echo"
+        loading = [loop.run_in_executor(others, load, url, model, seconds + 2, rate)]
+        if neighbour and name == BESIDE[-1]:
+            loading.append(loop.run_in_executor(neighbour[0], multiply, seconds + 2, neighbour[1]))
         await asyncio.sleep(1)
-        found[model] = await steady(url, seconds)
-        rate = await loading
+        found[name] = await steady(url, seconds)
+        rate = (await asyncio.gather(*loading))[0]
     return found, rate
 
 
@@ -201,23 +235,26 @@ def run(options: Any) -> None:
         print("streams  guard   " + "".join(f"{name:>9}" for name in ("first50", "first99", "next50", "next99") * 2))
         for count in options.streams:
             told(asyncio.run(streams(gateway.url, count, options.seconds)), count)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), os.nice, (LATER,)) as others:
+        aside = (cores[-1:] if options.apart else cores,)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), stand_aside, aside) as others:
             others.submit(time.time).result()
-            pairs(gateway.url, options, others)
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as neighbour:
+                neighbour.submit(time.time).result()
+                pairs(gateway.url, options, others, (neighbour, cores[-1]) if options.apart else None)
 
 
-def pairs(url: str, options: Any, others: Executor) -> None:
+def pairs(url: str, options: Any, others: Executor, neighbour: tuple[Executor, int] | None) -> None:
     """Unguarded requests: a row for each round."""
-    rises: dict[str, list[float]] = {"busy": [], "echo": []}
+    rises: dict[str, list[float]] = {name: [] for name in (BESIDE if neighbour else BESIDE[:-1])}
     for _ in range(options.pairs):
-        found, rate = uvloop.run(beside(url, options.seconds, others))
+        found, rate = uvloop.run(beside(url, options.seconds, others, neighbour))
         told = ", ".join(f"{name} {at(times, 0.5):.2f} / {at(times, 0.99):.2f}" for name, times in found.items())
         print(f"unguarded requests, ms, p50 / p99: {told}; {rate:.0f} others a second", flush=True)
         for name, some in rises.items():
             some.append(at(found[name], 0.99) - at(found["alone"], 0.99))
-    for name, what in (("busy", "the classifier's requests"), ("echo", "as many plain ones")):
-        each = ", ".join(f"{rise:+.1f}" for rise in rises[name])
-        print(f"p99 rises by {median(rises[name]):.1f} ms beside {what} (median of {options.pairs} rounds: {each})")
+    for name, some in rises.items():
+        each = ", ".join(f"{rise:+.1f}" for rise in some)
+        print(f"p99 rises by {median(some):.1f} ms beside {TOLD[name]} (median of {options.pairs} rounds: {each})")
 
 
 def main() -> None:

@@ -279,7 +279,8 @@ class Protocol(asyncio.Protocol):
             self._next()
         else:
             self.idle_since = self.loop.time()
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
 
     def _late(self) -> None:
         """A head or a body did not arrive in time."""

@@ -9,7 +9,7 @@ goes to the next deployment of the plan. Everything lies inside the first deploy
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from types import TracebackType
 from typing import Protocol, Self
@@ -221,9 +221,16 @@ class Caller:
         self._ledger = ledger
         self._time = asyncio.get_running_loop().time  # asking for the loop takes a system call each time
 
-    async def call(self, call: Call, plan: Plan, progress: Progress) -> Answer:
+    def call(self, call: Call, plan: Plan, progress: Progress) -> Awaitable[Answer]:
         """The answer of the first deployment of the plan that gives one. Raises `GatewayError` when none does."""
-        deadline = self._time() + plan.choices[0][1].timeouts.total
+        progress.arm, progress.deployment = arm, deployment = plan.choices[0]
+        deadline = self._time() + deployment.timeouts.total
+        if len(plan.choices) == 1:
+            return self._deployment(call, arm, deployment, progress, deadline, final=True)
+        return self._one_of(call, plan, progress, deadline)
+
+    async def _one_of(self, call: Call, plan: Plan, progress: Progress, deadline: float) -> Answer:
+        """The same where there are several."""
         last = len(plan.choices) - 1
         for place, (arm, deployment) in enumerate(plan.choices):
             progress.arm, progress.deployment = arm, deployment
@@ -325,7 +332,12 @@ class Caller:
                 progress.reached = False
                 raise await self._refused(reply, dialect, attempt, progress)
             decoder = dialect.decoder(call)
-            first = await self._first(call, reply, decoder, progress)
+            if call.stream:
+                first = await self._first(reply, decoder, progress)
+            else:
+                data = await reply.read_all(MAX_BODY)
+                progress.resume()
+                first = decoder.body(data)
             if not first:
                 progress.reached = False
                 raise self._bad_start(decoder.failure, dialect, attempt, progress)
@@ -344,12 +356,8 @@ class Caller:
             if reply is not None:
                 reply.close()
 
-    async def _first(self, call: Call, reply: Reply, decoder: Decoder, progress: Progress) -> Batch:
-        """The first events: the whole answer of a call that is not streamed."""
-        if not call.stream:
-            data = await reply.read_all(MAX_BODY)
-            progress.resume()
-            return decoder.body(data)
+    async def _first(self, reply: Reply, decoder: Decoder, progress: Progress) -> Batch:
+        """The first events of a stream."""
         if "event-stream" not in reply.headers.get("content-type", ""):
             raise ValueError("a stream was asked for, something else came")
         batch: Batch = []

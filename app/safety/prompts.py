@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from app.exchange import JsonObject
+from app.exchange import JsonObject, made
 from app.safety.detector import Passage
 
 _SETTINGS: Final = frozenset(
@@ -77,7 +77,7 @@ def _message(message: JsonObject, found: list[Slot]) -> None:
     for name, value in message.items():
         if type(value) is str:
             if name not in _PLAIN:
-                found.append(Slot(message, name, value, role))
+                found.append(made(Slot, (message, name, value, role)))
         elif value:
             found += _walk(message, name, value, role, 0)
 

@@ -6,15 +6,15 @@ from dataclasses import asdict
 from typing import Any
 
 from loadtests.report import table
-from loadtests.round import Alone, Figures, Plan
+from loadtests.round import Alone, Costs, Figures, Plan
 
 
 def figures(cpu: float) -> dict[str, float]:
     """A round in which everything that grows with CPU has grown."""
     return asdict(
         Figures(
-            cpu_request_us=cpu, per_second=1e6 / max(cpu, 1), busy=0.99, foreign=0.01, loaded_p50_ms=1, loaded_p99_ms=2,
-            alone=Alone(0.1 + cpu / 1000, 1, 2, 3, 0.1, 0.2), awake=None, cpu_chunk_us=cpu / 3,
+            halting=Costs(cpu, cpu / 3), polling=None, per_second=1e6 / max(cpu, 1), busy=0.99, foreign=0.01,
+            loaded_p50_ms=1, loaded_p99_ms=2, alone=Alone(0.1 + cpu / 1000, 1, 2, 3, 0.1, 0.2, 0.2, 0.3), awake=None,
             cpu_chunk_only_us=cpu / 4, cpu_stream_us=cpu * 3, stream_ms=130, memory=50 << 20, generator_us=12,
         )
     )  # fmt: skip

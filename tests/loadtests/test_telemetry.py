@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from app.cells import AT_A_TIME
 from app.telemetry import ATTEMPTS, PER_CHUNK, REQUESTS
 from loadtests.telemetry import chunk, parts, request, timed
 
 
 async def test_a_turn_is_a_whole_request() -> None:
-    """One outcome, one attempt; a chunk is counted; times come out above nothing."""
+    """One outcome, one attempt; a chunk is counted, but for the last few; times come out above nothing."""
     made = parts()
     telemetry = made.recorder._telemetry
     for _ in range(5):
@@ -16,4 +17,4 @@ async def test_a_turn_is_a_whole_request() -> None:
     made.log.close()
     held = {series.metric: values for series, values in telemetry.cells.read()}
     assert (held[REQUESTS.name], held[ATTEMPTS.name]) == ((5.0,), (5.0,))
-    assert sum(held[PER_CHUNK.name][:-1]) == 300
+    assert 300 - AT_A_TIME <= sum(held[PER_CHUNK.name][:-1]) <= 300
