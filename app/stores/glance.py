@@ -1,7 +1,7 @@
 """One small question that is asked of the database again and again: whether there is something to read.
 
-Through SQLAlchemy each answer takes a millisecond of the event loop's thread. Here the driver is asked: in SQLite in
-a thread, over a connection that is kept for it.
+Through SQLAlchemy each answer takes a millisecond of the event loop's thread. Here the driver is asked, over a
+connection that is kept for it; SQLite's in a thread.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from threading import Lock
-from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.stores.kept import Kept
 
 _PATIENCE_S = 5.0
 
@@ -25,6 +26,7 @@ class Glance:
         self._question = question
         self._file: sqlite3.Connection | None = None
         self._lock = Lock()
+        self._server = Kept(database)
         event.listen(database.sync_engine, "engine_disposed", lambda _: self._close())
 
     async def number(self) -> int:
@@ -32,12 +34,10 @@ class Glance:
         if self._database.dialect.name == "sqlite":
             return await asyncio.to_thread(self._read_file)
         asyncpg = self._database.dialect.loaded_dbapi.asyncpg  # loaded only where it is used
-        async with self._database.connect() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            try:
-                return int(await driver.fetchval(self._question, timeout=_PATIENCE_S))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                raise ConnectionError(str(error)) from error
+        try:
+            return int(await self._server.ask(lambda driver: driver.fetchval(self._question, timeout=_PATIENCE_S)))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise ConnectionError(str(error)) from error
 
     def _read_file(self) -> int:
         with self._lock:

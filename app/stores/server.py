@@ -5,16 +5,14 @@ An insertion takes 0.1 ms of the event loop so, and 0.7 ms through SQLAlchemy: r
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.entry import NAMES, Entry
 from app.stores.file import added, columns
+from app.stores.kept import Kept
 from app.stores.tables import LEDGER
 from app.tasks import Aside
 
@@ -31,41 +29,15 @@ class Server:
     """The table behind `database`, of which it holds one connection from the first insertion on."""
 
     def __init__(self, database: AsyncEngine) -> None:
-        self._database = database
-        self._held: AsyncConnection | None = None
-        self._driver: Any = None  # asyncpg's connection
-        self._turn = asyncio.Lock()
-        event.listen(database.sync_engine, "engine_disposed", self._disposed)
+        self._connection = Kept(database)
 
     async def insert(self, entries: Sequence[Entry], aside: Aside) -> None:
         """Insert those that are not there yet, and add them to their days. All or nothing.
 
-        Raises what SQLAlchemy and asyncpg raise; the next insertion begins with a fresh connection.
+        Raises what SQLAlchemy and asyncpg raise.
         """
         rows = await aside.run(_as_json, entries)
-        async with self._turn:
-            try:
-                if self._driver is None or self._driver.is_closed():
-                    await self._connect()
-                await self._driver.execute(_TAKE, rows)
-            except BaseException:
-                await self._drop()
-                raise
-
-    async def _connect(self) -> None:
-        await self._drop()
-        self._held = await self._database.connect()
-        self._driver = (await self._held.get_raw_connection()).driver_connection
-
-    async def _drop(self) -> None:
-        held, self._held, self._driver = self._held, None, None
-        if held is not None:
-            await held.invalidate()  # closed, and not given back to the pool
-            await held.close()
-
-    def _disposed(self, _: object) -> None:
-        if self._driver is not None:
-            self._driver.terminate()
+        await self._connection.ask(lambda driver: driver.execute(_TAKE, rows))
 
 
 def _as_json(entries: Sequence[Entry]) -> bytes:
