@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import copy
 import time
 from collections.abc import Awaitable, Callable
 from statistics import median
@@ -109,7 +108,7 @@ async def costs(guard: GuardPolicy, language: str, rounds: int) -> tuple[float, 
     async def look_at_stream() -> None:
         watch = guard.watch(begun, Report("g"))
         if watch is not None:
-            watch.feed([copy.copy(first)], 0.0)
+            watch.feed([Event(first.data, first.doc)], 0.0)
             for chunk in chunks:
                 chunk.doc["choices"][0]["delta"]["content"] = pieces[0]
                 watch.feed([chunk], 0.0)
