@@ -36,10 +36,15 @@ def nothing_stays(tight: Gateway) -> Iterator[None]:
                 found += descriptor.readlink().name.startswith("socket:")
         return found
 
-    before, uncounted = sockets(), sum(tight.outcomes().values()) - len(tight.lines())
+    def uncounted() -> int:
+        """Outcomes without a line."""
+        return sum(tight.outcomes().values()) - len(tight.lines())
+
+    time.sleep(0.5)  # the lines of the tests before are written by then
+    before = sockets(), uncounted()
     yield
-    tight.until(lambda: sockets() <= before + 2, seconds=LINGER + 10)
-    tight.until(lambda: sum(tight.outcomes().values()) - len(tight.lines()) == uncounted)
+    tight.until(lambda: sockets() <= before[0] + 2, seconds=LINGER + 10)
+    tight.until(lambda: uncounted() == before[1])
 
 
 @pytest.fixture(autouse=True)
