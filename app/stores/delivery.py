@@ -25,7 +25,7 @@ from app.tasks import Aside
 BATCH = 500
 """Rows in one insertion at most."""
 
-_TURN_S = 1.0
+_TURN_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 _READ_BYTES = 64 * 1024
 _Body = tuple[bytes, bytes]
