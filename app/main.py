@@ -38,6 +38,7 @@ from app.control.reload import Reloader, ReloadResult
 from app.exchange import JsonObject
 from app.limits import Limits
 from app.logs import LineLog
+from app.outbox import Outbox
 from app.pipeline.admit import Admission
 from app.pipeline.attempts import Attempts
 from app.pipeline.call import Caller
@@ -65,7 +66,7 @@ from app.shadows import Comparing, LocalPurse, Shadows
 from app.stores.comparisons import Comparisons
 from app.stores.directory import Directory
 from app.stores.feedback import FeedbackStore
-from app.tasks import TaskGroup
+from app.tasks import TaskGroup, come_soon
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, GUARD_FAILURES, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
 
@@ -149,7 +150,8 @@ class Process:
         shared = launch.metrics_dir is not None
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
-        self._transport = HttpTransport()
+        self._outbox = Outbox(self._loop)
+        self._transport = HttpTransport(self._outbox)
         services = members(lambda: self._reloader.config, self._transport)
         self._guards = Guards(config.guards, {**self._fleet.members, **services})
         self._books = Books(config.stores, telemetry)
@@ -223,6 +225,7 @@ class Process:
         if not await self._fleet.start():
             _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         sys.setswitchinterval(_YIELD)
+        come_soon()
         self._announce()
         try:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
@@ -328,7 +331,7 @@ class Process:
         )  # fmt: skip
 
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
-        Protocol.bounds = _bounds(config)
+        Protocol.bounds, Protocol.outbox = _bounds(config), self._outbox
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))

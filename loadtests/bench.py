@@ -25,7 +25,6 @@ from typing import Any, Self
 import uvloop
 
 from app.compiled import state
-from app.tasks import make_way
 from loadtests import cpu
 from loadtests.peers import ALL
 from loadtests.peers.base import REPOSITORY, Peer, Site
@@ -33,12 +32,6 @@ from loadtests.report import table
 from loadtests.round import QUICK, Figures, Plan, Subject, WrongAnswerError, measure
 from loadtests.server import Launch, NotReadyError, Server, free_port, settled_on
 from loadtests.workload import Door
-
-LATER = 10
-"""Niceness of databases and collectors: elsewhere they have cores of their own; here upstream and generator come first.
-
-They get it from the thread that starts them: on Linux a thread has its own, and children inherit it.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +50,15 @@ def choose_cores() -> Cores:
     return Cores(allowed[-1], allowed[-2])
 
 
+def last() -> None:
+    """Have what this thread starts run when nobody else wants the core: databases and collectors.
+
+    Elsewhere they have cores of their own. Here they share one with upstream and generator, whose times are taken.
+    Being nice is not enough: Linux lets who runs end his slice (`sched(7)`, SCHED_IDLE).
+    """
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def upstream_launch(port: int) -> Launch:
     """The fake upstream on this port."""
     argv = (sys.executable, "-m", "tests.upstream", "--port", str(port), "--keep", "1000")
@@ -69,7 +71,7 @@ class Field:
     def __init__(self, names: list[str], cores: Cores, folder: Path) -> None:
         self._names, self._cores, self._folder = names, cores, folder
         self._stack = ExitStack()
-        self._aside = ThreadPoolExecutor(1, "beside", make_way, (LATER,))
+        self._aside = ThreadPoolExecutor(1, "beside", last)
         self.subjects: dict[str, Subject] = {}
         self.absent: dict[str, str] = {}
         self.idle: dict[str, int] = {}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
+import platform
+import struct
 import sys
 import threading
 import time
 
 import pytest
 
-from app.tasks import Aside, TaskGroup, make_way, together
+from app.tasks import Aside, TaskGroup, come_soon, make_way, together
 
 
 async def test_a_task_is_named_after_its_owner() -> None:
@@ -158,6 +161,41 @@ def test_a_thread_makes_way_alone() -> None:
     thread.join()
     assert found == [min(mine + 5, 19) if sys.platform == "linux" else mine]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+
+
+def slice_of(thread: int) -> int:
+    """The slice of the core that a thread gets at a time, in ns, as `sched_getattr(2)` tells; 0 where it tells none."""
+    number = {"x86_64": 315, "aarch64": 275}.get(platform.machine())
+    told = ctypes.create_string_buffer(48)
+    if sys.platform != "linux" or number is None or ctypes.CDLL(None).syscall(number, thread, told, 48, 0):
+        return 0
+    return int(struct.unpack("=IIQiIQQQ", told.raw)[5])
+
+
+def test_a_thread_that_comes_soon_has_a_short_slice_and_those_that_make_way_a_usual_one() -> None:
+    """A kernel that knows no slices of a thread's own tells zero, and nothing else changes anywhere."""
+    found: list[int] = []
+
+    def later() -> None:
+        make_way()
+        found.append(slice_of(threading.get_native_id()))
+
+    def soon() -> None:
+        before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        found.append(slice_of(threading.get_native_id()))
+        come_soon()
+        found.append(slice_of(threading.get_native_id()))
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+        begun = threading.Thread(target=later)
+        begun.start()
+        begun.join()
+
+    thread = threading.Thread(target=soon)
+    thread.start()
+    thread.join()
+    usual, short, again = found
+    assert again == usual == slice_of(threading.get_native_id())
+    assert short == (100_000 if usual else 0)
 
 
 async def test_what_is_begun_aside_ends_before_the_next_begins() -> None:

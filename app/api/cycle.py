@@ -15,6 +15,8 @@ from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from app.outbox import Outbox
+
 _log = logging.getLogger("sluicegate")
 
 Message = MutableMapping[str, Any]
@@ -55,9 +57,9 @@ class Cycle:
     """A request whose head is here. Attributes without underscore are the protocol's to read and set."""
 
     __slots__ = (
-        "_app", "_chunked", "_default_headers", "_flow", "_head", "_on_response", "_owed", "_waiter", "body",
-        "disconnected", "expect_continue", "keep_alive", "more_body", "response_complete", "response_started",
-        "scope", "transport",
+        "_app", "_chunked", "_default_headers", "_flow", "_head", "_on_response", "_outbox", "_owed", "_waiter",
+        "body", "disconnected", "expect_continue", "keep_alive", "more_body", "response_complete",
+        "response_started", "scope", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +68,7 @@ class Cycle:
         scope: Message,
         transport: asyncio.Transport,
         flow: FlowControl,
+        outbox: Outbox,
         default_headers: list[tuple[bytes, bytes]],
         on_response: Callable[[Cycle], None],
     ) -> None:
@@ -73,6 +76,7 @@ class Cycle:
         self.scope = scope
         self.transport = transport
         self._flow = flow
+        self._outbox = outbox
         self._default_headers = default_headers
         self._on_response = on_response
         self._waiter: asyncio.Future[None] | None = None
@@ -158,7 +162,11 @@ class Cycle:
         self.response_started = self.response_complete = True
         self.expect_continue = False
         head = b"HTTP/1.1 200 OK\r\n%b%bcontent-length: %d\r\n\r\n"
-        self.transport.write(head % (self._defaults(), lines, len(body)) + body)
+        answer = head % (self._defaults(), lines, len(body)) + body
+        if self.keep_alive:
+            self._outbox.write(self.transport, answer)
+        else:  # the connection is closed at once
+            self.transport.write(answer)
         self.wake()
         self._on_response(self)
 

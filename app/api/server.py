@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from app.api.cycle import BODY_FAULT, Cycle
 from app.errors import INVALID_REQUEST, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, GatewayError
+from app.outbox import Outbox
 from app.pipeline.progress import LEFT
 
 MAX_HEAD = 64 * 1024
@@ -57,6 +58,7 @@ class Protocol(asyncio.Protocol):
 
     __deletable__ = ("parser",)
     bounds: ClassVar[Bounds] = Bounds()
+    outbox: ClassVar[Outbox]
 
     def __init__(
         self,
@@ -160,7 +162,9 @@ class Protocol(asyncio.Protocol):
         self.phase = _BODY
         self._stop_due()
         scope = self._scope()
-        cycle = Cycle(self.app, scope, self.transport, self.flow, self.state.default_headers, self._answered)
+        cycle = Cycle(
+            self.app, scope, self.transport, self.flow, self.outbox, self.state.default_headers, self._answered
+        )
         cycle.expect_continue = self.expect_continue
         cycle.keep_alive = self.parser.should_keep_alive() and scope["http_version"] == "1.1"
         before, self.cycle = self.cycle, cycle
@@ -192,6 +196,7 @@ class Protocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server stops: an idle connection ends now, a busy one with its answer."""
+        self.outbox.flush()
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -261,6 +266,7 @@ class Protocol(asyncio.Protocol):
 
     def _next(self) -> None:
         """The next of the pipelined requests; its body, if it is not complete, is due from now on."""
+        self.outbox.flush()
         if self.phase == _BODY:
             self._stop_due()
             self.due = self.loop.call_later(self.bounds.body, self._late)
@@ -346,6 +352,7 @@ class Protocol(asyncio.Protocol):
             self.cycle.keep_alive = False
             self.phase = _LINGER
             return
+        self.outbox.flush()
         if self.transport.is_closing():
             return
         body = orjson.dumps(error.document())

@@ -16,6 +16,7 @@ from typing import Final, cast
 import httptools
 
 from app.errors import Failure
+from app.outbox import Outbox
 from app.providers.failures import PARSER_ERRORS, describe
 from app.providers.reply import NOBODY, HttpReply
 
@@ -74,18 +75,23 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_aligned", "_fed", "_fields", "_idle", "_loop", "_lost", "_parser", "_poll", "_time", "_timer", "_timer_at",
-        "_unsent", "_write_paused", "create_future", "idle_since", "made", "paused", "reply", "transport", "usable",
-        "waiter",
+        "_aligned", "_fed", "_fields", "_idle", "_loop", "_lost", "_outbox", "_parser", "_poll", "_time", "_timer",
+        "_timer_at", "_unsent", "_write_paused", "create_future", "idle_since", "made", "paused", "reply", "transport",
+        "usable", "waiter",
     )  # fmt: skip
 
     __deletable__ = ("_parser",)
     transport: asyncio.Transport
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, idle: Callable[[Connection], None], lost: Callable[[Connection], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
+        idle: Callable[[Connection], None],
+        lost: Callable[[Connection], None],
     ) -> None:
         self._loop = loop
+        self._outbox = outbox
         self._time = loop.time
         self.create_future = loop.create_future
         self._idle = idle
@@ -125,7 +131,7 @@ class Connection(asyncio.Protocol):
         if self._timer is None or due < self._timer_at:
             self._arm(due)
         if len(body) <= WRITE_SLICE:
-            self.transport.write(head + body)
+            self._outbox.write(self.transport, head + body)
         else:
             self.transport.write(head)
             self._unsent = memoryview(body)

@@ -16,6 +16,7 @@ from typing import Final
 
 from app.errors import Failure, UpstreamFailure
 from app.exchange import Endpoint, Outbound, Timeouts
+from app.outbox import Outbox
 from app.providers.encoding import DecodedReply, coding_of
 from app.providers.failures import FOREIGN, Phase, upstream_failure
 from app.providers.general import GeneralClient, GeneralReply
@@ -35,13 +36,19 @@ AnyReply = HttpReply | DecodedReply | GeneralReply
 class HttpTransport:
     """Sends requests to upstreams. Make it inside a running event loop; it belongs to that loop.
 
-    `idle_limit` is in seconds. `make_tls` gives a client context with the trust wanted; by default the system's.
+    What it writes goes through `outbox`. `idle_limit` is in seconds. `make_tls` gives a client context with the trust
+    wanted; by default the system's.
     """
 
     def __init__(
-        self, *, idle_limit: float = IDLE_LIMIT, make_tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
+        self,
+        outbox: Outbox | None = None,
+        *,
+        idle_limit: float = IDLE_LIMIT,
+        make_tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._outbox = outbox or Outbox(self._loop)
         self._time = self._loop.time
         self._trust = Trust(make_tls)
         self._pools: Pools[Connection] = Pools(idle_limit)
@@ -136,7 +143,7 @@ class HttpTransport:
 
     async def _open(self, endpoint: Endpoint, address: str, tls: ssl.SSLContext | None) -> Connection:
         pool = self._pools.by_endpoint.get(endpoint) or self._pools.add(endpoint)
-        connection = Connection(self._loop, pool.put, pool.lost)
+        connection = Connection(self._loop, self._outbox, pool.put, pool.lost)
         pool.open.add(connection)
         name = endpoint.host if tls is not None else None
         try:

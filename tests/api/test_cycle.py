@@ -7,13 +7,13 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 
 from app.api.cycle import BODY_FAULT, OUTLET
-from app.api.server import Bounds
+from app.api.server import Bounds, Protocol
 from tests.support.serving import Message, Receive, Send, Serving
 from tests.support.sockets import Answers, ask, connect, exchange, read_until
 
@@ -26,6 +26,9 @@ class Applications:
     def __init__(self) -> None:
         self.seen: list[Any] = []
         self.go = threading.Event()
+        self.serving: Serving | None = None
+        self.then: Callable[[Protocol], None] = lambda _: None
+        """What happens to the connection as soon as `behind` has answered."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Find the application by its path."""
@@ -65,6 +68,14 @@ class Applications:
         """Answer whole, past `send`."""
         scope[OUTLET].answer(b"x-one: 1\r\n", b"hello")
         self.seen.append((await receive())["type"])
+
+    async def behind(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer behind another write of this turn."""
+        assert self.serving is not None
+        (connection,) = self.serving.connections
+        self.serving.outbox.write(connection.transport, b"")
+        scope[OUTLET].answer(b"x-one: 1\r\n", b"hello")
+        self.then(connection)
 
     async def poured(self, scope: Message, receive: Receive, send: Send) -> None:
         """Write past `send` until the socket is full, then wait there."""
@@ -172,6 +183,7 @@ def serving(apps: Applications) -> Iterator[Serving]:
     """The applications, served; no task and no connection may be left."""
     with Serving(apps) as running:
         running.state.default_headers = [(b"date", b"today")]
+        apps.serving = running
         yield running
         wait(lambda: not running.state.tasks)
         for connection in running.connections:
@@ -198,6 +210,36 @@ def test_a_sized_answer_is_exactly_this(serving: Serving) -> None:
         answer = read_until(connection, b"hello")
     lines = b"date: today\r\ncontent-length: 5\r\nx-one: 1\r\nconnection: keep-alive\r\n"
     assert answer == b"HTTP/1.1 200 OK\r\n" + lines + b"\r\nhello"
+
+
+def test_an_answer_that_waits_for_the_end_of_the_turn_leaves_before_what_follows_it(serving: Serving) -> None:
+    """The next of pipelined requests, whose answer does not wait."""
+    with connect(serving.url) as connection:
+        connection.sendall(head("behind") + head("sized", lines="x: 1\r\n"))
+        answers = Answers(connection)
+        assert [answers.next().headers["x-one"] for _ in range(2)] == ["1", "1"]
+        connection.sendall(head("behind") * 3)
+        assert [answers.next().body for _ in range(3)] == [b"hello"] * 3
+
+
+@pytest.mark.parametrize(
+    ("then", "statuses"),
+    [
+        (lambda connection: connection.data_received(b"nonsense\r\n\r\n"), [200, 400]),
+        (lambda connection: connection.shutdown(), [200]),
+    ],
+    ids=["no HTTP", "the server stops"],
+)
+def test_an_answer_that_waits_leaves_before_its_connection_ends(
+    serving: Serving, apps: Applications, then: Callable[[Protocol], None], statuses: list[int]
+) -> None:
+    """For whatever reason."""
+    apps.then = then
+    with connect(serving.url) as connection:
+        connection.sendall(head("behind"))
+        answers = Answers(connection).rest()
+    assert [answer.status for answer in answers] == statuses
+    assert answers[0].body == b"hello"
 
 
 def test_an_answer_without_a_length_is_chunked(serving: Serving) -> None:

@@ -12,6 +12,7 @@ import h11
 
 from app.errors import Failure
 from app.exchange import Timeouts
+from app.outbox import Outbox
 from app.providers.http1 import Connection
 from app.providers.reply import HttpReply
 
@@ -60,7 +61,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Connect."""
-        self.connection = Connection(asyncio.get_running_loop(), self.idle.append, self.lost.append)
+        loop = asyncio.get_running_loop()
+        self.connection = Connection(loop, Outbox(loop), self.idle.append, self.lost.append)
         self.connection.connection_made(self.wire)
         self.wire.connection = self.connection
 

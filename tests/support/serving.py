@@ -13,6 +13,7 @@ import uvloop
 from uvicorn.server import ServerState
 
 from app.api.server import Bounds, Protocol
+from app.outbox import Outbox
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -21,7 +22,12 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Serving:
-    """A context manager. `url` is where it listens; `state` is the server's: open connections and running tasks."""
+    """A context manager. `url` is where it listens; `state` is the server's: open connections and running tasks.
+
+    `outbox` is where its answers go.
+    """
+
+    outbox: Outbox
 
     def __init__(self, application: Application, bounds: Bounds | None = None) -> None:
         self._application = application
@@ -51,7 +57,8 @@ class Serving:
         config = uvicorn.Config(self._application, interface="asgi3", ws="none", lifespan="off", log_config=None)
         config.load()
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        protocol = type("Bounded", (Protocol,), {"bounds": self._bounds})
+        self.outbox = Outbox(self._loop)
+        protocol = type("Bounded", (Protocol,), {"bounds": self._bounds, "outbox": self.outbox})
         server = await self._loop.create_server(lambda: protocol(config, self.state, {}, self._loop), "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()

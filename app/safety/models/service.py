@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from app.safety.models import wire
 from app.safety.models.profiles import load
-from app.tasks import TaskGroup
+from app.tasks import TaskGroup, come_as_usual
 
 _log = logging.getLogger("sluicegate")
 LATER = 5
@@ -177,6 +177,7 @@ def _say_so() -> None:
 
 async def _run(arguments: argparse.Namespace) -> None:
     os.nice(LATER)
+    come_as_usual()
     engine = load(arguments.profile)
     service = Service(engine.answer, arguments.queue, arguments.threads)
     await serve(arguments.socket, service, _say_so)
