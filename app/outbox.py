@@ -49,8 +49,12 @@ class Outbox:
             return
         self._waiting = []
         for transport, data in waiting:
-            if not transport.is_closing():
+            if transport.is_closing():
+                continue
+            try:
                 transport.write(data)
+            except RuntimeError:  # something has ended its writing side: whoever waits there learns that it is over
+                transport.abort()
 
     def _turned(self) -> None:
         self._turning = False

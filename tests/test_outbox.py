@@ -117,3 +117,19 @@ def test_what_waits_for_a_closed_connection_is_dropped(runner: asyncio.Runner, h
             assert (gone.came, there.came) == (b"", b"13")
 
     runner.run(write())
+
+
+def test_a_connection_that_takes_no_more_costs_only_its_own(runner: asyncio.Runner) -> None:
+    """It is ended, so that nobody waits for what was to come; the others get theirs."""
+
+    async def write() -> None:
+        outbox = Outbox(asyncio.get_running_loop())
+        async with connected() as ended, connected() as there:
+            outbox.write(there.transport, b"1")
+            outbox.write(ended.transport, b"2")
+            outbox.write(there.transport, b"3")
+            ended.transport.write_eof()
+            await asyncio.sleep(0.01)
+            assert (ended.came, there.came, ended.transport.is_closing()) == (b"", b"13", True)
+
+    runner.run(write())
