@@ -15,7 +15,6 @@ import os
 import platform
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from typing import Any, Self
 import uvloop
 
 from app.compiled import state
+from app.tasks import come_as_usual, come_soon
 from loadtests import cpu
 from loadtests.peers import ALL
 from loadtests.peers.base import REPOSITORY, Peer, Site
@@ -50,15 +50,6 @@ def choose_cores() -> Cores:
     return Cores(allowed[-1], allowed[-2])
 
 
-def last() -> None:
-    """Have what this thread starts run when nobody else wants the core: databases and collectors.
-
-    Elsewhere they have cores of their own. Here they share one with upstream and generator, whose times are taken.
-    Being nice is not enough: Linux lets who runs end his slice (`sched(7)`, SCHED_IDLE).
-    """
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def upstream_launch(port: int) -> Launch:
     """The fake upstream on this port."""
     argv = (sys.executable, "-m", "tests.upstream", "--port", str(port), "--keep", "1000")
@@ -71,19 +62,25 @@ class Field:
     def __init__(self, names: list[str], cores: Cores, folder: Path) -> None:
         self._names, self._cores, self._folder = names, cores, folder
         self._stack = ExitStack()
-        self._aside = ThreadPoolExecutor(1, "beside", last)
         self.subjects: dict[str, Subject] = {}
         self.absent: dict[str, str] = {}
         self.idle: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        """Start the upstream, then every gateway that is there."""
+        """Start the upstream, then every gateway that is there.
+
+        Upstream and generator come soon: databases and collectors, which elsewhere have cores of their own, share
+        theirs, and would end their slices first. They and the gateways have usual ones.
+        """
         port = free_port()
+        come_soon()
         self.upstream = self._start("upstream", upstream_launch(port), self._cores.others)
+        come_as_usual()
         for name in self._names:
             reason = ALL[name].absent() or self._admit(ALL[name], port)
             if reason is not None:
                 self.absent[name] = reason
+        come_soon()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,9 +88,7 @@ class Field:
         self._stack.close()
 
     def _admit(self, peer: Peer, upstream: int) -> str | None:
-        setup = self._aside.submit(
-            peer.setup, Site(free_port(), upstream, self._place(peer.name), self._stack)
-        ).result()
+        setup = peer.setup(Site(free_port(), upstream, self._place(peer.name), self._stack))
         server = None
         if setup.launch is not None:
             try:
