@@ -55,20 +55,27 @@ _log = logging.getLogger("sluicegate")
 
 
 class Limits:
-    """Made in a running loop. `workers` share the store where it is Redis."""
+    """Made in a running loop. `workers` share the store where it is Redis.
 
-    def __init__(self, stores: Stores, workers: int, books: Books, state: State, telemetry: Telemetry) -> None:
+    `known` is set once the budgets that the database holds stand in the table: only then it is asked what was spent of
+    them and of the file's.
+    """
+
+    def __init__(
+        self, stores: Stores, workers: int, books: Books, state: State, telemetry: Telemetry, known: asyncio.Event
+    ) -> None:
         where = stores.limits.reveal() if isinstance(stores.limits, Secret) else stores.limits
         self._state = state
         self._telemetry = telemetry
         self._books = books
+        self._known = known
         self._spending = Spending(books.delivery, books.rows, self._budgets)
         self._dropped = self._rebuilt = 0
         self._shown: set[tuple[Metric, str, str, str]] = set()
         self.store: MemoryStore | RedisStore
         if where == "memory":
             self.store = self._memory = MemoryStore()
-            self._memory.ready = not state.table.scopes.every.budgets
+            self._memory.ready = False
             self._line: Line | None = None
         else:
             self._line = Line(Address.parse(where), SCRIPT, stores.limits_timeout, lambda: None)
@@ -87,7 +94,8 @@ class Limits:
     def reason(self) -> str | None:
         """Why nothing can be taken from budgets; None while it can."""
         if self._line is None:
-            return None if self._memory.ready else "what was spent before is not known yet"
+            open_ = self._memory.ready or not self._state.table.scopes.every.budgets
+            return None if open_ else "what was spent before is not known yet"
         if self._line.up:
             return None
         if self._line.stalled:
@@ -106,11 +114,12 @@ class Limits:
         if self._line is not None:
             tasks.spawn("limits-line", self._connect(self._line))
             tasks.spawn("limits-store", self._redis.work())
-            tasks.spawn("limits-rebuild", self._rebuilder.keep())
+            tasks.spawn("limits-rebuild", self._rebuild())
             await self._opened(self._line)
-        elif not self._memory.ready:
+        else:
             filled = tasks.spawn("limits-fill", self._fill())
-            await asyncio.wait([filled], timeout=FILLED_WITHIN_S)
+            if self._state.table.scopes.every.budgets:
+                await asyncio.wait([filled], timeout=FILLED_WITHIN_S)
         tasks.spawn("limits-levels", self._tell())
 
     async def aclose(self) -> None:
@@ -163,8 +172,14 @@ class Limits:
             return shadow.allowances if shadow is not None else Allowances()
         return self._state.table.scopes.of(entry.tenant, entry.key, entry.model).reserve
 
+    async def _rebuild(self) -> None:
+        await self._known.wait()
+        await self._rebuilder.keep()
+
     async def _fill(self) -> None:
-        while True:
+        await self._known.wait()
+        self._memory.ready = not self._state.table.scopes.every.budgets
+        while not self._memory.ready:
             try:
                 if self._books.reason is None and self._books.delivery.claim():
                     await restore(self._memory, self._spending)

@@ -161,7 +161,9 @@ class Process:
             self._books.database, telemetry, self._loop.time, lambda: self._reloader.config, self._rebuild
         )
         self._state = tables.State(self._table(config))
-        self._limits = Limits(config.stores, config.server.workers, self._books, self._state, telemetry)
+        self._limits = Limits(
+            config.stores, config.server.workers, self._books, self._state, telemetry, self._keys.known
+        )
         self._reloader = Reloader(
             launch.path,
             self._state,
@@ -212,8 +214,8 @@ class Process:
         self._tasks.spawn("engines", engines.run())
         self._tasks.spawn("config", self._reloader.watch())
         self._books.start(self._tasks)
+        await self._keys.start(self._tasks)  # what budgets there are comes before what was spent of them
         await self._limits.start(self._tasks)
-        self._tasks.spawn("keys", self._keys.watch())
         self._steering.start(self._tasks)
         self._tasks.spawn("shadow-comparisons", self._comparisons.run())
         if self._collector is not None:

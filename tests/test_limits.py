@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,7 +40,9 @@ class Life:
         self.tasks = TaskGroup("test")
         self.state = where
         self.books = Books(stores, self.telemetry)
-        self.limits = Limits(stores, 1, self.books, where, self.telemetry)
+        self.known = asyncio.Event()
+        self.known.set()
+        self.limits = Limits(stores, 1, self.books, where, self.telemetry, self.known)
 
     def told(self) -> dict[str, float]:
         """Gauges by name, summed."""
@@ -100,6 +103,30 @@ async def test_budgets_are_closed_until_it_is_known(tmp_path: Path) -> None:
     assert await life.take(1)
     await life.tasks.aclose()
     await life.books.aclose()
+
+
+async def test_budgets_are_closed_until_it_is_known_which_there_are(tmp_path: Path) -> None:
+    """Those that the database holds come after the process has begun: what was spent of them is asked for then."""
+    async with alive(tmp_path) as life:
+        progress = request()
+        life.books.ledger.open(CALL, Arm.STABLE, ONE, progress)
+        ended(progress, ONE, Usage(300, 100))
+        life.books.ledger.close(progress)
+    again = Life(tmp_path, state())
+    again.known.clear()
+    again.books.start(again.tasks)
+    await again.limits.start(again.tasks)
+    assert again.limits.reason is None
+    again.state.table = state(BUDGETS).table
+    assert again.limits.serves_nobody
+    with pytest.raises(StoreUnavailable):
+        await again.take(1)
+    again.known.set()
+    await until(lambda: again.limits.reason is None)
+    levels = await again.limits.store.levels(again.state.table.scopes.every)
+    assert levels[0].used == 400
+    await again.tasks.aclose()
+    await again.books.aclose()
 
 
 async def test_nothing_limited_needs_nothing(tmp_path: Path) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from app.config import Config, Tenant
 from app.config.checks import tenant_has_budgets, tenant_is_limited
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
+from app.tasks import TaskGroup
 
 EVERY = 0.4
 """Seconds between two looks: a key that was revoked anywhere is refused here within a second."""
+AT_FIRST = 0.02
+"""The same until the first that brought anything."""
+AWAY_S = 2.0
+"""Seconds for which a process that begins waits for a database that is away."""
 _log = logging.getLogger("sluicegate")
 
 
@@ -23,17 +29,33 @@ class StoredKeys:
         self._apply = apply
         self._tenants: tuple[Tenant, ...] = ()
         self._version = 0
+        self.known = asyncio.Event()
+        """Whether what is stored has been read, or turned out to be of no use."""
 
-    async def watch(self) -> None:
+    async def start(self, tasks: TaskGroup) -> None:
+        """Watch from now on; ends with the tasks.
+
+        Returns once what is stored is known, or the database has been away for AWAY_S.
+        """
+        looked = asyncio.Event()
+        tasks.spawn("keys", self._watch(looked))
+        await looked.wait()
+
+    async def _watch(self, looked: asyncio.Event) -> None:
         """Look again and again. While the database is away, what was known last stays in force."""
+        begun = time.monotonic()
         while True:
             try:
                 await self.refresh()
+                self.known.set()
             except DirectoryUnavailable:
                 pass  # told by the ledger's delivery, which needs the same database
             except Refused as error:
                 _log.error("stored keys cannot be used", extra={"reason": str(error)})
-            await asyncio.sleep(EVERY)
+                self.known.set()
+            if self.known.is_set() or time.monotonic() - begun > AWAY_S:
+                looked.set()
+            await asyncio.sleep(EVERY if looked.is_set() else AT_FIRST)
 
     async def refresh(self) -> None:
         """Look now. Raises DirectoryUnavailable, or Refused where this version cannot read what is stored."""

@@ -30,7 +30,8 @@ async def test_a_key_works_and_is_revoked_within_a_second(tmp_path: Path) -> Non
         state.table = build(stored.extend(config))
 
     stored = StoredKeys(Directory(database), rebuild)
-    tasks.spawn("keys", stored.watch())
+    await stored.start(tasks)
+    assert stored.known.is_set()
     made = await Directory(elsewhere).create_key("ops", "new", "k", {"models": ["chat"]})
     async with asyncio.timeout(10):
         await until(lambda: state.table.principal(made.secret.encode()) is not None)

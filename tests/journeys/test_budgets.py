@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx2
@@ -12,6 +13,7 @@ import pytest
 
 from tests.proofs import live, outages
 from tests.support.gateway import KEY, LIMITED_KEY, Gateway, Json, one_each
+from tests.support.redis import Redis
 from tests.support.upstream import Upstream
 
 MODELS = ["answer-20", "answer-8", "slow-300ms"]
@@ -58,6 +60,42 @@ def test_a_budget_is_used_to_its_end_and_outlives_a_crash(clamped: Gateway, upst
     gateway.crash()
     assert gateway.chat("answer-20", max_tokens=200).status_code == 429
     assert gateway.ops("/admin/v1/budgets").json()["data"][0]["used"] == level["used"]
+
+
+def spend(gateway: Gateway, key: str) -> list[int]:
+    """What forty requests are answered with a key that was just made; a Redis that is new opens after ten seconds."""
+    gateway.until(lambda: gateway.chat("answer-20", key=key, max_tokens=200).status_code not in (401, 503), seconds=30)
+    return [gateway.chat("answer-20", key=key, max_tokens=200).status_code for _ in range(40)]
+
+
+@pytest.mark.parametrize("store", ["memory", pytest.param("redis", marks=pytest.mark.slow)])
+def test_a_budget_that_was_made_through_the_admin_api_outlives_a_crash(upstream_process: Upstream, store: str) -> None:
+    """Also one of a key's own, and with Redis where that has lost everything too."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(Redis()) if store == "redis" else None
+        limits = "memory" if redis is None else f"redis://127.0.0.1:{redis.port}/0"
+        settings = document(upstream_process.url, [{"window": "total", "tokens": 10**9}] if redis is not None else None)
+        gateway = stack.enter_context(Gateway(settings | {"stores": {"limits": limits}}))
+        tenant = {"name": "made", "budgets": [{"window": "total", "tokens": 1000}]}
+        assert gateway.admin("/admin/v1/tenants", tenant).status_code == 201
+        budgets = {"budgets": [{"window": "total", "tokens": 600}]}
+        own, other = (
+            gateway.admin("/admin/v1/keys", {"tenant": "made", "name": name, **more}).json()["secret"]
+            for name, more in (("own", budgets), ("other", {}))
+        )
+        for key in (own, other):
+            statuses = spend(gateway, key)
+            assert (set(statuses), statuses[-1]) == ({200, 429}, 429)
+        used = {one["scope"]: one["used"] for one in gateway.ops("/admin/v1/budgets").json()["data"]}
+        assert 200 < used["key:made/own"] <= 600
+        assert 600 < used["tenant:made"] <= 1000
+        if redis is not None:
+            redis.command("FLUSHALL")
+        gateway.crash()
+        gateway.until(lambda: gateway.chat("answer-20", key=own, max_tokens=200).status_code == 429, seconds=30)
+        assert {gateway.chat("answer-20", key=key, max_tokens=200).status_code for key in (own, other)} == {429}
+        again = {one["scope"]: one["used"] for one in gateway.ops("/admin/v1/budgets").json()["data"]}
+        assert again == used
 
 
 def made(upstream: Upstream) -> int:
