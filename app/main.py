@@ -161,9 +161,7 @@ class Process:
             self._books.database, telemetry, self._loop.time, lambda: self._reloader.config, self._rebuild
         )
         self._state = tables.State(self._table(config))
-        self._limits = Limits(
-            config.stores, config.server.workers, self._books, self._state, telemetry, self._keys.known
-        )
+        self._limits = self._make_limits(config)
         self._reloader = Reloader(
             launch.path,
             self._state,
@@ -331,6 +329,10 @@ class Process:
             self._state, self._admission, caller, self._books.ledger, purse, comparing,
             (self._telemetry, tracer), (self._launch.worker, workers),
         )  # fmt: skip
+
+    def _make_limits(self, config: Config) -> Limits:
+        stores, workers = config.stores, config.server.workers
+        return Limits(stores, workers, self._books, self._state, self._telemetry, self._keys.known)
 
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
         Protocol.bounds, Protocol.outbox = _bounds(config), self._outbox
