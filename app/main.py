@@ -156,7 +156,7 @@ class Process:
         self._guards = Guards(config.guards, {**self._fleet.members, **services})
         self._books = Books(config.stores, telemetry)
         self._directory = Directory(self._books.database)
-        self._keys = StoredKeys(self._directory, self._rebuild)
+        self._keys = StoredKeys(self._directory, config.stores, config.server.workers)
         self._steering = Steering(
             self._books.database, telemetry, self._loop.time, lambda: self._reloader.config, self._rebuild
         )
@@ -269,7 +269,7 @@ class Process:
 
     def _table(self, config: Config) -> tables.Table:
         """The table of a configuration, with the keys and the weights that the database holds."""
-        return self._steering.finish(tables.build(self._keys.extend(config)))
+        return self._steering.finish(tables.build(config, self._keys.people))
 
     def _prepare(self, wanted: Config) -> None:
         """Compile and load, off the loop, what a configuration that is about to be in force needs.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from app import config
@@ -29,6 +29,7 @@ from app.exchange import (
     Timeouts,
 )
 from app.metering import Allowances
+from app.people import FOUND_BY, NOBODY, People
 from app.prices import Prices
 from app.scaffolds import Scaffolding
 from app.scopes import Scopes, shadow_budgets
@@ -47,7 +48,6 @@ _PICO_USD_PER_TOKEN = 10**6
 _PICO_USD = 10**12
 _PORTS = {"http": 80, "https": 443}
 _REASONING = re.compile(r"(o[1-9]|gpt-[5-9])([-.]|$)")
-_FOUND_BY = 16
 _EVERY_OPERATION = frozenset(UPSTREAM_OPERATIONS)
 _SPOKEN: Mapping[Provider, frozenset[Operation]] = {
     Provider.ANTHROPIC: frozenset({Operation.CHAT, Operation.TOKENIZE}),
@@ -220,13 +220,20 @@ class Bounds:
     body_timeout: float
 
 
+class _Named(NamedTuple):
+    """What the file says of a tenant: the names of its keys, and whether its requests may be copied."""
+
+    keys: frozenset[str]
+    shadow: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Everything that requests look up.
 
     `version` names the configuration that the table was built from; it does not depend on secrets' values. `keys` and
-    `admins` hold SHA-256 digests, no secrets: first half to second half and holder. `anonymous` is who calls where
-    callers need no key, else None.
+    `admins` hold SHA-256 digests, no secrets: first half to second half and holder. `people` are the tenants and keys
+    that the database holds; what `keys` and `tenants` name comes first.
     """
 
     version: str
@@ -234,21 +241,48 @@ class Table:
     deployments: Mapping[str, Deployment]
     guards: Mapping[str, config.Guard]
     keys: _Ring[Principal] = field(repr=False)
+    tenants: Mapping[str, _Named]
     admins: _Ring[Admin] = field(repr=False)
-    anonymous: Principal | None
+    people: People = field(repr=False, compare=False)
     bounds: Bounds
     scopes: Scopes = field(repr=False, compare=False)
     """What each request is held to."""
 
+    @property
+    def anonymous(self) -> Principal | None:
+        """Who calls where callers need no key, else None."""
+        return None if self.tenants or self.people else ANONYMOUS
+
     def principal(self, secret: bytes | None) -> Principal | None:
         """Who holds this credential; None where it is not known. Without tenants everybody is `anonymous`."""
-        if self.anonymous is not None:
-            return self.anonymous
-        return _holder(self.keys, secret)
+        if not self.tenants and not self.people:
+            return ANONYMOUS
+        if secret is None:
+            return None
+        digest = sha256(secret).digest()
+        holder = _holder(self.keys, digest)
+        if holder is not None or not self.people:
+            return holder
+        stored = _holder(self.people.keys, digest)
+        return None if stored is None else self._in_force(stored)
+
+    def _in_force(self, stored: Principal) -> Principal | None:
+        """A stored key as it holds beside what the file says of its tenant; None where it does not hold."""
+        if not self.people.held(stored.tenant):
+            return None
+        named = self.tenants.get(stored.tenant)
+        if named is None:
+            settings = self.people.settings(stored.tenant)
+            shadow = settings is None or settings.allow_shadow
+        elif stored.key in named.keys:
+            return None
+        else:
+            shadow = named.shadow
+        return stored if stored.shadow == shadow else replace(stored, shadow=shadow)
 
     def admin(self, secret: bytes | None) -> Admin | None:
         """The operator who holds this credential; None where it is not known."""
-        return _holder(self.admins, secret)
+        return None if secret is None else _holder(self.admins, sha256(secret).digest())
 
 
 class State:
@@ -260,7 +294,7 @@ class State:
         self.table = table
 
 
-def build(settings: Config) -> Table:
+def build(settings: Config, people: People = NOBODY) -> Table:
     """The table of a configuration. Pure: equal configurations give equal tables."""
     deployments = {one.name: _deployment(one) for one in settings.deployments}
     guards = {one.name: one for one in settings.guards}
@@ -276,25 +310,25 @@ def build(settings: Config) -> Table:
         deployments=MappingProxyType(deployments),
         guards=MappingProxyType(guards),
         keys=_ring(keys),
+        tenants={
+            one.name: _Named(frozenset(key.name for key in one.keys), one.allow_shadow) for one in settings.tenants
+        },
         admins=_ring(_admins(settings.admin)),
-        anonymous=None if settings.tenants else ANONYMOUS,
+        people=people,
         bounds=Bounds(server.max_body_bytes, server.max_in_flight, server.body_timeout),
-        scopes=Scopes(settings),
+        scopes=Scopes(settings, people),
     )
 
 
 def _ring(holders: Iterable[tuple[bytes, _T]]) -> _Ring[_T]:
-    return MappingProxyType({digest[:_FOUND_BY]: (digest[_FOUND_BY:], holder) for digest, holder in holders})
+    return MappingProxyType({digest[:FOUND_BY]: (digest[FOUND_BY:], holder) for digest, holder in holders})
 
 
-def _holder(ring: _Ring[_T], secret: bytes | None) -> _T | None:
+def _holder(ring: _Ring[_T], digest: bytes) -> _T | None:
     # Half of the digest finds the entry, the other half is compared in constant time. Nobody can choose the digest of
     # what they send, so the time of the search tells nothing about a secret either.
-    if secret is None:
-        return None
-    digest = sha256(secret).digest()
-    entry = ring.get(digest[:_FOUND_BY])
-    return entry[1] if entry is not None and hmac.compare_digest(entry[0], digest[_FOUND_BY:]) else None
+    entry = ring.get(digest[:FOUND_BY])
+    return entry[1] if entry is not None and hmac.compare_digest(entry[0], digest[FOUND_BY:]) else None
 
 
 def _principal(tenant: config.Tenant, key: config.Key) -> Principal:

@@ -31,7 +31,8 @@ from app.compiled import MANIFEST, PURE, fingerprint, home, look, place_of
 ROOT = Path(__file__).resolve().parents[1]
 GROUP = "sluicegate"
 HOT = (
-    *("cells", "entry", "errors", "exchange", "limits", "logs", "metering", "otlp", "outbox", "prices", "scaffolds"),
+    *("cells", "entry", "errors", "exchange", "limits", "logs", "metering", "otlp", "outbox", "people", "prices"),
+    "scaffolds",
     "scopes",
     *(
         "semconv",

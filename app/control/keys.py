@@ -1,15 +1,15 @@
-"""Keeps the tenants and keys that are stored in the database in the running table."""
+"""Keeps the tenants and keys that are stored in the database at hand for requests: change by change."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
-from collections.abc import Callable
 
-from app.config import Config, Tenant
-from app.config.checks import tenant_has_budgets, tenant_is_limited
-from app.stores.directory import Directory, DirectoryUnavailable, Refused
+from app.config.service import Stores
+from app.people import People
+from app.stores.directory import Directory, DirectoryUnavailable
 from app.tasks import TaskGroup
 
 EVERY = 0.4
@@ -22,15 +22,17 @@ _log = logging.getLogger("sluicegate")
 
 
 class StoredKeys:
-    """Watches the directory. `apply` is called when what `extend` adds has changed."""
+    """Keeps `people` as the directory has them, in a process that has these stores and so many workers beside it."""
 
-    def __init__(self, directory: Directory, apply: Callable[[], None]) -> None:
+    def __init__(self, directory: Directory, stores: Stores, workers: int) -> None:
         self._directory = directory
-        self._apply = apply
-        self._tenants: tuple[Tenant, ...] = ()
+        self._ledger = stores.ledger
+        self._counted = workers == 1 or stores.limits != "memory"
+        self.people = People(self._countable)
         self._version = 0
+        self._turn = asyncio.Lock()
         self.known = asyncio.Event()
-        """Whether what is stored has been read, or turned out to be of no use."""
+        """Whether what is stored has been read."""
 
     async def start(self, tasks: TaskGroup) -> None:
         """Watch from now on; ends with the tasks.
@@ -50,47 +52,30 @@ class StoredKeys:
                 self.known.set()
             except DirectoryUnavailable:
                 pass  # told by the ledger's delivery, which needs the same database
-            except Refused as error:
-                _log.error("stored keys cannot be used", extra={"reason": str(error)})
-                self.known.set()
             if self.known.is_set() or time.monotonic() - begun > AWAY_S:
                 looked.set()
             await asyncio.sleep(EVERY if looked.is_set() else AT_FIRST)
 
     async def refresh(self) -> None:
-        """Look now. Raises DirectoryUnavailable, or Refused where this version cannot read what is stored."""
-        version = await self._directory.version()
-        if version != self._version:
-            self._tenants = await self._directory.tenants()
+        """Look now. Raises DirectoryUnavailable."""
+        async with self._turn:
+            version = await self._directory.version()
+            if version == self._version:
+                return
+            if version < self._version or not await self._directory.changes(self._version, self.people):
+                fresh = People(self._countable)
+                await self._directory.everything(fresh)
+                self.people.become(fresh)
+                gc.freeze()  # a million keys are no garbage: looking through them takes half a second each time
             self._version = version
-            self._apply()
 
-    def extend(self, config: Config) -> Config:
-        """The configuration with what is stored. Where both name the same, the file wins."""
-        stored = {one.name: one for one in self._tenants if _can_be_held(one, config)}
-        taken = {key.secret.digest for tenant in config.tenants for key in tenant.keys}
-        merged = [_merged(one, stored.pop(one.name, None), taken) for one in config.tenants]
-        return config.model_copy(update={"tenants": (*merged, *(_merged(one, one, taken) for one in stored.values()))})
-
-
-def _can_be_held(tenant: Tenant, config: Config) -> bool:
-    """Whether what limits a stored tenant can be counted here: budgets need a ledger, workers a shared store."""
-    if not config.stores.ledger and tenant_has_budgets(tenant):
-        _log.error(
-            "a stored tenant has budgets, and `stores.ledger` is off: it is left out", extra={"tenant": tenant.name}
-        )
-        return False
-    alone = config.server.workers == 1 or config.stores.limits != "memory"
-    if alone or not tenant_is_limited(tenant):
-        return True
-    _log.error("a stored tenant needs `stores.limits: redis://…`: it is left out", extra={"tenant": tenant.name})
-    return False
-
-
-def _merged(tenant: Tenant, stored: Tenant | None, taken: set[bytes]) -> Tenant:
-    if stored is None:
-        return tenant
-    own = () if tenant is stored else tenant.keys
-    names = {key.name for key in own}
-    more = tuple(key for key in stored.keys if key.name not in names and key.secret.digest not in taken)
-    return tenant.model_copy(update={"keys": (*own, *more)})
+    def _countable(self, name: str, budgeted: bool, limited: bool) -> bool:  # noqa: FBT001 # two facts
+        """Whether what limits a stored tenant can be counted here: budgets need a ledger, workers a shared store."""
+        missing = ""
+        if budgeted and not self._ledger:
+            missing = "has budgets, and `stores.ledger` is off"
+        elif limited and not self._counted:
+            missing = "needs `stores.limits: redis://…`"
+        if missing:
+            _log.error("a stored tenant is left out", extra={"tenant": name, "reason": f"it {missing}"})
+        return not missing

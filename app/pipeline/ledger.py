@@ -18,7 +18,7 @@ from app.pipeline.bound import output_bound, prompt_bound
 from app.pipeline.progress import Progress
 from app.table import Deployment
 
-_KEPT = 4096
+_KEPT = 50_000
 """Shared parts that are kept at most."""
 _OUTCOMES = {outcome: OUTCOMES.index(outcome) for outcome in Outcome}
 _METHODS = {method: METHODS.index(method) for method in Method}

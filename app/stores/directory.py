@@ -7,8 +7,10 @@ secret only the SHA-256 digest is kept: it is 256 random bits, so nothing slower
 from __future__ import annotations
 
 import hashlib
+import logging
+import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex, token_urlsafe
@@ -21,13 +23,21 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.config import Key, KeySecret, Tenant
-from app.exchange import JsonObject
+from app.config.tenancy import Budget
+from app.exchange import JsonObject, Principal
+from app.people import People, StoredKey
 from app.stores.glance import Glance
 from app.stores.migrate import LOCK
 from app.stores.tables import AUDIT, KEYS, TENANTS
 from app.stores.transactions import reading, told_as, writing
 
 PREFIX = "sk-sg-"
+MOST_CHANGES = 5000
+"""Changes that are read one by one; behind more of them everything is read again."""
+_PART = 250
+_TENANTS = select(TENANTS.c.name, TENANTS.c.settings)
+_KEYS = select(KEYS.c.tenant, KEYS.c.name, KEYS.c.digest, KEYS.c.settings, KEYS.c.revoked)
+_log = logging.getLogger("sluicegate")
 T = TypeVar("T", Key, Tenant)
 _HINT = len(PREFIX) + 4
 
@@ -60,15 +70,31 @@ class Directory:
         with told_as(DirectoryUnavailable):
             return await self._last.number()
 
-    async def tenants(self) -> tuple[Tenant, ...]:
-        """Every tenant that is stored or has a stored key, as the configuration would hold it, without revoked keys."""
+    async def everything(self, into: People) -> None:
+        """Put every tenant and every key that works into `into`, some hundreds in a turn of the event loop."""
         async with reading(self._database, DirectoryUnavailable) as connection:
-            stored = (await connection.execute(select(TENANTS))).all()
-            keys = (await connection.execute(select(KEYS).where(KEYS.c.revoked.is_(None)))).all()
-        settings = {row.tenant: {} for row in keys} | {row.name: orjson.loads(row.settings) for row in stored}
-        return tuple(
-            _tenant(name, given, [_key(row) for row in keys if row.tenant == name]) for name, given in settings.items()
-        )
+            async with connection.stream(_TENANTS) as tenants:
+                async for some in tenants.partitions(_PART):
+                    _put_tenants(into, some)
+            async with connection.stream(_KEYS.where(KEYS.c.revoked.is_(None))) as keys:
+                async for several in keys.partitions(_PART):
+                    into.put_keys(_keys(several))
+
+    async def changes(self, since: int, into: People) -> bool:
+        """Put what has changed behind this number into `into`. False, and nothing was put, where that is too much."""
+        async with reading(self._database, DirectoryUnavailable) as connection:
+            wanted = select(AUDIT.c.what, AUDIT.c.subject, AUDIT.c.before, AUDIT.c.after)
+            changed = (await connection.execute(wanted.where(AUDIT.c.number > since).limit(MOST_CHANGES + 1))).all()
+            if len(changed) > MOST_CHANGES:
+                return False
+            names = {row.subject for row in changed if row.what.endswith(" tenant")}
+            documents = [text for row in changed if row.what.endswith(" key") for text in (row.before, row.after)]
+            ids = {_parsed(text)["id"] for text in documents if text is not None}
+            tenants = (await connection.execute(_TENANTS.where(TENANTS.c.name.in_(names)))).all() if names else []
+            keys = (await connection.execute(_KEYS.where(KEYS.c.id.in_(ids)))).all() if ids else []
+        _put_tenants(into, tenants)
+        into.put_keys(_keys(keys))
+        return True
 
     async def list_tenants(self) -> list[JsonObject]:
         """The stored tenants, as documents."""
@@ -95,7 +121,7 @@ class Directory:
 
     async def create_tenant(self, who: str, name: str, settings: Mapping[str, Any]) -> JsonObject:
         """Make a tenant. Raises Refused: it exists, or its settings are wrong."""
-        _tenant(name, settings, [])
+        _tenant(name, settings)
         document = {"name": name, **settings}
         async with self._changing(who, "create tenant", name, None, document) as connection:
             values = {"name": name, "settings": orjson.dumps(dict(settings)).decode(), "created": time.time()}
@@ -104,7 +130,7 @@ class Directory:
 
     async def change_tenant(self, who: str, name: str, settings: Mapping[str, Any]) -> JsonObject:
         """Replace a tenant's settings. Raises Refused: there is none of that name, or the settings are wrong."""
-        _tenant(name, settings, [])
+        _tenant(name, settings)
         async with reading(self._database, DirectoryUnavailable) as connection:
             row = (await connection.execute(select(TENANTS).where(TENANTS.c.name == name))).first()
         if row is None:
@@ -118,7 +144,7 @@ class Directory:
     async def change_key(self, who: str, key_id: str, settings: Mapping[str, Any]) -> JsonObject:
         """Replace a key's settings; its secret stays. Raises Refused."""
         row = await self._live(key_id)
-        _check_key(row.name, settings)
+        _key(row.name, settings)
         after = {**_shown(row), "models": None, "budgets": None} | dict(settings)
         after = {name: value for name, value in after.items() if value is not None or name == "revoked"}
         async with self._changing(who, "change key", f"{row.tenant}/{row.name}", _shown(row), after) as connection:
@@ -130,7 +156,7 @@ class Directory:
 
     async def create_key(self, who: str, tenant: str, name: str, settings: Mapping[str, Any]) -> Issued:
         """Make a key. Raises Refused: the tenant has a key of that name, or the settings are wrong."""
-        _check_key(name, settings)
+        _key(name, settings)
         issued = Issued(f"key_{token_hex(8)}", PREFIX + token_urlsafe(32))
         document = {"id": issued.id, "tenant": tenant, "name": name, **settings}
         async with self._changing(who, "create key", f"{tenant}/{name}", None, document) as connection:
@@ -197,16 +223,44 @@ def _shown(row: Row[Any]) -> JsonObject:
     return {**{name: getattr(row, name) for name in names}, **orjson.loads(row.settings)}
 
 
-def _key(row: Row[Any]) -> Key:
-    return _valid(Key, row.name, orjson.loads(row.settings), secret=KeySecret.of_digest(bytes.fromhex(row.digest)))
+def _put_tenants(into: People, rows: Iterable[Sequence[Any]]) -> None:
+    for name, text in rows:
+        try:
+            into.put_tenant(name, None if text == _NO_SETTINGS else _tenant(name, orjson.loads(text)))
+        except Refused as error:
+            _log.error("a stored tenant cannot be used", extra={"tenant": name, "reason": str(error)})
+            into.leave_out(name)
 
 
-def _check_key(name: str, settings: Mapping[str, Any]) -> None:
-    _valid(Key, name, settings, secret=KeySecret.of_digest(bytes(32)))
+def _keys(rows: Iterable[Sequence[Any]]) -> list[StoredKey]:
+    """Those that this version can read, and those that were revoked."""
+    found = []
+    for tenant, name, digest, text, revoked in rows:
+        models: frozenset[str] | None = None
+        pin, budgets = False, tuple[Budget, ...]()
+        if text != _NO_SETTINGS and revoked is None:
+            try:
+                key = _key(name, orjson.loads(text))
+            except Refused as error:
+                told = {"tenant": tenant, "key": name, "reason": str(error)}
+                _log.error("a stored key cannot be used", extra=told)
+                continue
+            models = frozenset(key.models) if key.models is not None else None
+            pin, budgets = key.pin, key.budgets
+        principal = Principal(sys.intern(tenant), name, models, pin)
+        found.append(StoredKey(principal, bytes.fromhex(digest), budgets, live=revoked is None))
+    return found
 
 
-def _tenant(name: str, settings: Mapping[str, Any], keys: Sequence[Key]) -> Tenant:
-    return _valid(Tenant, name, settings, keys=tuple(keys))
+_NO_SETTINGS = "{}"
+
+
+def _key(name: str, settings: Mapping[str, Any]) -> Key:
+    return _valid(Key, name, settings, secret=KeySecret.of_digest(bytes(32)))
+
+
+def _tenant(name: str, settings: Mapping[str, Any]) -> Tenant:
+    return _valid(Tenant, name, settings, keys=())
 
 
 def _valid(kind: type[T], name: str, settings: Mapping[str, Any], **rest: Any) -> T:

@@ -30,7 +30,7 @@ from app.metering import (
 )  # fmt: skip
 from app.pipeline.reservation import StoreUnavailable
 
-COMPILED = 10_000
+COMPILED = 100_000
 """How many sets of allowances are kept compiled; past it all are dropped (an old routing table's go this way)."""
 
 FORGET_S = 600.0

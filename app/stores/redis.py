@@ -44,7 +44,7 @@ _BATCH = 100
 _RENEWED = 1000
 _TURN_S = 1.0
 _RETRY_S = 0.05
-_COMPILED = 10_000
+_COMPILED = 100_000
 
 
 class Script(Protocol):

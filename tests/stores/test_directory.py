@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.people import People
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
 from app.stores.sql import engine
 from app.stores.tables import KEYS
@@ -27,20 +28,25 @@ async def test_a_secret_is_kept_as_a_digest_only(database: AsyncEngine) -> None:
     assert shown["models"] == ["chat"]
 
 
-async def test_tenants_come_back_as_the_configuration_would_hold_them(database: AsyncEngine) -> None:
+async def test_people_come_back_as_they_were_made(database: AsyncEngine) -> None:
     """Settings, budgets and keys; revoked keys are gone, and a tenant of the file may have stored keys."""
     directory = Directory(database)
     await directory.create_tenant("ops", "new", {"clamp_floor": 9, "budgets": [{"window": "day", "tokens": 5}]})
     one = await directory.create_key("ops", "new", "one", {"budgets": [{"window": "day", "usd": 1.5}]})
     gone = await directory.create_key("ops", "of-the-file", "two", {})
     fresh = await directory.rotate_key("ops", gone.id)
-    await directory.create_key("ops", "new", "three", {})
-    found = {tenant.name: tenant for tenant in await directory.tenants()}
-    assert (found["new"].clamp_floor, found["new"].budgets[0].tokens) == (9, 5)
-    digests = {key.name: key.secret.digest for tenant in found.values() for key in tenant.keys}
-    assert digests["one"] == hashlib.sha256(one.secret.encode()).digest()
-    assert digests["two"] == hashlib.sha256(fresh.secret.encode()).digest()
-    assert digests.keys() == {"one", "two", "three"}
+    whole, changed = People(), People()
+    await directory.everything(whole)
+    assert await directory.changes(0, changed)
+    for people in (whole, changed):
+        settings = people.settings("new")
+        assert settings is not None
+        assert (settings.clamp_floor, settings.budgets[0].tokens) == (9, 5)
+        digests = [hashlib.sha256(key.secret.encode()).digest() for key in (one, fresh)]
+        assert {half: rest for half, (rest, _) in people.keys.items()} == {one[:16]: one[16:] for one in digests}
+        assert {holder.key for _, holder in people.keys.values()} == {"one", "two"}
+        assert people.budgets("new", "one")[0].usd == 1.5
+    assert await directory.changes(await directory.version(), changed)
 
 
 async def test_every_change_is_audited(database: AsyncEngine) -> None:
@@ -100,11 +106,13 @@ async def test_settings_are_replaced(database: AsyncEngine) -> None:
     await directory.change_tenant("ann", "new", {"budgets": [{"window": "day", "tokens": 7}]})
     changed = await directory.change_key("ann", made.id, {"budgets": [{"window": "day", "tokens": 5}]})
     assert "models" not in changed
-    [tenant] = await directory.tenants()
-    assert (tenant.clamp_floor, tenant.budgets[0].tokens) == (64, 7)
-    [key] = tenant.keys
-    assert (key.models, key.budgets[0].tokens) == (None, 5)
-    assert key.secret.digest == hashlib.sha256(made.secret.encode()).digest()
+    await directory.everything(people := People())
+    settings = people.settings("new")
+    assert settings is not None
+    assert (settings.clamp_floor, settings.budgets[0].tokens) == (64, 7)
+    [(half, (rest, holder))] = people.keys.items()
+    assert (holder.models, people.budgets("new", "k")[0].tokens) == (None, 5)
+    assert half + rest == hashlib.sha256(made.secret.encode()).digest()
     key_change, tenant_change = await directory.audit(2)
     assert (tenant_change["before"]["clamp_floor"], "clamp_floor" in tenant_change["after"]) == (9, False)
     assert (key_change["before"]["models"], key_change["what"]) == (["chat"], "change key")
