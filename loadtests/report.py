@@ -14,7 +14,10 @@ BASE = "vllm-router"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: its label, where it is found in a round, how it is printed, and whether its ratio is told."""
+    """One figure: its label, where it is found in a round, how it is printed, and whether its ratio is told.
+
+    What is measured `once`, not in every round, is found in the result under this name, by gateway.
+    """
 
     label: str
     figure: str
@@ -22,12 +25,14 @@ class Row:
     scale: float = 1.0
     ratio: bool = False
     added: bool = False
+    once: bool = False
 
     def text(self, value: float) -> str:
         """A value of this figure."""
         return self.form.format(value * self.scale)
 
 
+_MIB = 1 / 2**20
 WAYS = (("latency", "whole"), ("first event", "first"), ("a piece's way", "chunk"), ("the last piece's way", "last"))
 ROWS = (
     Row("CPU per small request, µs", "halting.request_us", ratio=True),
@@ -47,7 +52,9 @@ ROWS = (
         for share in ("p50", "p99")
     ),
     Row("a 64-chunk stream takes p50, ms", "stream_ms", "{:.0f}"),
-    Row("memory after load (PSS), MiB", "memory", "{:.0f}", 1 / 2**20),
+    Row("memory before any load (PSS), MiB", "idle_memory", "{:.0f}", _MIB, once=True),
+    Row("memory after load (PSS), MiB", "memory", "{:.0f}", _MIB),
+    Row("memory at rest after all rounds (PSS), MiB", "rested_memory", "{:.0f}", _MIB, once=True),
     Row("generator's own CPU per request, µs", "generator_us"),
     Row("CPU of strangers on the machine, %", "foreign", "{:.0f}", 100),
 )
@@ -88,7 +95,7 @@ def table(result: dict[str, Any]) -> str:
     names = list(rounds)
     parts = [
         _head(result),
-        _grid(["", *names], _lines(rounds, names)),
+        _grid(["", *names], _lines(result, names)),
         *_ratios(rounds, names),
         *_features(rounds),
         _foot(result),
@@ -110,8 +117,15 @@ def _head(result: dict[str, Any]) -> str:
     )
 
 
-def _lines(rounds: Rounds, names: Sequence[str]) -> list[list[str]]:
-    return [[row.label, *(_cell(rounds, name, row) for name in names)] for row in ROWS]
+def _lines(result: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
+    return [
+        [row.label, *(_single(result, name, row) if row.once else _cell(result["rounds"], name, row) for name in names)]
+        for row in ROWS
+    ]
+
+
+def _single(result: dict[str, Any], name: str, row: Row) -> str:
+    return "-" if name == "direct" else row.text(result[row.figure][name])
 
 
 def _cell(rounds: Rounds, name: str, row: Row) -> str:

@@ -42,7 +42,10 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is asked in each phase. A gateway that is not through after `seconds` is measured on what it did."""
+    """How much is asked in each phase. A gateway that is not through after `seconds` is measured on what it did.
+
+    `rest` is how many seconds nobody asks once all rounds are over, before memory is looked at again.
+    """
 
     warm: int = 1000
     requests: int = 10000
@@ -54,9 +57,12 @@ class Plan:
     first_alone: int = 300
     streams_alone: int = 16
     seconds: float = 6.0
+    rest: float = 15.0
 
 
-QUICK = Plan(warm=200, requests=2000, alone=200, streams=64, briefs=128, first_alone=25, streams_alone=4, seconds=3.0)
+QUICK = Plan(
+    warm=200, requests=2000, alone=200, streams=64, briefs=128, first_alone=25, streams_alone=4, seconds=3.0, rest=3.0
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,16 @@ from loadtests import bench
 from loadtests.round import Plan
 
 TINY = Plan(
-    warm=20, requests=200, connections=8, alone=30, streams=8, open_streams=4, briefs=16, first_alone=5, streams_alone=2
+    warm=20,
+    requests=200,
+    connections=8,
+    alone=30,
+    streams=8,
+    open_streams=4,
+    briefs=16,
+    first_alone=5,
+    streams_alone=2,
+    rest=0.2,
 )
 
 
@@ -37,6 +46,8 @@ def test_one_round_end_to_end(
     assert 0 < ours["alone"]["last_p50_ms"] <= ours["alone"]["last_p99_ms"]
     assert ours["stream_ms"] >= 64 * 2 * 0.9
     assert ours["memory"] > 20 << 20
+    assert result["idle_memory"]["sluicegate"] > 20 << 20
+    assert result["rested_memory"]["sluicegate"] > result["idle_memory"]["sluicegate"] / 2
     assert "CPU per small request" in capsys.readouterr().out
 
 

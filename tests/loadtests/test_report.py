@@ -37,6 +37,8 @@ def result(**rounds: list[float]) -> dict[str, Any]:
         "versions": dict.fromkeys(found, "1.2.3"),
         "notes": dict.fromkeys(found, "as it comes"),
         "absent": {"litellm": "not installed: scripts/peers/setup.sh litellm"},
+        "idle_memory": {name: 0 if name == "direct" else 40 << 20 for name in found},
+        "rested_memory": {name: 0 if name == "direct" else 45 << 20 for name in found},
         "rounds": found,
     }
 
@@ -83,3 +85,10 @@ def test_latencies_that_could_not_be_taken_are_no_figures() -> None:
     text = table(result(direct=[0], sluicegate=[50]))
     assert row(text, "latency awake p50").split("|")[3].strip() == "-"
     assert "0.150" in row(text, "latency alone p50")
+
+
+def test_memory_is_told_before_during_and_after() -> None:
+    """What is measured once has no quartiles; direct holds none of a gateway's."""
+    text = table(result(direct=[0, 0], sluicegate=[40, 60]))
+    cells = [[cell.strip() for cell in row(text, f"memory {when}").split("|")[2:4]] for when in ("bef", "after", "at")]
+    assert cells == [["-", "40"], ["-", "50 [50–50]"], ["-", "45"]]
