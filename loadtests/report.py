@@ -16,7 +16,8 @@ BASE = "vllm-router"
 class Row:
     """One figure: its label, where it is found in a round, how it is printed, and whether its ratio is told.
 
-    What is measured `once`, not in every round, is found in the result under this name, by gateway.
+    What is measured `once`, not in every round, is found in the result under this name, by gateway. A median of 0 is
+    `zero`, where that is no figure.
     """
 
     label: str
@@ -26,6 +27,7 @@ class Row:
     ratio: bool = False
     added: bool = False
     once: bool = False
+    zero: str | None = None
 
     def text(self, value: float) -> str:
         """A value of this figure."""
@@ -42,6 +44,10 @@ ROWS = (
     Row("… of that per chunk alone, halting, µs", "cpu_chunk_only_us"),
     Row("… and per stream, halting, µs", "cpu_stream_us", "{:.0f}"),
     Row("requests/s at full load", "per_second", "{:.0f}"),
+    *(
+        Row(f"requests/s with p99 ≤ {bound} ms", f"frontier.within_{bound}_ms", "{:.0f}", zero="–")
+        for bound in (5, 10, 50)
+    ),
     Row("gateway's core busy at full load, %", "busy", "{:.0f}", 100),
     Row("latency at full load p50, ms", "loaded_p50_ms", "{:.2f}"),
     Row("latency at full load p99, ms", "loaded_p99_ms", "{:.2f}"),
@@ -133,6 +139,8 @@ def _cell(rounds: Rounds, name: str, row: Row) -> str:
     if not many or (name == "direct" and row.figure.startswith(("halting", "polling", "cpu_", "busy", "memory"))):
         return "-"
     spread = quartiles(many)
+    if row.zero is not None and not spread.median:
+        return row.zero
     cell = f"{row.text(spread.median)} [{row.text(spread.low)}–{row.text(spread.high)}]"
     if row.added and name != "direct" and "direct" in rounds:
         more = [one - zero for one, zero in zip(many, values(rounds, "direct", row.figure), strict=True)]
