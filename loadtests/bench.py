@@ -123,7 +123,7 @@ async def rounds(field: Field, plan: Plan, repeat: int) -> dict[str, list[Figure
     return found
 
 
-async def rested(field: Field, plan: Plan) -> dict[str, int]:
+async def recovered(field: Field, plan: Plan) -> dict[str, int]:
     """Bytes that each gateway still holds when all rounds are over and nobody has asked for a while."""
     print(f"memory after {plan.rest:.0f} s without a request", file=sys.stderr, flush=True)
     await asyncio.sleep(plan.rest)
@@ -135,12 +135,12 @@ class Outcome:
     """All rounds of every gateway that stayed in the field, and its memory at rest after them, in bytes."""
 
     rounds: dict[str, list[Figures]]
-    rested: dict[str, int]
+    recovered: dict[str, int]
 
 
 async def compare(field: Field, plan: Plan, repeat: int) -> Outcome:
     """The rounds, then the rest."""
-    return Outcome(await rounds(field, plan, repeat), await rested(field, plan))
+    return Outcome(await rounds(field, plan, repeat), await recovered(field, plan))
 
 
 def document(field: Field, plan: Plan, outcome: Outcome, stolen: float) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def document(field: Field, plan: Plan, outcome: Outcome, stolen: float) -> dict[
         "notes": {name: ALL[name].note for name in found},
         "absent": field.absent,
         "idle_memory": {name: field.idle[name] for name in found},
-        "rested_memory": outcome.rested,
+        "recovered_memory": outcome.recovered,
         "rounds": {name: [asdict(figures) for figures in many] for name, many in found.items()},
     }
 

@@ -44,13 +44,13 @@ ROWS = (
     Row("… of that per chunk alone, halting, µs", "cpu_chunk_only_us"),
     Row("… and per stream, halting, µs", "cpu_stream_us", "{:.0f}"),
     Row("requests/s at full load", "per_second", "{:.0f}"),
+    Row("gateway's core busy at full load, %", "busy", "{:.0f}", 100),
+    Row("latency at full load p50, ms", "loaded_p50_ms", "{:.2f}"),
+    Row("latency at full load p99, ms", "loaded_p99_ms", "{:.2f}"),
     *(
         Row(f"requests/s with p99 ≤ {bound} ms", f"frontier.within_{bound}_ms", "{:.0f}", zero="–")
         for bound in (5, 10, 50)
     ),
-    Row("gateway's core busy at full load, %", "busy", "{:.0f}", 100),
-    Row("latency at full load p50, ms", "loaded_p50_ms", "{:.2f}"),
-    Row("latency at full load p99, ms", "loaded_p99_ms", "{:.2f}"),
     *(
         Row(f"{what} {state} {share}, ms", f"{state}.{figure}_{share}_ms", "{:.3f}", added=True)
         for state in ("alone", "awake")
@@ -60,7 +60,7 @@ ROWS = (
     Row("a 64-chunk stream takes p50, ms", "stream_ms", "{:.0f}"),
     Row("memory before any load (PSS), MiB", "idle_memory", "{:.0f}", _MIB, once=True),
     Row("memory after load (PSS), MiB", "memory", "{:.0f}", _MIB),
-    Row("memory at rest after all rounds (PSS), MiB", "rested_memory", "{:.0f}", _MIB, once=True),
+    Row("memory recovered, at rest (PSS), MiB", "recovered_memory", "{:.0f}", _MIB, once=True),
     Row("generator's own CPU per request, µs", "generator_us"),
     Row("CPU of strangers on the machine, %", "foreign", "{:.0f}", 100),
 )

@@ -83,9 +83,9 @@ def test_rates_are_swept_relative_to_the_rounds_own_throughput(report: Report) -
 
 def test_memory_is_looked_at_three_times(report: Report) -> None:
     """Before, in the round, at rest; in bytes."""
-    idle, rested = report.result["idle_memory"]["sluicegate"], report.result["rested_memory"]["sluicegate"]
+    idle, recovered = report.result["idle_memory"]["sluicegate"], report.result["recovered_memory"]["sluicegate"]
     assert min(idle, report.only("sluicegate")["memory"]) > 20 << 20
-    assert rested > idle / 2
+    assert recovered > idle / 2
 
 
 def test_nginx_takes_part_where_it_is_installed(report: Report) -> None:

@@ -40,7 +40,7 @@ def result(**rounds: list[float]) -> dict[str, Any]:
         "notes": dict.fromkeys(found, "as it comes"),
         "absent": {"litellm": "not installed: scripts/peers/setup.sh litellm"},
         "idle_memory": {name: 0 if name == "direct" else 40 << 20 for name in found},
-        "rested_memory": {name: 0 if name == "direct" else 45 << 20 for name in found},
+        "recovered_memory": {name: 0 if name == "direct" else 45 << 20 for name in found},
         "rounds": found,
     }
 
@@ -92,7 +92,10 @@ def test_latencies_that_could_not_be_taken_are_no_figures() -> None:
 def test_memory_is_told_before_during_and_after() -> None:
     """What is measured once has no quartiles; direct holds none of a gateway's."""
     text = table(result(direct=[0, 0], sluicegate=[40, 60]))
-    cells = [[cell.strip() for cell in row(text, f"memory {when}").split("|")[2:4]] for when in ("bef", "after", "at")]
+    cells = [
+        [cell.strip() for cell in row(text, f"memory {when}").split("|")[2:4]]
+        for when in ("before", "after", "recovered")
+    ]
     assert cells == [["-", "40"], ["-", "50 [50–50]"], ["-", "45"]]
 
 
