@@ -123,8 +123,29 @@ async def rounds(field: Field, plan: Plan, repeat: int) -> dict[str, list[Figure
     return found
 
 
-def document(field: Field, plan: Plan, found: dict[str, list[Figures]], stolen: float) -> dict[str, Any]:
+async def recovered(field: Field, plan: Plan) -> dict[str, int]:
+    """Bytes that each gateway still holds when all rounds are over and nobody has asked for a while."""
+    print(f"memory after {plan.rest:.0f} s without a request", file=sys.stderr, flush=True)
+    await asyncio.sleep(plan.rest)
+    return {name: subject.memory() for name, subject in field.subjects.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All rounds of every gateway that stayed in the field, and its memory at rest after them, in bytes."""
+
+    rounds: dict[str, list[Figures]]
+    recovered: dict[str, int]
+
+
+async def compare(field: Field, plan: Plan, repeat: int) -> Outcome:
+    """The rounds, then the rest."""
+    return Outcome(await rounds(field, plan, repeat), await recovered(field, plan))
+
+
+def document(field: Field, plan: Plan, outcome: Outcome, stolen: float) -> dict[str, Any]:
     """Everything that was measured, and on what; the table is made from this."""
+    found = outcome.rounds
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": cpu.describe()
@@ -134,6 +155,7 @@ def document(field: Field, plan: Plan, found: dict[str, list[Figures]], stolen: 
         "notes": {name: ALL[name].note for name in found},
         "absent": field.absent,
         "idle_memory": {name: field.idle[name] for name in found},
+        "recovered_memory": outcome.recovered,
         "rounds": {name: [asdict(figures) for figures in many] for name, many in found.items()},
     }
 
@@ -164,8 +186,8 @@ def main(argv: list[str] | None = None) -> int:
         Field(args.names, cores, Path(folder)) as field,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        found = runner.run(rounds(field, plan, args.repeat or (2 if args.quick else 7)))
-    result = document(field, plan, found, cpu.machine().stolen - stolen)
+        outcome = runner.run(compare(field, plan, args.repeat or (2 if args.quick else 7)))
+    result = document(field, plan, outcome, cpu.machine().stolen - stolen)
     print(table(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")

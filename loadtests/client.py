@@ -126,24 +126,38 @@ class Paced:
 
     A request that finds every connection taken waits, and its time counts from when it was due: a server that
     stalls is not spared the requests that it kept from being sent. A request fired within a tick (2 ms) of its due
-    time counts from when it was fired, because the wait is the generator's own.
+    time counts from when it was fired, because the wait is the generator's own. What is not answered `grace` seconds
+    after the last was due is a fault, also where it found no connection until then.
     """
 
     TICK = 0.002
+    ACCEPTED = 0.1
+    """Seconds that a server has for the new connections before the first request is due."""
 
-    def __init__(self, target: Target, source: Iterator[Shot], sink: Sink, *, seconds: float, rate: float) -> None:
+    def __init__(
+        self,
+        target: Target,
+        source: Iterator[Shot],
+        sink: Sink,
+        *,
+        seconds: float,
+        rate: float,
+        grace: float = GRACE,
+    ) -> None:
         self._target, self._source, self._sink = target, source, sink
-        self._seconds, self._rate = seconds, rate
+        self._seconds, self._rate, self._grace = seconds, rate, grace
         self._free: list[Line] = []
         self._lines: set[Line] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._waiting: deque[float] = deque()
         self._answered = asyncio.Event()
+        self._over = False
         self.sent = self._done = 0
 
     async def run(self, connections: int) -> Ran:
         """Hold the rate for the time, then wait for the answers under way."""
         await asyncio.gather(*(self._open() for _ in range(connections)))
+        await asyncio.sleep(self.ACCEPTED)
         begun, cpu = perf_counter(), process_time()
         due = 0
         while (now := perf_counter() - begun) < self._seconds:
@@ -161,13 +175,17 @@ class Paced:
         self._sink(answer)
         if line.closed:
             self._lines.discard(line)
-            task = asyncio.create_task(self._open(), name="load: open a connection")
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._replace()
         else:
             self._free.append(line)
         self._drain()
         self._answered.set()
+
+    def _replace(self) -> None:
+        if not self._over:
+            task = asyncio.create_task(self._open(), name="load: open a connection")
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -184,12 +202,18 @@ class Paced:
 
     async def _settle(self) -> None:
         try:
-            async with asyncio.timeout(GRACE):
+            async with asyncio.timeout(self._grace):
                 while self._done < self.sent or self._waiting:
                     self._answered.clear()
                     await self._answered.wait()
         except TimeoutError:
-            pass
+            while self._waiting:
+                due = self._waiting.popleft()
+                waited = perf_counter() - due
+                self._sink(Answer(next(self._source), due, seconds=waited, fault="no connection was free in time"))
+        self._over = True
+        for task in self._opening:
+            task.cancel()
         for line in list(self._lines):
             line.give_up()
             line.close()

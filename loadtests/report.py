@@ -14,7 +14,11 @@ BASE = "vllm-router"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: its label, where it is found in a round, how it is printed, and whether its ratio is told."""
+    """One figure: its label, where it is found in a round, how it is printed, and whether its ratio is told.
+
+    What is measured `once`, not in every round, is found in the result under this name, by gateway. A median of 0 is
+    `zero`, where that is no figure.
+    """
 
     label: str
     figure: str
@@ -22,12 +26,15 @@ class Row:
     scale: float = 1.0
     ratio: bool = False
     added: bool = False
+    once: bool = False
+    zero: str | None = None
 
     def text(self, value: float) -> str:
         """A value of this figure."""
         return self.form.format(value * self.scale)
 
 
+_MIB = 1 / 2**20
 WAYS = (("latency", "whole"), ("first event", "first"), ("a piece's way", "chunk"), ("the last piece's way", "last"))
 ROWS = (
     Row("CPU per small request, µs", "halting.request_us", ratio=True),
@@ -41,13 +48,19 @@ ROWS = (
     Row("latency at full load p50, ms", "loaded_p50_ms", "{:.2f}"),
     Row("latency at full load p99, ms", "loaded_p99_ms", "{:.2f}"),
     *(
+        Row(f"requests/s with p99 ≤ {bound} ms", f"frontier.within_{bound}_ms", "{:.0f}", zero="–")
+        for bound in (5, 10, 50)
+    ),
+    *(
         Row(f"{what} {state} {share}, ms", f"{state}.{figure}_{share}_ms", "{:.3f}", added=True)
         for state in ("alone", "awake")
         for what, figure in WAYS
         for share in ("p50", "p99")
     ),
     Row("a 64-chunk stream takes p50, ms", "stream_ms", "{:.0f}"),
-    Row("memory after load (PSS), MiB", "memory", "{:.0f}", 1 / 2**20),
+    Row("memory before any load (PSS), MiB", "idle_memory", "{:.0f}", _MIB, once=True),
+    Row("memory after load (PSS), MiB", "memory", "{:.0f}", _MIB),
+    Row("memory recovered, at rest (PSS), MiB", "recovered_memory", "{:.0f}", _MIB, once=True),
     Row("generator's own CPU per request, µs", "generator_us"),
     Row("CPU of strangers on the machine, %", "foreign", "{:.0f}", 100),
 )
@@ -88,7 +101,7 @@ def table(result: dict[str, Any]) -> str:
     names = list(rounds)
     parts = [
         _head(result),
-        _grid(["", *names], _lines(rounds, names)),
+        _grid(["", *names], _lines(result, names)),
         *_ratios(rounds, names),
         *_features(rounds),
         _foot(result),
@@ -110,8 +123,15 @@ def _head(result: dict[str, Any]) -> str:
     )
 
 
-def _lines(rounds: Rounds, names: Sequence[str]) -> list[list[str]]:
-    return [[row.label, *(_cell(rounds, name, row) for name in names)] for row in ROWS]
+def _lines(result: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
+    return [
+        [row.label, *(_single(result, name, row) if row.once else _cell(result["rounds"], name, row) for name in names)]
+        for row in ROWS
+    ]
+
+
+def _single(result: dict[str, Any], name: str, row: Row) -> str:
+    return "-" if name == "direct" else row.text(result[row.figure][name])
 
 
 def _cell(rounds: Rounds, name: str, row: Row) -> str:
@@ -119,6 +139,8 @@ def _cell(rounds: Rounds, name: str, row: Row) -> str:
     if not many or (name == "direct" and row.figure.startswith(("halting", "polling", "cpu_", "busy", "memory"))):
         return "-"
     spread = quartiles(many)
+    if row.zero is not None and not spread.median:
+        return row.zero
     cell = f"{row.text(spread.median)} [{row.text(spread.low)}–{row.text(spread.high)}]"
     if row.added and name != "direct" and "direct" in rounds:
         more = [one - zero for one, zero in zip(many, values(rounds, "direct", row.figure), strict=True)]

@@ -1,4 +1,4 @@
-"""One gateway measured once: warm-up, full load, one caller alone, long streams, short streams.
+"""One gateway measured once: warm-up, full load, one caller alone, long streams, short streams, a sweep of rates.
 
 CPU is that of all the gateway's processes between the first request of a phase and its last answer. The checks of
 the answers run after the clock has stopped.
@@ -17,6 +17,7 @@ import orjson
 from loadtests import cpu
 from loadtests.awake import awake
 from loadtests.client import Kept, Load, Ran, Target
+from loadtests.frontier import Frontier, Job, sweep
 from loadtests.line import Answer, Shot
 from loadtests.server import Server
 from loadtests.stats import quantile
@@ -42,7 +43,11 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is asked in each phase. A gateway that is not through after `seconds` is measured on what it did."""
+    """How much is asked in each phase. A gateway that is not through after `seconds` is measured on what it did.
+
+    The sweep for the frontier asks each rate for `step` seconds and ends after `sweep`. `rest` is how many seconds
+    nobody asks once all rounds are over, before memory is looked at again.
+    """
 
     warm: int = 1000
     requests: int = 10000
@@ -54,9 +59,24 @@ class Plan:
     first_alone: int = 300
     streams_alone: int = 16
     seconds: float = 6.0
+    step: float = 1.0
+    sweep: float = 12.0
+    rest: float = 15.0
 
 
-QUICK = Plan(warm=200, requests=2000, alone=200, streams=64, briefs=128, first_alone=25, streams_alone=4, seconds=3.0)
+QUICK = Plan(
+    warm=200,
+    requests=2000,
+    alone=200,
+    streams=64,
+    briefs=128,
+    first_alone=25,
+    streams_alone=4,
+    seconds=3.0,
+    step=0.4,
+    sweep=5.0,
+    rest=3.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +214,7 @@ class Figures:
     stream_ms: float
     memory: int
     generator_us: float
+    frontier: Frontier
 
 
 _MOST_AHEAD = 4
@@ -258,6 +279,14 @@ async def _alone(subject: Subject, upstream: Server, plan: Plan) -> Alone:
     return Alone(*(quantile(many, share) * 1e3 for many in figures for share in (0.5, 0.99)))
 
 
+async def _frontier(subject: Subject, ask: Ask, full: Phase, plan: Plan) -> Frontier:
+    """After everything else, and waited for: what it puts off falls into no other gateway's phases."""
+    job = Job(Target(subject.door.host, subject.door.port), ask.shot, ask.check)
+    found = await sweep(job, full.ran.sent / full.ran.seconds, plan.step, plan.sweep)
+    await settled(subject)
+    return found
+
+
 def _costs(whole: Phase, long: Phase) -> Costs:
     return Costs(whole.cpu / whole.ran.sent * 1e6, long.cpu / long.ran.sent / TOKENS * 1e6)
 
@@ -281,7 +310,7 @@ async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
     briefs = await drive(subject, ask.brief, plan.briefs, plan.open_streams, limit)
     per_long, per_brief = streams.cpu / streams.ran.sent, briefs.cpu / briefs.ran.sent
     slope = (per_long - per_brief) / (TOKENS - BRIEF)
-    loaded = [a.seconds for a in full.answers]
+    loaded, memory = [a.seconds for a in full.answers], subject.memory()
     return Figures(
         halting=_costs(full, streams),
         polling=polling,
@@ -295,6 +324,7 @@ async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
         cpu_chunk_only_us=slope * 1e6,
         cpu_stream_us=(per_brief - slope * BRIEF) * 1e6,
         stream_ms=quantile([a.seconds for a in streams.answers], 0.5) * 1e3,
-        memory=subject.memory(),
+        memory=memory,
         generator_us=full.ran.cpu / full.ran.sent * 1e6,
+        frontier=await _frontier(subject, ask.whole, full, plan),
     )

@@ -98,3 +98,14 @@ async def test_a_paced_load_replaces_what_closes() -> None:
         await Paced(server.target, repeat(SHOT), kept, seconds=0.3, rate=100).run(2)
         assert server.connections >= server.requests == len(kept.answers) >= 20
     assert not kept.faults(lambda answer: answer.fault)
+
+
+async def test_a_paced_load_that_is_never_answered_ends() -> None:
+    """Every request that was due is told of, those too that found no connection; and no connection is opened anew."""
+    kept = Kept()
+    async with scripted(b"", pause=2) as server:
+        await Paced(server.target, repeat(SHOT), kept, seconds=0.2, rate=50, grace=0.1).run(2)
+        assert server.connections == 2
+    faults = [answer.fault for answer in kept.answers]
+    assert faults.count("no whole answer in time") == 2
+    assert faults.count("no connection was free in time") == len(faults) - 2 >= 5

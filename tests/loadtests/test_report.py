@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from loadtests.frontier import Frontier
 from loadtests.report import table
 from loadtests.round import Alone, Costs, Figures, Plan
 
@@ -16,6 +17,7 @@ def figures(cpu: float) -> dict[str, float]:
             halting=Costs(cpu, cpu / 3), polling=None, per_second=1e6 / max(cpu, 1), busy=0.99, foreign=0.01,
             loaded_p50_ms=1, loaded_p99_ms=2, alone=Alone(0.1 + cpu / 1000, 1, 2, 3, 0.1, 0.2, 0.2, 0.3), awake=None,
             cpu_chunk_only_us=cpu / 4, cpu_stream_us=cpu * 3, stream_ms=130, memory=50 << 20, generator_us=12,
+            frontier=Frontier(0, 4e5 / max(cpu, 1), 8e5 / max(cpu, 1), []),
         )
     )  # fmt: skip
 
@@ -37,6 +39,8 @@ def result(**rounds: list[float]) -> dict[str, Any]:
         "versions": dict.fromkeys(found, "1.2.3"),
         "notes": dict.fromkeys(found, "as it comes"),
         "absent": {"litellm": "not installed: scripts/peers/setup.sh litellm"},
+        "idle_memory": {name: 0 if name == "direct" else 40 << 20 for name in found},
+        "recovered_memory": {name: 0 if name == "direct" else 45 << 20 for name in found},
         "rounds": found,
     }
 
@@ -83,3 +87,21 @@ def test_latencies_that_could_not_be_taken_are_no_figures() -> None:
     text = table(result(direct=[0], sluicegate=[50]))
     assert row(text, "latency awake p50").split("|")[3].strip() == "-"
     assert "0.150" in row(text, "latency alone p50")
+
+
+def test_memory_is_told_before_during_and_after() -> None:
+    """What is measured once has no quartiles; direct holds none of a gateway's."""
+    text = table(result(direct=[0, 0], sluicegate=[40, 60]))
+    cells = [
+        [cell.strip() for cell in row(text, f"memory {when}").split("|")[2:4]]
+        for when in ("before", "after", "recovered")
+    ]
+    assert cells == [["-", "40"], ["-", "50 [50–50]"], ["-", "45"]]
+
+
+def test_a_bound_that_no_rate_keeps_to_has_no_figure() -> None:
+    """The others are rates, also the upstream's own."""
+    text = table(result(direct=[0, 0, 0], sluicegate=[40, 50, 80]))
+    assert row(text, "requests/s with p99 ≤ 5 ms").split("|")[3].strip() == "–"
+    assert "8000 [6500–9000]" in row(text, "requests/s with p99 ≤ 10 ms")
+    assert row(text, "requests/s with p99 ≤ 50 ms").split("|")[2].strip() == "800000 [800000–800000]"
