@@ -339,7 +339,8 @@ def main(argv: list[str] | None = None) -> int:
     print({**cpu.describe(), "compiled": state(), "workers": args.workers}, "\n")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         faults = runner.run(run(args))
-    print(*faults, sep="\n")
+    for fault in faults:
+        print(fault)
     return 1 if faults else 0
 
 

@@ -19,7 +19,8 @@ REFUSAL = b'{"error": {"message": "This request may take 100 tokens; %d of 1000 
 def test_two_workers_beside_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Both serve, and both have their part."""
     assert (
-        scale.main(["--only", "bare", "--workers", "2", "--rounds", "1", "--seconds", "0.4", "--connections", "4"]) == 0
+        scale.main(["--only", "bare", "--workers", "2", "--rounds", "1", "--seconds", "0.25", "--connections", "4"])
+        == 0
     )
     text = capsys.readouterr().out
     assert "| bare, 1 worker | 2 workers |" in text
