@@ -262,7 +262,8 @@ def told(times: Times) -> str:
     """What was measured, for people; microseconds."""
     names: tuple[tuple[str, str, Callable[[Service], Cost]], ...] = (
         ("reserve", "row", lambda one: one.reserve),
-        ("settle", "row of what it ends", lambda one: one.settle),
+        ("settle", "", lambda one: one.settle),
+        ("a reservation in it", "row", lambda one: one.ended),
         ("draw", "slice", lambda one: one.draw),
         ("renew", "lease", lambda one: one.renew),
         ("levels", "budget", lambda one: one.levels),

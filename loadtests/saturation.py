@@ -100,12 +100,13 @@ def through(first: tuple[float, float], second: tuple[float, float]) -> Cost:
 class Service:
     """What Redis takes for each kind of call.
 
-    `reserve` is for each row, `settle` for each row of what it ends, `draw` for each slice, `renew` for each lease,
-    `levels` for each budget; `reap` finds nothing to end.
+    `reserve` is for each row, `draw` for each slice, `renew` for each lease, `levels` for each budget. A `settle` is
+    what its call costs, `ended` what each reservation in it does, for each row. `reap` finds nothing to end.
     """
 
     reserve: Cost
     settle: Cost
+    ended: Cost
     draw: Cost
     renew: Cost
     levels: Cost
@@ -270,7 +271,7 @@ def load(fleet: Fleet, service: Service, budgets: int = 0) -> Load:
     one = asked(fleet)
     calls = [
         (one.reserves, service.reserve.of(fleet.rows)),
-        (one.settles, service.settle.of(_parts(one, fleet) / one.settles if one.settles else 0.0)),
+        (one.settles, service.settle.base + _ended(one, fleet, service)),
         (one.draws, service.draw.of(one.drawn / one.draws if one.draws else 0.0)),
         (one.renews, service.renew.of(one.leases)),
         (REAPS, service.reap.of(0)),
@@ -283,9 +284,10 @@ def load(fleet: Fleet, service: Service, budgets: int = 0) -> Load:
     return Load(one.trips() / fleet.rate, one.asking, rate * fleet.workers, mean, square)
 
 
-def _parts(one: Asked, fleet: Fleet) -> float:
-    """Rows a second that settlements end: a reservation's are all of the request's, a slice is one."""
-    return one.reserves * fleet.rows + one.drawn
+def _ended(one: Asked, fleet: Fleet, service: Service) -> float:
+    """Seconds that a settlement call takes for what it ends: reservations with a request's rows, slices with one."""
+    every = one.reserves * service.ended.of(fleet.rows) + one.drawn * service.ended.of(1)
+    return every / one.settles if one.settles else 0.0
 
 
 def workers_at(busy: float, fleet: Fleet, service: Service, budgets: int = 0) -> int:

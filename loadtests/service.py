@@ -99,14 +99,16 @@ class Bench:
     async def measure(self) -> Service:
         """All kinds."""
         few, many = _ROWS
-        _, one = await self._reserve(budgets(few))
-        ids, several = await self._reserve(budgets(many))
-        half = len(ids) // 2
-        singly = await self._settle(ids[:half], _BATCHES[0])
-        together = await self._settle(ids[half:], _BATCHES[1])
+        narrow, one = await self._reserve(budgets(few))
+        wide, several = await self._reserve(budgets(many))
+        half = self._many // 2
+        single = await self._settle(wide[:half], _BATCHES[0])
+        batch = through((_BATCHES[0], single), (_BATCHES[1], await self._settle(wide[half:], _BATCHES[1])))
+        narrowly = max(0.0, (await self._settle(narrow[half:], _BATCHES[1]) - batch.base) / _BATCHES[1])
         return Service(
             reserve=through((few, one), (many, several)),
-            settle=through((_BATCHES[0] * many, singly), (_BATCHES[1] * many, together)),
+            settle=Cost(batch.base),
+            ended=through((few, narrowly), (many, batch.each)),
             draw=await self._line(self._draw, _ROWS),
             renew=await self._line(self._renew, _BATCHES),
             levels=await self._line(self._levels, _LEVELS),
@@ -178,20 +180,3 @@ class Bench:
         for link in links:
             link.close()
         return used / (self._many // len(links) * len(links))
-
-
-def told(service: Service) -> str:
-    """Service times, for people; microseconds."""
-    names = (
-        ("reserve", service.reserve, "row"),
-        ("settle", service.settle, "row of what it ends"),
-        ("draw", service.draw, "slice"),
-        ("renew", service.renew, "lease"),
-        ("levels", service.levels, "budget"),
-        ("reap", service.reap, ""),
-        ("read the epoch", service.poll, ""),
-    )
-    lines = ["| call | Redis' CPU, µs | and for each |", "|---|--:|--:|"]
-    for name, cost, each in names:
-        lines.append(f"| {name} | {cost.base * 1e6:.1f} | {f'{cost.each * 1e6:.2f} a {each}' if each else ''} |")
-    return "\n".join(lines)

@@ -14,7 +14,7 @@ from loadtests.service import SPENT
 
 US = 1e-6
 COST = Cost(20 * US, 2 * US)
-SERVICE = Service(COST, COST, COST, COST, COST, COST, COST)
+SERVICE = Service(COST, COST, COST, COST, COST, COST, COST, COST)
 TIMES = Times(SERVICE, replace(SERVICE, reap=Cost(50 * US)), idle=0.001, turn=100 * US, request=300 * US)
 BRIEF = ["--calls", "320", "--request-us", "300", "--seconds", "0.25", "--check-rate", "100", "--check-workers", "2"]
 
@@ -62,7 +62,7 @@ def test_it_is_said_where_redis_saturates() -> None:
     assert said.startswith("50/s: 70 % busy with ")
     assert "saturated with" in said
     free = Cost(0.0)
-    nothing = replace(TIMES, waiting=Service(free, free, free, free, free, free, free))
+    nothing = replace(TIMES, waiting=Service(free, free, free, free, free, free, free, free))
     assert saturates(asking, 4, 50.0, nothing) == "50/s: never"
 
 

@@ -31,7 +31,8 @@ from loadtests.stats import quantile
 US = 1e-6
 SERVICE = Service(
     reserve=Cost(20 * US, 5 * US),
-    settle=Cost(10 * US, 4 * US),
+    settle=Cost(10 * US),
+    ended=Cost(3 * US, 4 * US),
     draw=Cost(10 * US, 10 * US),
     renew=Cost(5 * US, 1 * US),
     levels=Cost(5 * US, 1 * US),
@@ -137,7 +138,7 @@ def test_a_load_adds_up() -> None:
     found = load(few, SERVICE)
     assert found.trips == pytest.approx(2.0)
     assert found.calls == pytest.approx(10 * (100 + 100 + 1 + 5))
-    assert found.busy == pytest.approx(10 * (100 * 30 + 100 * 18 + 5 + 10) * US)
+    assert found.busy == pytest.approx(10 * (100 * 30 + 100 * 21 + 5 + 10) * US)
     assert load(few, SERVICE, budgets=500).busy == pytest.approx(found.busy + 0.5 * 505 * US)
 
 
