@@ -26,6 +26,7 @@ from app.metering import Allowances, Budget, Charge, Claim, Limit, Measure, Scop
 from app.stores.redis import arguments
 from loadtests import cpu, saturation, scale
 from loadtests.saturation import Cost, Fleet, Kind, Service, load, workers_at
+from loadtests.server import stoppable
 from loadtests.service import BOUND, SPENT, Bench, Worker, budgets, workers
 from loadtests.stats import quantile
 from tests.support.redis import Redis
@@ -373,7 +374,7 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Print what was found."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with stoppable(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(arguments_of(argv)))
     return 0
 

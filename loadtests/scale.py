@@ -42,7 +42,7 @@ from loadtests.peers.features import PLENTY, UNREACHED, Feature
 from loadtests.peers.sluicegate import KEY, Served, config, serve
 from loadtests.round import Subject, WrongAnswerError, settled
 from loadtests.scaling import REDIS, ROWS, Sample, Spent, Used, table, verdict
-from loadtests.server import Launch, Server, free_port
+from loadtests.server import Launch, Server, free_port, stoppable
 from loadtests.stats import quantile
 from loadtests.workload import WHOLE_MODEL, Door, chat, check_whole
 from tests.support.redis import Redis
@@ -337,7 +337,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print what was found; 1 where a budget did not hold, or refused what it covered."""
     args = arguments(argv)
     print({**cpu.describe(), "compiled": state(), "workers": args.workers}, "\n")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with stoppable(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         faults = runner.run(run(args))
     for fault in faults:
         print(fault)
