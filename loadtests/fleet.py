@@ -156,11 +156,11 @@ class Callers:
         self._store, self._allowances = one.store, allowances
         self._rate, self._seconds, self._ids = rate, seconds, ids
         self._random = random.Random(rate)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self.sent = self.asked = self.refused = 0
 
     async def call(self, seconds: float) -> None:
-        """For so long; then wait for those that still ask."""
+        """For so long; then wait for those that are still asking."""
         time_of = asyncio.get_running_loop().time
         self.sent = self.asked = 0
         due, end = time_of(), time_of() + seconds
@@ -168,20 +168,21 @@ class Callers:
             if due > (now := time_of()):
                 await asyncio.sleep(due - now)
             self._request(Claim(next(self._ids), self._allowances, Charge(BOUND * SPENT, 0), sent=True))
-        await asyncio.gather(*self._asking)
+        await asyncio.gather(*self._running)
 
     def _request(self, claim: Claim) -> None:
+        """In a task of its own, as in the gateway."""
         self.sent += 1
-        if self._store.at_once(claim) is not None:
-            self._taken(claim)
-            return
-        self.asked += 1
-        task = asyncio.create_task(self._ask(claim), name="fleet: ask")
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        task = asyncio.create_task(self._take(claim), name="fleet: a request")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
-    async def _ask(self, claim: Claim) -> None:
-        if (await self._store.reserve(claim)).refused is None:
+    async def _take(self, claim: Claim) -> None:
+        verdict = self._store.at_once(claim)
+        if verdict is None:
+            self.asked += 1
+            verdict = await self._store.reserve(claim)
+        if verdict.refused is None:
             self._taken(claim)
         else:
             self.refused += 1

