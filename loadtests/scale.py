@@ -5,7 +5,7 @@
 Every round loads one worker and N workers in turn, in a closed loop of as many connections for each worker; first with
 keys, usage and metrics, then with everything on. Then N workers serve one tenant's requests and many tenants', in turn,
 all held to budgets and limits in Redis; and callers use budgets up. Exit code 1 where one was exceeded, or refused
-somebody whom it still covered.
+somebody whom it still covered, or where an answer was wrong.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ _PATIENCE = 5
 """Refusals for each connection after which callers give up on a budget."""
 _DRAINED_S = 15.0
 """Seconds in which a budget must be used up: another worker's slice is used for nine."""
-_AT_LAST = 3
 _TICK_S = 0.3
 
 
@@ -144,7 +143,7 @@ def tenants(document: dict[str, Any], limits: str, many: Sequence[str], spent: d
 
 
 class Stage:
-    """The upstream and the gateways of one comparison; all of them end with it. `features` are one gateway's."""
+    """The upstream and the gateways of one comparison; all of them end with the stack."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -171,15 +170,18 @@ class Stage:
 
     def everything(self, workers: int) -> Running:
         """With all that `sluicegate-all` of the comparison has."""
-        redis = self._stack.enter_context(Redis())
-        limits: Feature = lambda document, _site: features.held_to(document, redis.url)  # noqa: E731 # it has a type
-        several = [limits if one is features.budgets else one for one in features.ALL]
-        return self.gateway(workers, *several, redis=redis)
+        return self._limited(workers, features.held_to)
 
     def held(self, workers: int, many: Sequence[str], spent: dict[str, int]) -> Running:
         """The same with many tenants, and no budget that they share."""
+        return self._limited(workers, partial(tenants, many=many, spent=spent))
+
+    def _limited(self, workers: int, hold: Callable[[dict[str, Any], str], None]) -> Running:
         redis = self._stack.enter_context(Redis())
-        limits: Feature = lambda document, _site: tenants(document, redis.url, many, spent)  # noqa: E731 # as above
+
+        def limits(document: dict[str, Any], _site: Site) -> None:
+            hold(document, redis.url)
+
         several = [limits if one is features.budgets else one for one in features.ALL]
         return self.gateway(workers, *several, redis=redis)
 
@@ -261,7 +263,6 @@ async def spend(running: Running, tenant: str, limit: int, connections: int) -> 
     target, shot = Target("127.0.0.1", running.port), running.shot(tenant)
     await Load(target, sink.shots(shot), sink, seconds=60.0).run(connections * running.workers)
     last, until = Refusals(1), monotonic() + _DRAINED_S
-    level = await asyncio.to_thread(running.level, tenant)
     while True:
         last.refused = 0
         await Load(target, last.shots(shot), last, seconds=10.0).run(1)
@@ -338,7 +339,10 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     print({**cpu.describe(), "compiled": state(), "workers": args.workers}, "\n")
     with stoppable(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        faults = runner.run(run(args))
+        try:
+            faults = runner.run(run(args))
+        except WrongAnswerError as error:
+            faults = [str(error)]
     for fault in faults:
         print(fault)
     return 1 if faults else 0
