@@ -64,14 +64,20 @@ def _bound_to(cores: set[int] | None) -> Iterator[None]:
 
 
 @contextmanager
-def settled_on(core: int) -> Iterator[None]:
-    """This process on one core, and ended by SIGTERM as by ^C, so that the servers that it started are stopped."""
+def stoppable() -> Iterator[None]:
+    """This process is ended by SIGTERM as by ^C, so that the servers that it started are stopped."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with _bound_to({core}):
-            yield
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def settled_on(core: int) -> Iterator[None]:
+    """The same, and on one core."""
+    with stoppable(), _bound_to({core}):
+        yield
 
 
 class Server:

@@ -16,7 +16,11 @@ from tests.support.postgres import Postgres
 from tests.support.redis import Redis
 
 Feature = Callable[[dict[str, Any], Site], None]
-_PLENTY = 10**15
+
+PLENTY = [{"window": "day", "tokens": 10**15}]
+"""Budgets that are never used up."""
+UNREACHED = {"requests_per_minute": 10**9, "tokens_per_minute": 10**9, "concurrent": 10**6}
+"""A tenant's limits that never refuse."""
 
 
 def no_ledger(document: dict[str, Any], _site: Site) -> None:
@@ -36,13 +40,17 @@ def postgres(document: dict[str, Any], site: Site) -> None:
 
 def budgets(document: dict[str, Any], site: Site) -> None:
     """Budgets of key, tenant, model and everything, and the tenant's limits, in Redis; none is ever reached."""
-    document.setdefault("stores", {})["limits"] = site.beside.enter_context(Redis()).url
-    plenty = [{"window": "day", "tokens": _PLENTY}]
+    held_to(document, site.beside.enter_context(Redis()).url)
+
+
+def held_to(document: dict[str, Any], limits: str) -> None:
+    """The same in the Redis at the URL `limits`."""
+    document.setdefault("stores", {})["limits"] = limits
     tenant = document["tenants"][0]
-    tenant["limits"] = {"requests_per_minute": 10**9, "tokens_per_minute": 10**9, "concurrent": 10**6}
-    tenant["budgets"] = document["budgets"] = tenant["keys"][0]["budgets"] = plenty
+    tenant["limits"] = UNREACHED
+    tenant["budgets"] = document["budgets"] = tenant["keys"][0]["budgets"] = PLENTY
     for model in document["models"]:
-        model["budgets"] = plenty
+        model["budgets"] = PLENTY
 
 
 def guard(document: dict[str, Any], _site: Site) -> None:
