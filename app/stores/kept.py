@@ -38,6 +38,8 @@ class Kept:
                 if driver is not None:
                     try:
                         return await question(driver)
+                    except asyncpg.InternalClientError:
+                        pass  # what the server said as it hung up came between: the driver has lost its place
                     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                         if not driver.is_closed():
                             raise

@@ -205,8 +205,8 @@ class RedisStore:
     async def refill(self) -> None:
         """Draw the slices that claims would have liked, and give back those that are used up or old."""
         now = self._monotonic()
-        for slice_id, spent in self._escrow.ended(self._line.epoch, now):
-            self._post(slice_id, spent)
+        if self._give_up(now) and self._escrow.hungry:
+            await self.flush()  # or what comes back now would be missing from what is drawn
         asked = self._escrow.draws(self._line.epoch, now) if self._line.up else []
         if not asked:
             return
@@ -241,8 +241,7 @@ class RedisStore:
 
     async def give_back(self) -> None:
         """Before this worker ends: give its slices back and settle what it can. Raises Unanswered."""
-        for slice_id, spent in self._escrow.ended(self._line.epoch, float("inf")):
-            self._post(slice_id, spent)
+        self._give_up(float("inf"))
         await self.flush()
 
     async def reap(self) -> int:
@@ -272,6 +271,13 @@ class RedisStore:
         if reply[0] == REFUSED:
             return refused(claim.allowances, claim.amount, reply[1:], self._now())
         raise StoreUnavailable("the limit store is closed until its state is rebuilt, or has ended this reservation")
+
+    def _give_up(self, now: float) -> bool:
+        """Post the slices that are used up or old; whether there were any."""
+        ended = list(self._escrow.ended(self._line.epoch, now))
+        for slice_id, spent in ended:
+            self._post(slice_id, spent)
+        return bool(ended)
 
     def _give_way(self, refused_rows: list[Row]) -> bool:
         """Whether something that this worker holds would make room: settlements under way, slices that lie idle."""

@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-UNAVAILABLE = (SQLAlchemyError, PostgresError, InterfaceError, sqlite3.Error, OSError, TimeoutError)
+UNAVAILABLE = (
+    SQLAlchemyError, PostgresError, InterfaceError, InternalClientError, sqlite3.Error, OSError, TimeoutError,
+)  # fmt: skip
 """What a database that does not answer raises."""
 
 
