@@ -48,7 +48,7 @@ class People:
     `changes` grows with every change of what anybody is held to; keys that come and go without budgets are none.
     """
 
-    __slots__ = ("_budgets", "_countable", "_tenants", "changes", "keys", "limited", "patient")
+    __slots__ = ("_budgets", "_countable", "_tenants", "_unread", "changes", "keys", "limited", "patient")
 
     def __init__(self, countable: Countable = lambda _name, _budgeted, _limited: True) -> None:
         self._countable = countable
@@ -56,6 +56,7 @@ class People:
         """By the first half of a key's digest, its second half and the holder."""
         self._tenants: dict[str, _Known] = {}
         self._budgets: dict[str, dict[str, tuple[Budget, ...]]] = {}
+        self._unread: set[str] = set()
         self.limited: set[str] = set()
         """Tenants that are held to a budget or limit, or have a key that is."""
         self.patient: set[str] = set()
@@ -88,11 +89,13 @@ class People:
 
     def put_tenant(self, name: str, settings: Tenant | None) -> None:
         """A tenant has these settings from now on; None for the usual ones."""
+        self._unread.discard(name)
         self._weigh(name, settings)
 
     def leave_out(self, name: str) -> None:
-        """A tenant whose settings cannot be read is not served."""
-        self._note(name, _Known(None, held=False), limited=False, patient=False)
+        """A tenant whose settings cannot be read is not served until they can."""
+        self._unread.add(name)
+        self._weigh(name, None)
 
     def put_keys(self, keys: Sequence[StoredKey]) -> None:
         """These keys work from now on as they say, or work no more."""
@@ -111,7 +114,7 @@ class People:
     def become(self, other: People) -> None:
         """Take over everything from another, which nobody uses."""
         self.keys, self._tenants, self._budgets = other.keys, other._tenants, other._budgets
-        self.limited, self.patient = other.limited, other.patient
+        self.limited, self.patient, self._unread = other.limited, other.patient, other._unread
         self.changes += 1
 
     def _drop(self, digest: bytes, principal: Principal) -> None:
@@ -138,7 +141,7 @@ class People:
         one = _USUAL if settings is None else settings
         budgeted = bool(one.budgets) or name in self._budgets
         limited = budgeted or one.limits != _USUAL.limits
-        held = self._countable(name, budgeted, limited)
+        held = name not in self._unread and self._countable(name, budgeted, limited)
         patient = one.on_store_failure == "local_slice"
         known = _PLAIN if settings is None and held else _Known(settings, held)
         self._note(name, known, limited=limited and held, patient=patient and held)

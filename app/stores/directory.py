@@ -233,22 +233,22 @@ def _put_tenants(into: People, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _keys(rows: Iterable[Sequence[Any]]) -> list[StoredKey]:
-    """Those that this version can read, and those that were revoked."""
+    """What has become of keys; one that this version cannot read works no more."""
     found = []
     for tenant, name, digest, text, revoked in rows:
         models: frozenset[str] | None = None
-        pin, budgets = False, tuple[Budget, ...]()
-        if text != _NO_SETTINGS and revoked is None:
+        pin, budgets, live = False, tuple[Budget, ...](), revoked is None
+        if text != _NO_SETTINGS and live:
             try:
                 key = _key(name, orjson.loads(text))
+                models = frozenset(key.models) if key.models is not None else None
+                pin, budgets = key.pin, key.budgets
             except Refused as error:
                 told = {"tenant": tenant, "key": name, "reason": str(error)}
                 _log.error("a stored key cannot be used", extra=told)
-                continue
-            models = frozenset(key.models) if key.models is not None else None
-            pin, budgets = key.pin, key.budgets
+                live = False
         principal = Principal(sys.intern(tenant), name, models, pin)
-        found.append(StoredKey(principal, bytes.fromhex(digest), budgets, live=revoked is None))
+        found.append(StoredKey(principal, bytes.fromhex(digest), budgets, live))
     return found
 
 

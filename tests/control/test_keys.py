@@ -19,7 +19,7 @@ from app.stores import directory as directories
 from app.stores.directory import Directory
 from app.stores.migrate import upgrade
 from app.stores.sql import engine
-from app.stores.tables import AUDIT, TENANTS
+from app.stores.tables import AUDIT, KEYS, TENANTS
 from app.table import Table, build
 from app.tasks import TaskGroup
 from tests.support.configs import ENVIRON, loaded
@@ -181,6 +181,14 @@ async def test_what_cannot_be_read_is_left_out_alone(database: AsyncEngine) -> N
         await connection.execute(update(TENANTS).values(settings='{"limits": {"per_second": 5}}'))
     table = await house.table()
     assert (holder(table, lost), holder(table, found)) == (None, Principal("found", "k"))
+    made = await house.directory.create_key("ops", "found", "later", {})
+    await house.stored.refresh()
+    assert holder(table, made.secret) is not None
+    await house.directory.change_key("ops", made.id, {"models": ["chat"]})
+    async with database.begin() as connection:
+        await connection.execute(update(KEYS).where(KEYS.c.id == made.id).values(settings='{"regions": ["eu"]}'))
+    await house.stored.refresh()
+    assert holder(table, made.secret) is None
 
 
 async def test_many_changes_at_once_and_a_restored_database(
