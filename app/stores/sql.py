@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, cast, delete, event, func, select
+from sqlalchemy import BigInteger, Select, cast, delete, event, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.entry import Entry
@@ -86,8 +86,12 @@ class Ledger:
 
     async def spent(self, budgets: Iterable[Budget], now: float, besides: Collection[str] = ()) -> list[Spent]:
         """What was used of each budget in its current window, but for some requests. Raises SinkUnavailable."""
+        several = list(budgets)
+        sums: dict[_Kind, dict[str, int]] = {}
         async with reading(self._database, SinkUnavailable) as connection:
-            return [await self._spent(connection, budget, now, besides) for budget in budgets]
+            for kind in dict.fromkeys(map(_kind, several)):
+                sums[kind] = await _sums(connection, kind, now, list(besides))
+        return [Spent(one, one.window.span(now)[0], sums[_kind(one)].get(one.scope.name, 0)) for one in several]
 
     async def usage(
         self, first: int, last: int, by: Sequence[str] = GROUPS, where: Mapping[str, str] | None = None
@@ -119,37 +123,51 @@ class Ledger:
             if done.rowcount < _DELETE:
                 return gone
 
-    async def _spent(self, connection: AsyncConnection, budget: Budget, now: float, besides: Collection[str]) -> Spent:
-        start, end = budget.window.span(now)
-        name = "charged_tokens" if budget.unit is Unit.TOKENS else "charged_nano"
-        raw = select(func.coalesce(func.sum(LEDGER.c[name]), 0)).where(LEDGER.c.at >= start, LEDGER.c.at < end)
-        raw = _of_scope(raw, LEDGER.c, budget)
-        if budget.window in {Window.MINUTE, Window.HOUR}:
-            total = raw
-        else:
-            total = select(func.coalesce(func.sum(DAILY.c[name]), 0)).where(
-                DAILY.c.day >= start // DAY, DAILY.c.day < -(-end // DAY)
-            )
-            total = _of_scope(total, DAILY.c, budget)
-        used = int((await connection.execute(total)).scalar_one())
-        names = list(besides)
-        for at in range(0, len(names), _DELETE):
-            part = raw.where(LEDGER.c.request_id.in_(names[at : at + _DELETE]))
-            used -= int((await connection.execute(part)).scalar_one())
-        return Spent(budget, start, used)
-
 
 _id = itemgetter(0)
 
 
-def _of_scope(wanted: Select[Any], columns: Any, budget: Budget) -> Select[Any]:
-    scope = budget.scope
-    if scope.kind is ScopeKind.SHADOW:
-        return wanted.where(columns.arm == "shadow", columns.model == scope.name)
-    wanted = wanted.where(columns.arm != "shadow")
-    if scope.kind is ScopeKind.EVERYTHING:
-        return wanted
-    if scope.kind is ScopeKind.KEY:
-        both: ColumnElement[str] = columns.tenant + " " + columns.key
-        return wanted.where(both == scope.name)
-    return wanted.where(columns[scope.kind.value] == scope.name)
+_Kind = tuple[Window, Unit, ScopeKind]
+
+
+def _kind(budget: Budget) -> _Kind:
+    return budget.window, budget.unit, budget.scope.kind
+
+
+async def _sums(connection: AsyncConnection, kind: _Kind, now: float, besides: Sequence[str]) -> dict[str, int]:
+    """What all scopes of one kind have used in the current window, by name: one question, however many there are."""
+    window, unit, scope = kind
+    start, end = window.span(now)
+    name = "charged_tokens" if unit is Unit.TOKENS else "charged_nano"
+    raw = _grouped(LEDGER.c, scope, name).where(LEDGER.c.at >= start, LEDGER.c.at < end)
+    if window in {Window.MINUTE, Window.HOUR}:
+        total = raw
+    else:
+        total = _grouped(DAILY.c, scope, name).where(DAILY.c.day >= start // DAY, DAILY.c.day < -(-end // DAY))
+    found = await _named(connection, total)
+    for at in range(0, len(besides), _DELETE):
+        part = await _named(connection, raw.where(LEDGER.c.request_id.in_(besides[at : at + _DELETE])))
+        for one, used in part.items():
+            found[one] = found.get(one, 0) - used
+    return found
+
+
+def _grouped(columns: Any, kind: ScopeKind, name: str) -> Select[Any]:
+    """The sum of a column, with what names each scope of a kind before it."""
+    own = [columns[one] for one in _NAMED_BY[kind]]
+    shadow = columns.arm == "shadow" if kind is ScopeKind.SHADOW else columns.arm != "shadow"
+    return select(*own, func.coalesce(func.sum(columns[name]), 0)).where(shadow).group_by(*own)
+
+
+async def _named(connection: AsyncConnection, wanted: Select[Any]) -> dict[str, int]:
+    return {" ".join(names): int(used) for *names, used in await connection.execute(wanted)}
+
+
+_NAMED_BY = {
+    ScopeKind.EVERYTHING: (),
+    ScopeKind.MODEL: ("model",),
+    ScopeKind.TENANT: ("tenant",),
+    ScopeKind.KEY: ("tenant", "key"),
+    ScopeKind.SHADOW: ("model",),
+}
+"""The columns that make the name of a scope (`metering.key_scope`)."""

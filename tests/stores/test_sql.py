@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.entry import Entry
@@ -112,6 +112,20 @@ async def test_usage_says_who_spent_what_on_which_model_by_day(database: AsyncEn
         expected[group] = expected.get(group, 0) + one.charged_tokens
     assert {(one.group["day"], one.group["model"]): one.sums["charged_tokens"] for one in found} == expected
     assert [one.group["day"] for one in found] == sorted(one.group["day"] for one in found)
+
+
+async def test_a_thousand_budgets_are_asked_for_together(database: AsyncEngine) -> None:
+    """One question for each kind of scope and window, however many tenants there are."""
+    asked: list[str] = []
+    event.listen(database.sync_engine, "before_cursor_execute", lambda *of: asked.append(of[2]))
+    await Ledger(database).insert([ENTRY])
+    asked.clear()
+    tenants = [Scope(ScopeKind.TENANT, name) for name in (ENTRY.tenant, *(f"t{number}" for number in range(1000)))]
+    budgets = [Budget(one, window, Unit.TOKENS, 5) for one in tenants for window in (Window.HOUR, Window.TOTAL)]
+    spent = await Ledger(database).spent(budgets, ENTRY.at)
+    assert [one.budget for one in spent] == budgets
+    assert [one.used for one in spent] == [ENTRY.charged_tokens] * 2 + [0] * 2000
+    assert len([one for one in asked if "sum(" in one]) == 2
 
 
 async def test_what_was_spent_of_budgets(database: AsyncEngine) -> None:
