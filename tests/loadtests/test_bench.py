@@ -45,6 +45,10 @@ class Report:
         return dict(figures)
 
 
+pytestmark = pytest.mark.timeout(180)
+"""Whoever comes first waits for the benchmark."""
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Direct, nginx where it is installed, and this gateway with everything as it comes."""
