@@ -167,6 +167,7 @@ def meant(answer: httpx2.Response) -> str:
         "content_filter": "refused_guard",
         "budget_exceeded": "refused_budget",
         "context_length_exceeded": "refused_invalid",
+        "overloaded": "overloaded",
     }
     by_status = {401: "refused_auth", 404: "refused_invalid"}
     return by_code.get(told["code"]) or by_status.get(answer.status_code) or "upstream_error"
