@@ -102,8 +102,7 @@ class Scopes:
 
     def of(self, tenant: str, key: str, model: str) -> Terms:
         """What holds for a request; budgets of names that are not configured are those of everything alone."""
-        if self._changes != self._people.changes:
-            self._look()
+        self._look()
         terms = self._terms.get((tenant, key, model))
         if terms is None:
             terms = self._find(tenant, key, model)

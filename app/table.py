@@ -255,8 +255,8 @@ class Table:
 
     def principal(self, secret: bytes | None) -> Principal | None:
         """Who holds this credential; None where it is not known. Without tenants everybody is `anonymous`."""
-        if not self.tenants and not self.people:
-            return ANONYMOUS
+        if (anybody := self.anonymous) is not None:
+            return anybody
         if secret is None:
             return None
         digest = sha256(secret).digest()
