@@ -167,7 +167,8 @@ def meant(answer: httpx2.Response) -> str:
         "content_filter": "refused_guard",
         "budget_exceeded": "refused_budget",
         "context_length_exceeded": "refused_invalid",
-        "overloaded": "overloaded",
     }
+    if told["code"] == "overloaded" and told["message"] != "The upstream is overloaded.":
+        return "overloaded"
     by_status = {401: "refused_auth", 404: "refused_invalid"}
     return by_code.get(told["code"]) or by_status.get(answer.status_code) or "upstream_error"
