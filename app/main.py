@@ -71,6 +71,7 @@ from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, GUARD_FAILURES, Q
 from app.version import VERSION
 
 _log = logging.getLogger("sluicegate")
+_BACKLOG = 2048
 _CUT_WITHIN = 1.0
 _YIELD = 0.0005
 """Seconds after which a thread that writes the log or the ledger makes way for the event loop; Python's own is 5 ms."""
@@ -78,7 +79,12 @@ _YIELD = 0.0005
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The sockets of one gateway: callers' and, where there is one, operators'. Workers share them."""
+    """The sockets of one gateway: callers' and, where there is one, operators', which workers share.
+
+    That of callers does not listen where there are several workers: it holds the address, and each worker listens
+    there with a socket of its own (SO_REUSEPORT). Were it shared, whoever wakes first would take all that connect at
+    once, and keep them.
+    """
 
     callers: socket.socket
     ops: socket.socket | None
@@ -112,22 +118,41 @@ def listen(config: Config) -> Listeners:
     server = config.server
     callers = _bind(server.host, server.port)
     try:
-        return Listeners(callers, _bind(server.ops.host, server.ops.port) if server.ops is not None else None)
+        if server.workers > 1:
+            host, port = callers.getsockname()[:2]  # nobody else has it: with SO_REUSEPORT that would not be told
+            callers.close()
+            callers = _bind(host, port, several=True)
+        else:
+            callers.listen(_BACKLOG)
+        return Listeners(callers, _ops(server.ops.host, server.ops.port) if server.ops is not None else None)
     except OSError:
         callers.close()
         raise
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _ops(host: str, port: int) -> socket.socket:
+    bound = _bind(host, port)
+    bound.listen(_BACKLOG)
+    return bound
+
+
+def _beside(bound: socket.socket) -> socket.socket:
+    """One worker's own socket at the address of all. It listens once the worker is ready to serve."""
+    return _bind(*bound.getsockname()[:2], several=True)
+
+
+def _bind(host: str, port: int, *, several: bool = False) -> socket.socket:
+    """A socket at this address; `several` of one user may be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if several:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
-    bound.listen(2048)
     bound.settimeout(0)
     return bound
 
@@ -145,9 +170,10 @@ class Process:
         self._cells = Cells(launch.metrics_dir, WORKER.format(launch.worker))
         self._successor = bool(self._cells.catalogue)
         """Whether it takes the place of a worker that died: then the supervisor's configuration may be out of date."""
-        self._files = Files(launch.metrics_dir) if launch.metrics_dir is not None else None
-        self._telemetry = telemetry = Telemetry(self._cells)
         shared = launch.metrics_dir is not None
+        self._files = Files(launch.metrics_dir) if launch.metrics_dir is not None else None
+        self._listener = _beside(launch.listeners.callers) if shared else launch.listeners.callers
+        self._telemetry = telemetry = Telemetry(self._cells)
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
         self._outbox = Outbox(self._loop)
@@ -226,6 +252,7 @@ class Process:
             _log.error("the models of the guards are not ready yet: until they are, `on_error` says what happens")
         sys.setswitchinterval(_YIELD)
         come_soon()
+        self._listener.listen(_BACKLOG)
         self._announce()
         try:
             await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in self._servers))
@@ -354,7 +381,7 @@ class Process:
         ops.include_router(rollout_admin(operators, self._steering.rollouts, self._steering.rollouts))
         ops.include_router(usage_admin(operators, self._books.told))
         ops.include_router(budgets_admin(operators, self._limits.documents))
-        servers = [(self._server(callers, config), self._launch.listeners.callers)]
+        servers = [(self._server(callers, config), self._listener)]
         if ops_socket is not None:
             ops.include_router(probes(self._readiness))
             servers.append((self._server(ops, config), ops_socket))
@@ -372,7 +399,7 @@ class Process:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=math.ceil(config.server.shutdown_timeout),
-            backlog=2048,
+            backlog=_BACKLOG,
         )
         return _Server(settings)
 

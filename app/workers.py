@@ -1,7 +1,8 @@
 """`--workers N`: one process that starts the workers, replaces those that die, passes signals on, and serves nothing.
 
-The sockets are bound before the first fork and shared. Workers are forked from a process that has no thread and no
-event loop; each watches a pipe whose other end only this process holds, so that none outlives it.
+The addresses are bound before the first fork; each worker listens for callers with a socket of its own, and all share
+the operators'. Workers are forked from a process that has no thread and no event loop; each watches a pipe whose other
+end only this process holds, so that none outlives it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 import openai
 import pytest
 
-from app.main import listen
+from app.main import _beside, listen
 from loadtests.server import free_port
 from tests.support.gateway import Gateway, Json, config, deployment, one_each
 from tests.support.sockets import Answers, chat_request, connect, exchange, read_until
@@ -240,10 +240,10 @@ def test_a_gateway_ends_with_its_parent(document: Json) -> None:
 # --- listening ---------------------------------------------------------------------------------------------
 
 
-def server(host: str, port: int = 0, ops: tuple[str, int] | None = None) -> Any:
+def server(host: str, port: int = 0, ops: tuple[str, int] | None = None, workers: int = 1) -> Any:
     """As much of a configuration as `listen` looks at."""
     where = SimpleNamespace(host=ops[0], port=ops[1]) if ops is not None else None
-    return SimpleNamespace(server=SimpleNamespace(host=host, port=port, ops=where))
+    return SimpleNamespace(server=SimpleNamespace(host=host, port=port, ops=where, workers=workers))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "0.0.0.0"])
@@ -257,11 +257,26 @@ def test_listening(host: str) -> None:
         socket.create_connection((target, listeners.callers.getsockname()[1]), timeout=5).close()
 
 
-def test_listening_where_somebody_does() -> None:
+def test_holding_an_address_for_workers() -> None:
+    """Nobody is answered there before a worker listens; another gateway of the same user is told that it is taken."""
+    with listen(server("127.0.0.1", workers=2)).callers as held:
+        host, port = held.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port), timeout=5)
+        with _beside(held) as own:
+            own.listen()
+            socket.create_connection((host, port), timeout=5).close()
+            with pytest.raises(OSError, match=f"cannot listen on {host}:{port}: "):
+                listen(server(host, port, workers=2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_listening_where_somebody_does(workers: int) -> None:
     """The message names the address; nothing stays bound."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for wanted in (server("127.0.0.1", port), server("127.0.0.1", 0, ops=("127.0.0.1", port))):
+        elsewhere = server("127.0.0.1", 0, ops=("127.0.0.1", port), workers=workers)
+        for wanted in (server("127.0.0.1", port, workers=workers), elsewhere):
             with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}: ") as raised:
                 listen(wanted)
             assert raised.value.errno == errno.EADDRINUSE

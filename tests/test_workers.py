@@ -68,11 +68,31 @@ def with_model(document: Json, name: str) -> Json:
 
 
 def test_each_worker_is_a_process(gateway: Gateway) -> None:
-    """Of its own, under the supervisor, which serves nothing; all share two sockets."""
+    """Of its own, under the supervisor, which serves nothing; all have one address."""
     pids = set(gateway.workers().values())
     assert len(pids | {gateway.pid}) == 3
     assert pids == {int(pid) for pid in Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()}
     assert {line["url"] for line in gateway.said("listening")} == {gateway.url}
+
+
+def test_connections_are_spread_whoever_wakes_first(gateway: Gateway) -> None:
+    """Each worker gets its part of a pool: of 64 fewer than 12 by chance once in a million times."""
+    before, asleep = files(gateway), gateway.workers()[1]
+    with ExitStack() as stack:
+        os.kill(asleep, signal.SIGSTOP)
+        try:
+            for _ in range(64):
+                stack.enter_context(closing(connect(gateway.url)))
+            time.sleep(0.3)
+        finally:
+            os.kill(asleep, signal.SIGCONT)
+        gateway.until(lambda: sum(files(gateway)) - sum(before) >= 64)
+        assert min(now - then for now, then in zip(files(gateway), before, strict=True)) >= 12
+
+
+def files(gateway: Gateway) -> list[int]:
+    """Open descriptors of each worker."""
+    return [sum(1 for _ in Path(f"/proc/{gateway.workers()[one]}/fd").iterdir()) for one in (0, 1)]
 
 
 def test_metrics_are_those_of_all_workers(gateway: Gateway) -> None:
