@@ -147,7 +147,8 @@ class LineLog:
 
 def _json(line: JsonObject) -> bytes:
     try:
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+        # `+` copies: what orjson makes takes 8 KiB, and hundreds of lines wait: 1 µs each for memory in no cache.
+        return orjson.dumps(line, option=orjson.OPT_UTC_Z) + b"\n"
     except TypeError:  # a number beyond 64 bits: a caller may ask for as many tokens
         return json.dumps(line, default=datetime.isoformat).encode() + b"\n"
 

@@ -29,13 +29,18 @@ class StoredKey(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What holds for a tenant: its settings without keys, None for the usual ones; whether it may be served."""
+    """What holds for a tenant: its settings without keys, None for the usual ones; whether it may be served.
+
+    `shadow` is told apart: it is asked for with every request.
+    """
 
     settings: Tenant | None
     held: bool
+    shadow: bool
 
 
-_PLAIN: Final = _Known(None, held=True)
+_USUAL: Final = Tenant(name="usual")
+_PLAIN: Final = _Known(None, held=True, shadow=_USUAL.allow_shadow)
 
 
 Countable = Callable[[str, bool, bool], bool]
@@ -67,10 +72,10 @@ class People:
         """How many tenants there are."""
         return len(self._tenants)
 
-    def held(self, tenant: str) -> bool:
-        """Whether a tenant is known and may be served."""
+    def shadow(self, tenant: str) -> bool | None:
+        """Whether a tenant's requests may be copied; None for one that is not known, or may not be served."""
         known = self._tenants.get(tenant)
-        return known is not None and known.held
+        return None if known is None or not known.held else known.shadow
 
     def settings(self, tenant: str) -> Tenant | None:
         """A tenant's settings, without keys; None for one that has the usual ones, or is not stored."""
@@ -143,7 +148,7 @@ class People:
         limited = budgeted or one.limits != _USUAL.limits
         held = name not in self._unread and self._countable(name, budgeted, limited)
         patient = one.on_store_failure == "local_slice"
-        known = _PLAIN if settings is None and held else _Known(settings, held)
+        known = _PLAIN if settings is None and held else _Known(settings, held, one.allow_shadow)
         self._note(name, known, limited=limited and held, patient=patient and held)
 
     def _note(self, name: str, known: _Known, *, limited: bool, patient: bool) -> None:
@@ -157,6 +162,5 @@ class People:
 
 
 _lives = itemgetter(3)
-_USUAL: Final = Tenant(name="usual")
 NOBODY: Final = People()
 """Where there is no database to look into."""

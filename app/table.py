@@ -268,15 +268,13 @@ class Table:
 
     def _in_force(self, stored: Principal) -> Principal | None:
         """A stored key as it holds beside what the file says of its tenant; None where it does not hold."""
-        if not self.people.held(stored.tenant):
+        shadow = self.people.shadow(stored.tenant)
+        if shadow is None:
             return None
         named = self.tenants.get(stored.tenant)
-        if named is None:
-            settings = self.people.settings(stored.tenant)
-            shadow = settings is None or settings.allow_shadow
-        elif stored.key in named.keys:
-            return None
-        else:
+        if named is not None:
+            if stored.key in named.keys:
+                return None
             shadow = named.shadow
         return stored if stored.shadow == shadow else replace(stored, shadow=shadow)
 

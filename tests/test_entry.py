@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import orjson
 import pytest
 
@@ -33,6 +35,18 @@ def test_what_an_older_version_wrote_is_read() -> None:
     numbers, names = encoded(ENTRY)
     old = {name: value for name, value in orjson.loads(names).items() if name not in ("count_method", "template")}
     assert decode(ENTRY.request_id, numbers, orjson.dumps(old)) == ENTRY
+
+
+def test_what_is_shared_takes_what_it_is_long() -> None:
+    """A ledger keeps tens of thousands of them: no room for what a serialiser may have reserved."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [shared([f"{name}-{number}" for name in NAMES_SHARED], Prices()) for number in range(100)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < sum(map(len, kept)) * 1.5
 
 
 def test_a_short_record_has_nothing_rare() -> None:

@@ -20,6 +20,7 @@ SETTINGS = (
     Tenant(name="x", budgets=BUDGETS),
     Tenant(name="x", limits={"concurrent": 3}),  # type: ignore[arg-type]  # pydantic makes it
     Tenant(name="x", on_store_failure="local_slice"),
+    Tenant(name="x", allow_shadow=False),
 )
 NAMES = st.sampled_from(["a", "b", "c"])
 
@@ -47,9 +48,10 @@ class Said:
         assert people.patient == {name for name, one in self.settings.items() if one is SETTINGS[3]}
         for (tenant, key), (_, budgets) in self.keys.items():
             assert people.budgets(tenant, key) == budgets
-            assert people.held(tenant)
+            assert people.shadow(tenant) is not None
         for name, one in self.settings.items():
             assert people.settings(name) is one
+            assert people.shadow(name) is (one is not SETTINGS[4])
         told = {(name, key): budgets for name, _, keys in people.budgeted() for key, budgets in keys.items()}
         assert told == {name: budgets for name, (_, budgets) in self.keys.items() if budgets}
 
@@ -118,14 +120,14 @@ def test_a_tenant_that_cannot_be_read_is_not_held() -> None:
     people.put_tenant("a", SETTINGS[1])
     people.put_keys([stored("a", "k", 1)])
     people.leave_out("a")
-    assert (people.held("a"), people.limited) == (False, set())
+    assert (people.shadow("a"), people.limited) == (None, set())
     people.put_keys([stored("a", "own", 1, BUDGETS)])
-    assert (people.held("a"), people.limited) == (False, set())
+    assert (people.shadow("a"), people.limited) == (None, set())
     people.put_keys([stored("a", "own", 1, live=False)])
     other = People()
     other.leave_out("a")
     people.become(other)
-    assert not people.held("a")
+    assert people.shadow("a") is None
     people.put_tenant("a", None)
-    assert people.held("a")
-    assert not people.held("nobody")
+    assert people.shadow("a")
+    assert people.shadow("nobody") is None
