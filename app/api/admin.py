@@ -12,9 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.ops import Operators, guarded
 from app.api.schemas import ERRORS
 from app.errors import INVALID_REQUEST, OVERLOADED, GatewayError
+from app.exchange import JsonObject
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+MOST_LISTED = 1000
+"""Entries of a page: what a list has without `limit`, and at most."""
+Limit = Annotated[int, Query(ge=1, le=MOST_LISTED)]
 
 
 class NewTenant(BaseModel):
@@ -56,14 +59,19 @@ async def answering() -> AsyncIterator[None]:
         raise GatewayError(OVERLOADED, "The database does not answer. Try again shortly.", retry_after=1.0) from error
 
 
+def page(found: list[JsonObject], limit: int) -> JsonObject:
+    """A list of which one entry more than `limit` was looked for: that there is one tells that there are more."""
+    return {"data": found[:limit], "has_more": len(found) > limit}
+
+
 def directory_admin(operators: Operators, directory: Directory, refresh: Callable[[], Awaitable[None]]) -> APIRouter:
     """The routes. `refresh` makes a change known in this process at once; other workers look within half a second."""
     router = APIRouter(prefix="/admin/v1", tags=["operators"], responses=ERRORS, route_class=guarded(operators))
 
     @router.get("/tenants", summary="List the tenants that were made here")
-    async def tenants() -> dict[str, Any]:
+    async def tenants(limit: Limit = MOST_LISTED, after: str = "") -> dict[str, Any]:
         async with answering():
-            return {"data": await directory.list_tenants()}
+            return page(await directory.list_tenants(limit + 1, after), limit)
 
     @router.post("/tenants", status_code=201, summary="Make a tenant")
     async def new_tenant(request: Request, wanted: NewTenant) -> dict[str, Any]:
@@ -96,9 +104,9 @@ def _keys(
     router: APIRouter, operators: Operators, directory: Directory, refresh: Callable[[], Awaitable[None]]
 ) -> None:
     @router.get("/keys", summary="List the keys that were made here, without their secrets")
-    async def keys(tenant: str | None = None) -> dict[str, Any]:
+    async def keys(tenant: str | None = None, limit: Limit = MOST_LISTED, after: str | None = None) -> dict[str, Any]:
         async with answering():
-            return {"data": await directory.list_keys(tenant)}
+            return page(await directory.list_keys(tenant, limit + 1, after), limit)
 
     @router.post("/keys", status_code=201, summary="Make a key; its secret is shown this once")
     async def new_key(request: Request, wanted: NewKey) -> dict[str, Any]:

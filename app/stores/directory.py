@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -96,19 +96,31 @@ class Directory:
         into.put_keys(_keys(keys))
         return True
 
-    async def list_tenants(self) -> list[JsonObject]:
-        """The stored tenants, as documents."""
+    async def list_tenants(self, limit: int | None = None, after: str = "") -> list[JsonObject]:
+        """The stored tenants by name, as documents: at most `limit` of those behind the name `after`."""
+        wanted = select(TENANTS).where(TENANTS.c.name > after).order_by(TENANTS.c.name).limit(limit)
         async with reading(self._database, DirectoryUnavailable) as connection:
-            found = (await connection.execute(select(TENANTS).order_by(TENANTS.c.name))).all()
+            found = (await connection.execute(wanted)).all()
         return [{"name": row.name, "created": row.created, **orjson.loads(row.settings)} for row in found]
 
-    async def list_keys(self, tenant: str | None = None) -> list[JsonObject]:
-        """The stored keys, as documents without digests; revoked ones too."""
-        wanted = select(KEYS).order_by(KEYS.c.tenant, KEYS.c.name, KEYS.c.created)
+    async def list_keys(
+        self, tenant: str | None = None, limit: int | None = None, after: str | None = None
+    ) -> list[JsonObject]:
+        """The stored keys by tenant, name and age, as documents without digests; revoked ones too.
+
+        At most `limit` of those behind the key with the id `after`. Raises Refused where there is no such key.
+        """
+        order = tuple_(KEYS.c.tenant, KEYS.c.name, KEYS.c.created, KEYS.c.id)
+        wanted = select(KEYS).order_by(*order).limit(limit)
+        if tenant is not None:
+            wanted = wanted.where(KEYS.c.tenant == tenant)
         async with reading(self._database, DirectoryUnavailable) as connection:
-            found = (
-                await connection.execute(wanted if tenant is None else wanted.where(KEYS.c.tenant == tenant))
-            ).all()
+            if after is not None:
+                last = (await connection.execute(select(*order).where(KEYS.c.id == after))).first()
+                if last is None:
+                    raise Refused(f"There is no key `{after[:64]}` to go on after.")
+                wanted = wanted.where(order > tuple_(*last))
+            found = (await connection.execute(wanted)).all()
         return [_shown(row) for row in found]
 
     async def audit(self, limit: int, before: int | None = None) -> list[JsonObject]:

@@ -91,6 +91,7 @@ KEYS = Table(
     Column("created", Float(53), nullable=False),
     Column("revoked", Float(53)),
     Index("keys_live", "tenant", "name", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index("keys_listed", "tenant", "name", "created", "id"),
 )
 """Keys made through the admin API: SHA-256 of the secret in hexadecimal, its first characters, `settings` as in the
 configuration's `keys`, name and secret apart. A rotated key has a row for each secret.

@@ -88,6 +88,22 @@ def test_a_stranger_sends_no_body(gateway: Gateway) -> None:
     assert (chunks.status_code, "content-length" in chunks.text) == (400, True)
 
 
+def test_long_lists_come_in_pages(gateway: Gateway) -> None:
+    """`has_more` tells that there are more; `after` goes on."""
+    post(gateway, "tenants", name="pages")
+    ids = [post(gateway, "keys", tenant="pages", name=f"k{number}").json()["id"] for number in range(3)]
+    page = gateway.ops("/admin/v1/keys?tenant=pages&limit=2").json()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == (ids[:2], True)
+    page = gateway.ops(f"/admin/v1/keys?tenant=pages&limit=2&after={ids[1]}").json()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == (ids[2:], False)
+    post(gateway, "tenants", name="pages-more")
+    page = gateway.ops("/admin/v1/tenants?limit=1&after=pages").json()
+    assert [one["name"] for one in page["data"]] == ["pages-more"]
+    assert gateway.ops("/admin/v1/tenants?limit=1").json()["has_more"]
+    assert gateway.ops("/admin/v1/keys?limit=1001").status_code == 400
+    assert gateway.ops("/admin/v1/keys?after=key_x").status_code == 400
+
+
 def test_viewers_may_look_and_strangers_may_not(gateway: Gateway) -> None:
     """Every change needs an admin's key."""
     assert gateway.ops("/admin/v1/tenants", key=VIEWER_KEY).status_code == 200

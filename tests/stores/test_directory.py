@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.exchange import JsonObject
 from app.people import People
 from app.stores.directory import Directory, DirectoryUnavailable, Refused
 from app.stores.sql import engine
@@ -68,6 +69,30 @@ async def test_every_change_is_audited(database: AsyncEngine) -> None:
     assert await directory.version() == found[0]["number"]
     assert await directory.audit(10, before=found[1]["number"]) == found[2:]
     assert made.secret not in str(found)
+
+
+async def test_lists_are_read_page_by_page(database: AsyncEngine) -> None:
+    """Each entry once, in order, across tenants and for one; whoever goes on after nothing is told so."""
+    directory = Directory(database)
+    for tenant in ("b", "a", "c"):
+        await directory.create_tenant("ops", tenant, {})
+        for name in ("y", "x"):
+            await directory.create_key("ops", tenant, name, {})
+    [first, *_] = await directory.list_keys("a")
+    await directory.rotate_key("ops", first["id"])  # two of one name now
+    everything = await directory.list_keys()
+    assert [one["tenant"] + one["name"] for one in everything] == ["ax", "ax", "ay", "bx", "by", "cx", "cy"]
+    for size in (1, 2, 3, 7):
+        found: list[JsonObject] = []
+        while part := await directory.list_keys(limit=size, after=found[-1]["id"] if found else None):
+            found += part
+        assert found == everything
+    assert await directory.list_keys("a", 2, everything[0]["id"]) == everything[1:3]
+    assert await directory.list_keys("a", 9, everything[4]["id"]) == []
+    assert [one["name"] for one in await directory.list_tenants(2)] == ["a", "b"]
+    assert [one["name"] for one in await directory.list_tenants(2, "b")] == ["c"]
+    with pytest.raises(Refused, match="no key `key_x` to go on after"):
+        await directory.list_keys(after="key_x")
 
 
 @pytest.mark.parametrize("settings", [{"nonsense": 1}, {"models": []}, {"budgets": [{"window": "year"}]}])
