@@ -36,7 +36,6 @@ LEDGER = Table(
     Column("template", String(NAME)),
     Column("count_method", String(NAME)),
     Index("ledger_at", "at"),
-    Index("ledger_tenant_at", "tenant", "key", "at"),
 )
 """One row per request that reached an upstream (`entry.Entry`)."""
 
