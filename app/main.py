@@ -69,6 +69,7 @@ from app.stores.feedback import FeedbackStore
 from app.tasks import TaskGroup, come_soon
 from app.telemetry import BUILD_INFO, CONFIG_RELOADS, DROPPED, GUARD_FAILURES, QUEUE_LENGTH, SPANS, Telemetry
 from app.version import VERSION
+from app.vigil import Vigil
 
 _log = logging.getLogger("sluicegate")
 _BACKLOG = 2048
@@ -176,8 +177,8 @@ class Process:
         self._telemetry = telemetry = Telemetry(self._cells)
         self._log = LineLog(config.telemetry.log, telemetry.counter(DROPPED, "log_lines"), shared=shared)
         self._fleet = Fleet(lambda: self._reloader.config, launch.metrics_dir)
-        self._outbox = Outbox(self._loop)
-        self._transport = HttpTransport(self._outbox)
+        self._outbox, self._vigil = Outbox(self._loop), self._make_vigil(config)
+        self._transport = HttpTransport(self._outbox, self._vigil)
         services = members(lambda: self._reloader.config, self._transport)
         self._guards = Guards(config.guards, {**self._fleet.members, **services})
         self._books = Books(config.stores, telemetry)
@@ -328,6 +329,10 @@ class Process:
         if result.changed or result.problems:
             _log.log(logging.ERROR if result.problems else logging.INFO, "config reload", extra=document)
 
+    def _make_vigil(self, config: Config) -> Vigil:
+        server = config.server
+        return Vigil(self._loop, server.busy_poll, server.busy_poll_in_flight, lambda: self._admission.in_flight)
+
     def _make_collector(self, config: Config) -> Collector | None:
         url = config.telemetry.otlp_endpoint
         if url is None:
@@ -362,7 +367,7 @@ class Process:
         return Limits(stores, workers, self._books, self._state, self._telemetry, self._keys.known)
 
     def _make_servers(self, config: Config) -> list[tuple[uvicorn.Server, socket.socket]]:
-        Protocol.bounds, Protocol.outbox = _bounds(config), self._outbox
+        Protocol.bounds, Protocol.outbox, Protocol.vigil = _bounds(config), self._outbox, self._vigil
         operators = Operators(self._state)
         callers = GatewayApp(Hot(self._services), VERSION)
         callers.include_router(catalogue(self._state))

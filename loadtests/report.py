@@ -83,6 +83,7 @@ BUDGETS = (
     Budget("sluicegate-canary", "sluicegate-bare", "route 2"),
     Budget("sluicegate-traces", "sluicegate-bare", "in metrics, span, log line 26"),
     Budget("sluicegate-all", "sluicegate-bare", "33"),
+    Budget("sluicegate-polling", "sluicegate-all", "–"),
 )
 
 Rounds = dict[str, list[dict[str, Any]]]

@@ -38,6 +38,7 @@ HOT = (
         "semconv",
         "table",
         "telemetry",
+        "vigil",
         "api/answers",
         "api/arrivals",
         "api/chunks",

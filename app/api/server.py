@@ -24,6 +24,7 @@ from app.api.cycle import BODY_FAULT, Cycle
 from app.errors import INVALID_REQUEST, REQUEST_TIMEOUT, REQUEST_TOO_LARGE, GatewayError
 from app.outbox import Outbox
 from app.pipeline.progress import LEFT
+from app.vigil import Vigil
 
 MAX_HEAD = 64 * 1024
 MAX_BUFFERED = 64 * 1024
@@ -59,6 +60,7 @@ class Protocol(asyncio.Protocol):
     __deletable__ = ("parser",)
     bounds: ClassVar[Bounds] = Bounds()
     outbox: ClassVar[Outbox]
+    vigil: ClassVar[Vigil]
 
     def __init__(
         self,
@@ -117,6 +119,7 @@ class Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser. A head must stay within its bound; what is not complete at once gets a time limit."""
+        self.vigil.heard()
         if self.phase == _LINGER:
             return
         if self.phase == _IDLE:

@@ -19,6 +19,7 @@ from app.errors import Failure
 from app.outbox import Outbox
 from app.providers.failures import PARSER_ERRORS, describe
 from app.providers.reply import NOBODY, HttpReply
+from app.vigil import Vigil
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a response's head, 1xx heads before it included; also of what comes between two pieces of a body."""
@@ -76,8 +77,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_aligned", "_fed", "_fields", "_idle", "_loop", "_lost", "_outbox", "_parser", "_poll", "_time", "_timer",
-        "_timer_at", "_unsent", "_write_paused", "create_future", "idle_since", "made", "paused", "reply", "transport",
-        "usable", "waiter",
+        "_timer_at", "_unsent", "_vigil", "_write_paused", "create_future", "idle_since", "made", "paused", "reply",
+        "transport", "usable", "waiter",
     )  # fmt: skip
 
     __deletable__ = ("_parser",)
@@ -87,11 +88,13 @@ class Connection(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         outbox: Outbox,
+        vigil: Vigil,
         idle: Callable[[Connection], None],
         lost: Callable[[Connection], None],
     ) -> None:
         self._loop = loop
         self._outbox = outbox
+        self._vigil = vigil
         self._time = loop.time
         self.create_future = loop.create_future
         self._idle = idle
@@ -247,6 +250,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, then wake whoever waits, once; not a reader whose tap has taken it."""
+        self._vigil.heard()
         reply = self.reply
         if reply.complete or reply.failure is not None:
             self.abort()  # nobody asked for it: the 408 of a server that hangs up, or garbage

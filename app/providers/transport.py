@@ -24,6 +24,7 @@ from app.providers.http1 import TICK, Connection
 from app.providers.pool import Counts, Pools
 from app.providers.reply import HttpReply
 from app.providers.trust import Trust
+from app.vigil import Vigil
 
 IDLE_LIMIT: Final = 4.0
 """Seconds. uvicorn, hence vLLM, closes idle connections after 5."""
@@ -36,19 +37,21 @@ AnyReply = HttpReply | DecodedReply | GeneralReply
 class HttpTransport:
     """Sends requests to upstreams. Make it inside a running event loop; it belongs to that loop.
 
-    What it writes goes through `outbox`. `idle_limit` is in seconds. `make_tls` gives a client context with the trust
-    wanted; by default the system's.
+    What it writes goes through `outbox`; `vigil` hears of what comes. `idle_limit` is in seconds. `make_tls` gives a
+    client context with the trust wanted; by default the system's.
     """
 
     def __init__(
         self,
         outbox: Outbox | None = None,
+        vigil: Vigil | None = None,
         *,
         idle_limit: float = IDLE_LIMIT,
         make_tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._outbox = outbox or Outbox(self._loop)
+        self._vigil = vigil or Vigil(self._loop, 0.0, 0, int)
         self._time = self._loop.time
         self._trust = Trust(make_tls)
         self._pools: Pools[Connection] = Pools(idle_limit)
@@ -143,7 +146,7 @@ class HttpTransport:
 
     async def _open(self, endpoint: Endpoint, address: str, tls: ssl.SSLContext | None) -> Connection:
         pool = self._pools.by_endpoint.get(endpoint) or self._pools.add(endpoint)
-        connection = Connection(self._loop, self._outbox, pool.put, pool.lost)
+        connection = Connection(self._loop, self._outbox, self._vigil, pool.put, pool.lost)
         pool.open.add(connection)
         name = endpoint.host if tls is not None else None
         try:

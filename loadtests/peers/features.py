@@ -74,6 +74,11 @@ def traces(document: dict[str, Any], site: Site) -> None:
     document.setdefault("telemetry", {}).update(otlp_endpoint=f"http://127.0.0.1:{port}", trace_sample=0.01)
 
 
+def polling(document: dict[str, Any], _site: Site) -> None:
+    """A worker that is nearly idle looks for work for longer than the pieces of a stream are apart."""
+    document["server"]["busy_poll"] = "5ms"
+
+
 ALL: tuple[Feature, ...] = (postgres, budgets, guard, canary, traces)
 
 

@@ -105,4 +105,10 @@ VARIANTS = (
         features.traces,
     ),
     Sluicegate("sluicegate-all", "all of it, the ledger in PostgreSQL", *features.ALL),
+    Sluicegate(
+        "sluicegate-polling",
+        "as sluicegate-all; it looks for work 5 ms before it sleeps",
+        *features.ALL,
+        features.polling,
+    ),
 )

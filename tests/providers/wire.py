@@ -15,6 +15,7 @@ from app.exchange import Timeouts
 from app.outbox import Outbox
 from app.providers.http1 import Connection
 from app.providers.reply import HttpReply
+from app.vigil import Vigil
 
 
 class Wire(asyncio.Transport):
@@ -62,7 +63,7 @@ class Bench:
     def __post_init__(self) -> None:
         """Connect."""
         loop = asyncio.get_running_loop()
-        self.connection = Connection(loop, Outbox(loop), self.idle.append, self.lost.append)
+        self.connection = Connection(loop, Outbox(loop), Vigil(loop, 0.0, 0, int), self.idle.append, self.lost.append)
         self.connection.connection_made(self.wire)
         self.wire.connection = self.connection
 
