@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from app.main import _beside, listen
+from loadtests.cpu import cpu_seconds
 from loadtests.server import free_port
 from tests.support.gateway import Gateway, Json, config, deployment, one_each
 from tests.support.sockets import Answers, chat_request, connect, exchange, read_until
@@ -235,6 +236,31 @@ def test_a_gateway_ends_with_its_parent(document: Json) -> None:
         assert gateway._process.stdin is not None
         gateway._process.stdin.close()
         assert gateway.wait(10) == 0
+
+
+def awake(gateway: Gateway, seconds: float) -> float:
+    """Processor time that the gateway takes meanwhile."""
+    before = cpu_seconds([gateway.pid])
+    time.sleep(seconds)
+    return cpu_seconds([gateway.pid]) - before
+
+
+def test_a_worker_stays_awake_for_what_comes_next(document: Json) -> None:
+    """As long as it was told to after the last bytes of a caller or an upstream, and while it serves few."""
+    server = {"busy_poll": "600ms", "busy_poll_in_flight": 1}
+    with Gateway({**document, "server": {**document["server"], **server}}) as gateway:
+        assert gateway.chat(STREAM).status_code == 200
+        assert awake(gateway, 0.4) > 0.08  # a core may have others to serve
+        time.sleep(0.3)
+        assert awake(gateway, 0.5) < 0.08
+        with closing(begin(gateway, "hangs-after-3")), closing(begin(gateway, "hangs-after-3")):
+            assert awake(gateway, 0.5) < 0.08
+
+
+def test_a_worker_sleeps_where_it_is_not_told_to_stay_awake(gateway: Gateway) -> None:
+    """The default."""
+    assert gateway.chat(STREAM).status_code == 200
+    assert awake(gateway, 0.4) < 0.08
 
 
 # --- listening ---------------------------------------------------------------------------------------------
