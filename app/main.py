@@ -117,24 +117,25 @@ class Launch:
 def listen(config: Config) -> Listeners:
     """Bind what the configuration names. Raises `OSError`, its text naming the address."""
     server = config.server
-    callers = _bind(server.host, server.port)
+    callers = (_held if server.workers > 1 else _listening)(server.host, server.port)
     try:
-        if server.workers > 1:
-            host, port = callers.getsockname()[:2]  # nobody else has it: with SO_REUSEPORT that would not be told
-            callers.close()
-            callers = _bind(host, port, several=True)
-        else:
-            callers.listen(_BACKLOG)
-        return Listeners(callers, _ops(server.ops.host, server.ops.port) if server.ops is not None else None)
+        return Listeners(callers, _listening(server.ops.host, server.ops.port) if server.ops is not None else None)
     except OSError:
         callers.close()
         raise
 
 
-def _ops(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     bound = _bind(host, port)
     bound.listen(_BACKLOG)
     return bound
+
+
+def _held(host: str, port: int) -> socket.socket:
+    """The address of all workers. Taken alone first: where another gateway of this user listens, only that tells."""
+    with _bind(host, port) as alone:
+        address = alone.getsockname()[:2]
+    return _bind(*address, several=True)
 
 
 def _beside(bound: socket.socket) -> socket.socket:
