@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from app.api.server import Bounds, Protocol
 from app.outbox import Outbox
+from app.vigil import Vigil
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -58,7 +59,9 @@ class Serving:
         config.load()
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self.outbox = Outbox(self._loop)
-        protocol = type("Bounded", (Protocol,), {"bounds": self._bounds, "outbox": self.outbox})
+        vigil = Vigil(self._loop, 0.0, 0, int)
+        own = {"bounds": self._bounds, "outbox": self.outbox, "vigil": vigil}
+        protocol = type("Bounded", (Protocol,), own)
         server = await self._loop.create_server(lambda: protocol(config, self.state, {}, self._loop), "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
