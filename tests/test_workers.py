@@ -195,14 +195,15 @@ def work(worker, folder):
     os.write(1, b"%d %d\\n" % (worker, os.getpid()))
     {work}
 
-sys.exit(Supervisor({count}, work, lambda: None).run())
+{before}
+sys.exit(Supervisor({count}, work, lambda: None, {prepare}).run())
 """
 
 
 @contextmanager
-def supervise(work: str, count: int = 2) -> Iterator[subprocess.Popen[str]]:
+def supervise(work: str, count: int = 2, before: str = "") -> Iterator[subprocess.Popen[str]]:
     """A supervisor alone, with workers that do one thing; one of them has begun."""
-    code = SUPERVISOR.format(work=work, count=count)
+    code = SUPERVISOR.format(work=work, count=count, before=before, prepare=None)
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -222,6 +223,24 @@ def test_a_signal_at_any_moment_is_heard(seed: int) -> None:
         assert process.stdout
         pids = [int(line.split()[1]) for line in process.stdout.read().splitlines()]
     assert not any(alive(pid) for pid in pids)
+
+
+def test_who_is_told_to_stop_before_the_first_worker_starts_none() -> None:
+    """Nothing that came while the folder was prepared is lost."""
+    prepare = "lambda folder: os.kill(os.getpid(), 15)"
+    code = SUPERVISOR.format(work="time.sleep(30)", count=2, before="", prepare=prepare)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=10, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"")
+
+
+def test_workers_are_replaced_also_where_ends_of_processes_were_ignored() -> None:
+    """As some launchers leave it to whom they start."""
+    with supervise("return 3", before="import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)") as process:
+        assert process.stdout
+        begun = Counter(process.stdout.readline().split()[0] for _ in range(5))
+        process.terminate()
+        assert process.wait(10) == 0
+    assert set(begun) == {"0", "1"}
 
 
 def test_reloads_while_workers_die_kill_nobody_else() -> None:
