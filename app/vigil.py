@@ -26,9 +26,9 @@ class Vigil:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        seconds: float,
-        most: int,
-        in_flight: Callable[[], int],
+        seconds: float = 0.0,
+        most: int = 0,
+        in_flight: Callable[[], int] = int,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._loop = loop

@@ -81,6 +81,8 @@ class Field:
             if reason is not None:
                 self.absent[name] = reason
         come_soon()
+        for subject in self.subjects.values():
+            subject.pause()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,23 +111,31 @@ class Field:
 
 
 async def rounds(field: Field, plan: Plan, repeat: int) -> dict[str, list[Figures]]:
-    """Every gateway `repeat` times; one that answers wrongly leaves the field, and the reason is kept."""
+    """Every gateway `repeat` times, while the others stand still; one that answers wrongly leaves the field.
+
+    The reason is kept.
+    """
     found: dict[str, list[Figures]] = {name: [] for name in field.subjects}
     for number in range(repeat):
         order = list(field.subjects)
         for name in order if number % 2 == 0 else reversed(order):
             print(f"round {number + 1}/{repeat}: {name}", file=sys.stderr, flush=True)
+            subject = field.subjects[name]
+            subject.resume()
             try:
-                found[name].append(await measure(field.subjects[name], field.upstream, plan))
+                found[name].append(await measure(subject, field.upstream, plan))
             except WrongAnswerError as error:
                 field.absent[name] = str(error)
                 del field.subjects[name], found[name]
+            subject.pause()
     return found
 
 
 async def recovered(field: Field, plan: Plan) -> dict[str, int]:
     """Bytes that each gateway still holds when all rounds are over and nobody has asked for a while."""
     print(f"memory after {plan.rest:.0f} s without a request", file=sys.stderr, flush=True)
+    for subject in field.subjects.values():
+        subject.resume()
     await asyncio.sleep(plan.rest)
     return {name: subject.memory() for name, subject in field.subjects.items()}
 

@@ -94,6 +94,16 @@ class Subject:
         """Bytes now, shared pages in proportion."""
         return 0 if self.server is None else cpu.memory(self.server.pids()).pss
 
+    def pause(self) -> None:
+        """Have it stand still, so that it takes nothing from who is measured."""
+        if self.server is not None:
+            self.server.pause()
+
+    def resume(self) -> None:
+        """Have it go on; it answers again."""
+        if self.server is not None:
+            self.server.resume()
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -294,6 +304,7 @@ def _costs(whole: Phase, long: Phase) -> Costs:
 async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
     """All phases, one after the other."""
     ask, limit = asks(subject.door), plan.seconds
+    await settled(subject)
     await drive(subject, ask.whole, plan.warm, plan.connections, limit / 2)
     others = cpu.cpu_seconds(upstream.pids())
     full = await drive(subject, ask.whole, plan.requests, plan.connections, limit)

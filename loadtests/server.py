@@ -90,6 +90,7 @@ class Server:
         self._launch, self._log = launch, log
         self._cores = None if cores is None else set(cores)
         self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
 
     @property
     def pid(self) -> int:
@@ -126,6 +127,21 @@ class Server:
             raise
         return self
 
+    def pause(self) -> None:
+        """Stop all of its processes where they are, until `resume`."""
+        self._tell(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on, and wait until it answers; nothing where they were not paused."""
+        if self._paused:
+            self._tell(signal.SIGCONT)
+            self._wait()
+
+    def _tell(self, number: signal.Signals) -> None:
+        self._paused = number == signal.SIGSTOP
+        for pid in self.pids():
+            os.kill(pid, number)
+
     def __exit__(self, *_: object) -> None:
         """Ask it to end, then make it."""
         process = self._process
@@ -133,6 +149,7 @@ class Server:
             return
         if process.poll() is None:
             process.terminate()
+            self._tell(signal.SIGCONT)
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

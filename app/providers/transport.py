@@ -51,7 +51,7 @@ class HttpTransport:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._outbox = outbox or Outbox(self._loop)
-        self._vigil = vigil or Vigil(self._loop, 0.0, 0, int)
+        self._vigil = vigil or Vigil(self._loop)
         self._time = self._loop.time
         self._trust = Trust(make_tls)
         self._pools: Pools[Connection] = Pools(idle_limit)

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,41 @@ def test_a_server_runs_on_its_core_and_ends_with_its_children(tmp_path: Path) ->
         pids = server.pids()
         assert len(pids) == 2
         assert all(os.sched_getaffinity(pid) == {0} for pid in pids)
+    assert not [pid for pid in pids if not gone(pid)]
+
+
+def state(pid: int) -> str:
+    """`T` for a process that was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def still(pid: int) -> bool:
+    """Whether a process stands still; stopping takes a moment."""
+    until = time.monotonic() + 2
+    while state(pid) != "T" and time.monotonic() < until:
+        time.sleep(0.01)
+    return state(pid) == "T"
+
+
+def test_a_server_stands_still_and_goes_on(tmp_path: Path) -> None:
+    """With its children; when it was told to go on, it has answered."""
+    with Server(launch(SERVE.format(CHILD)), tmp_path / "log") as server:
+        pids = server.pids()
+        server.pause()
+        assert all(still(pid) for pid in pids)
+        server.resume()
+        with urllib.request.urlopen(server.at("/"), timeout=5) as answer:
+            assert answer.status == 200
+        assert "T" not in map(state, pids)
+
+
+def test_who_stands_still_ends_like_everyone(tmp_path: Path) -> None:
+    """Soon, and by its own doing."""
+    with Server(launch(SERVE.format(CHILD)), tmp_path / "log") as server:
+        pids = server.pids()
+        server.pause()
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
     assert not [pid for pid in pids if not gone(pid)]
 
 

@@ -63,7 +63,7 @@ class Bench:
     def __post_init__(self) -> None:
         """Connect."""
         loop = asyncio.get_running_loop()
-        self.connection = Connection(loop, Outbox(loop), Vigil(loop, 0.0, 0, int), self.idle.append, self.lost.append)
+        self.connection = Connection(loop, Outbox(loop), Vigil(loop), self.idle.append, self.lost.append)
         self.connection.connection_made(self.wire)
         self.wire.connection = self.connection
 
