@@ -111,9 +111,9 @@ class Field:
 
 
 async def rounds(field: Field, plan: Plan, repeat: int) -> dict[str, list[Figures]]:
-    """Every gateway `repeat` times, while the others stand still; one that answers wrongly leaves the field.
+    """Every gateway `repeat` times, while the others stand still.
 
-    The reason is kept.
+    One that answers wrongly or not at all leaves the field, and the reason is kept.
     """
     found: dict[str, list[Figures]] = {name: [] for name in field.subjects}
     for number in range(repeat):
@@ -121,10 +121,10 @@ async def rounds(field: Field, plan: Plan, repeat: int) -> dict[str, list[Figure
         for name in order if number % 2 == 0 else reversed(order):
             print(f"round {number + 1}/{repeat}: {name}", file=sys.stderr, flush=True)
             subject = field.subjects[name]
-            subject.resume()
             try:
+                subject.resume()
                 found[name].append(await measure(subject, field.upstream, plan))
-            except WrongAnswerError as error:
+            except (WrongAnswerError, NotReadyError) as error:
                 field.absent[name] = str(error)
                 del field.subjects[name], found[name]
             subject.pause()

@@ -304,7 +304,7 @@ def _costs(whole: Phase, long: Phase) -> Costs:
 async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
     """All phases, one after the other."""
     ask, limit = asks(subject.door), plan.seconds
-    await settled(subject)
+    await settled(subject)  # with what came due while it stood still
     await drive(subject, ask.whole, plan.warm, plan.connections, limit / 2)
     others = cpu.cpu_seconds(upstream.pids())
     full = await drive(subject, ask.whole, plan.requests, plan.connections, limit)

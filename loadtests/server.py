@@ -90,7 +90,6 @@ class Server:
         self._launch, self._log = launch, log
         self._cores = None if cores is None else set(cores)
         self._process: subprocess.Popen[bytes] | None = None
-        self._paused = False
 
     @property
     def pid(self) -> int:
@@ -132,15 +131,16 @@ class Server:
         self._tell(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let them go on, and wait until it answers; nothing where they were not paused."""
-        if self._paused:
-            self._tell(signal.SIGCONT)
-            self._wait()
+        """Let them go on, and wait until it answers; raises `NotReadyError`."""
+        self._tell(signal.SIGCONT)
+        self._wait()
 
     def _tell(self, number: signal.Signals) -> None:
-        self._paused = number == signal.SIGSTOP
+        if self._process is None or self._process.poll() is not None:
+            return  # its pid may be another's
         for pid in self.pids():
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a child that has just ended
+                os.kill(pid, number)
 
     def __exit__(self, *_: object) -> None:
         """Ask it to end, then make it."""

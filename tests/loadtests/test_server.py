@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -94,6 +95,16 @@ def test_who_stands_still_ends_like_everyone(tmp_path: Path) -> None:
         began = time.monotonic()
     assert time.monotonic() - began < 5
     assert not [pid for pid in pids if not gone(pid)]
+
+
+def test_who_has_ended_does_not_go_on(tmp_path: Path) -> None:
+    """Nobody else is stopped in its place, and the reason says how it ended."""
+    with Server(launch(SERVE.format("")), tmp_path / "log") as server:
+        os.kill(server.pid, signal.SIGKILL)
+        assert gone(server.pid)
+        server.pause()
+        with pytest.raises(NotReadyError, match="ended with -9"):
+            server.resume()
 
 
 def test_its_cores_are_not_ours(tmp_path: Path) -> None:

@@ -59,8 +59,7 @@ class Serving:
         config.load()
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self.outbox = Outbox(self._loop)
-        vigil = Vigil(self._loop)
-        own = {"bounds": self._bounds, "outbox": self.outbox, "vigil": vigil}
+        own = {"bounds": self._bounds, "outbox": self.outbox, "vigil": Vigil(self._loop)}
         protocol = type("Bounded", (Protocol,), own)
         server = await self._loop.create_server(lambda: protocol(config, self.state, {}, self._loop), "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
