@@ -301,6 +301,14 @@ def _costs(whole: Phase, long: Phase) -> Costs:
     return Costs(whole.cpu / whole.ran.sent * 1e6, long.cpu / long.ran.sent / TOKENS * 1e6)
 
 
+def foreign(machine: float, known: float) -> float:
+    """The share of the machine's busy seconds that is not of those we know; 0 where a phase is too short to tell.
+
+    The machine counts in ticks of 10 ms: a phase of fewer may have none.
+    """
+    return max(0.0, (machine - known) / machine) if machine else 0.0
+
+
 async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
     """All phases, one after the other."""
     ask, limit = asks(subject.door), plan.seconds
@@ -327,7 +335,7 @@ async def measure(subject: Subject, upstream: Server, plan: Plan) -> Figures:
         polling=polling,
         per_second=full.ran.sent / full.ran.seconds,
         busy=full.during / full.ran.seconds,
-        foreign=max(0.0, (full.machine - others) / full.machine),
+        foreign=foreign(full.machine, others),
         loaded_p50_ms=quantile(loaded, 0.5) * 1e3,
         loaded_p99_ms=quantile(loaded, 0.99) * 1e3,
         alone=alone,
