@@ -76,7 +76,7 @@ _LEARNT = ("-fprofile-use", "-fprofile-partial-training", "-fprofile-correction"
 """For GCC: have modules count which ways they go; lay them out by what they counted."""
 _DIRECT = ("-fPIC", "-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt")
 """Calls among compiled modules go straight to what they call, not through a table that another library could alter."""
-_WAITS = ast.Await | ast.AsyncFor | ast.AsyncWith
+_WAITS = ast.Await | ast.AsyncFor | ast.AsyncWith | ast.Yield | ast.YieldFrom
 
 
 class CannotCompileError(Exception):
@@ -93,14 +93,28 @@ def modules(root: Path) -> list[Path]:
 def beyond(tree: ast.Module) -> bool:
     """Whether a module holds what mypyc 2.4 cannot do, or does wrongly.
 
-    It has no asynchronous generators. After a wait inside `finally`, an exception that was handled long ago is raised
-    again.
+    It has no asynchronous generators. And it knows one exception being handled per thread, where Python knows one per
+    coroutine: what waits inside `except` or `finally`, or where `async with` is left over an error, raises another
+    request's error afterwards, or one that was handled long ago.
     """
     return any(
         (isinstance(node, ast.AsyncFunctionDef) and any(isinstance(inner, ast.Yield) for inner in ast.walk(node)))
-        or (isinstance(node, ast.Try) and any(isinstance(e, _WAITS) for last in node.finalbody for e in ast.walk(last)))
+        or (
+            isinstance(node, ast.Try) and any(isinstance(e, _WAITS) for part in _handling(node) for e in ast.walk(part))
+        )
+        or (isinstance(node, ast.AsyncWith) and not all(_leaves_at_once(item.context_expr) for item in node.items))
         for node in ast.walk(tree)
     )
+
+
+def _handling(node: ast.Try) -> Iterable[ast.stmt]:
+    """What runs while an exception is being handled."""
+    return [*(line for handler in node.handlers for line in handler.body), *node.finalbody]
+
+
+def _leaves_at_once(manager: ast.expr) -> bool:
+    """Whether an asynchronous context manager is known to be left without a wait."""
+    return isinstance(manager, ast.Call) and ast.unparse(manager.func) in {"asyncio.timeout", "asyncio.timeout_at"}
 
 
 def compile_into(

@@ -77,5 +77,5 @@ class Hot:
             await Relay(progress, surface, send, cycle).run(arrival, self._services)
         except asyncio.CancelledError as cancellation:
             progress.cut(cancellation)
-            if progress.shut_down:
-                await say_goodbye(progress, surface, send)
+        if progress.shut_down:
+            await say_goodbye(progress, surface, send)

@@ -239,8 +239,9 @@ class Caller:
             except GatewayError as error:
                 if place == last or not _may_fall_back(error) or self._time() >= deadline:
                     raise
-                if not await _has_room(progress):
-                    raise
+                problem = error
+            if not await _has_room(progress):
+                raise problem
         raise AssertionError("a plan is never empty")
 
     async def _deployment(
@@ -274,12 +275,13 @@ class Caller:
             except GatewayError as error:
                 if not attempts_left or not (attempt.retryable or attempt.gambled):
                     raise
-                tried.add(attempt.endpoint)
-                state = await self._again(attempt, tried, error, progress, deadline, final=final)
-                if state is None or not await _has_room(progress):
-                    raise
+                problem = error
             finally:
                 attempt.end_unless_answering()
+            tried.add(attempt.endpoint)
+            state = await self._again(attempt, tried, problem, progress, deadline, final=final)
+            if state is None or not await _has_room(progress):
+                raise problem
         raise AssertionError("the last attempt answers or raises")
 
     async def _again(

@@ -120,11 +120,10 @@ class HttpTransport:
 
     async def _addresses(self, endpoint: Endpoint) -> list[str]:
         """What the host's name stands for, in the system's order (RFC 6724)."""
-        try:
-            return [str(ip_address(endpoint.host))]
-        except ValueError:
-            found = await self._loop.getaddrinfo(endpoint.host, endpoint.port, type=SOCK_STREAM)
-            return list(dict.fromkeys(str(address[0]) for *_, address in found))
+        if (literal := _literal(endpoint.host)) is not None:
+            return [literal]
+        found = await self._loop.getaddrinfo(endpoint.host, endpoint.port, type=SOCK_STREAM)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     async def _first(
         self, endpoint: Endpoint, addresses: list[str], tls: ssl.SSLContext | None, until: float
@@ -164,6 +163,14 @@ class HttpTransport:
         if self._general is None:
             self._general = GeneralClient(self._trust, self._idle_limit, self.counts)
         return self._general
+
+
+def _literal(host: str) -> str | None:
+    """The address that a host is written as; None where it is a name."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
 
 
 def _delivered(reply: HttpReply) -> HttpReply | DecodedReply:

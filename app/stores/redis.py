@@ -175,7 +175,8 @@ class RedisStore:
                 async with asyncio.timeout(_TURN_S):  # wait_for() of Python 3.11 can swallow a cancellation
                     await self._wake.wait()
             self._wake.clear()
-            try:
+            answered = False
+            with suppress(Unanswered):
                 await self.flush()
                 await self.refill()
                 if self._monotonic() >= reap_at:
@@ -184,7 +185,8 @@ class RedisStore:
                 if self._monotonic() >= renew_at:
                     renew_at = self._monotonic() + self._short_lease / 3
                     await self.renew()
-            except Unanswered:
+                answered = True
+            if not answered:
                 await asyncio.sleep(_RETRY_S)
 
     async def flush(self) -> None:
