@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from app.api.surface import MALFORMED, malformed
+from app.api.surface import MALFORMED, malformed, string
 from app.errors import UPSTREAM_ERROR, GatewayError
 from app.exchange import Batch, Event, JsonObject, Usage
 from app.pipeline.progress import Progress
@@ -54,6 +54,7 @@ class ChunkWriter(ABC):
             if choice.get("index"):
                 continue
             if choice.get("finish_reason"):
+                string(choice["finish_reason"])
                 self._ending = choice
             delta = choice.get("delta")
             if delta:

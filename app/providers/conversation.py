@@ -69,7 +69,7 @@ def content(value: Any, place: str) -> Iterator[Text | Media]:
         spot = f"{place}[{number}]"
         if type(part) is not dict:
             raise refused(spot, f"`{spot}` must be an object with a `type`.")
-        read = _PARTS.get(part.get("type", ""))
+        read = _PARTS.get(str(part.get("type")))
         if read is None:
             raise refused(f"{spot}.type", f"`{spot}.type` is `{str(part.get('type'))[:40]}`, which is no kind of part.")
         found = read(part, spot)
@@ -114,7 +114,7 @@ def _audio(part: JsonObject, place: str) -> Media:
     audio = part.get("input_audio")
     if type(audio) is not dict or type(audio.get("data")) is not str:
         raise refused(f"{place}.input_audio", f"`{place}.input_audio` must have `data` in base64 and a `format`.")
-    kind = _AUDIO.get(audio.get("format", ""))
+    kind = _AUDIO.get(str(audio.get("format")))
     if kind is None:
         raise refused(f"{place}.input_audio.format", f"`{place}.input_audio.format` must be `wav` or `mp3`.")
     return Media(f"{place}.input_audio", kind, audio["data"], None)

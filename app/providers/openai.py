@@ -168,6 +168,8 @@ class OpenAIDecoder:
     def _take(self, event: Event, choices: list[JsonObject]) -> None:
         """Count what a chunk says: at least one output token for each choice that says something."""
         for choice in choices:
+            if type(choice.get("index", 0)) is not int:
+                raise TypeError("a choice's index is no whole number")
             delta = choice.get("delta")
             if delta is None:
                 event.tokens += 1 if choice.get("text") else 0
@@ -190,6 +192,8 @@ class OpenAIDecoder:
             return []
         if type(doc.get(name)) is not (int if name == "count" else list):
             raise ValueError(f"the answer holds no `{name}`")
+        if name == "choices" and not all(type(one) is dict and type(one.get("index", 0)) is int for one in doc[name]):
+            raise ValueError("the answer's choices are none")
         self.finished = True
         if name == "count":
             return [Event(data, doc, usage=FREE)]

@@ -16,7 +16,7 @@ from app.exchange import Batch, Call, Event, JsonObject, Operation
 from app.pipeline.report import Hit, Report
 from app.safety.actions import BLOCK, results
 from app.safety.stage import Stage
-from app.safety.texts import HOLDERS, PLAIN, Path, texts
+from app.safety.texts import HOLDERS, PLAIN, Path, number_of, texts
 from app.safety.vault import Restorer, Vault
 from app.safety.watched import Alike, Watched
 from app.safety.window import Window
@@ -236,8 +236,7 @@ class Answers:
                     altered = self._inside(value, name, value[name], (*path, name), final=final) or altered
         elif type(value) is list:
             for position, one in enumerate(value):
-                number = one.get("index", position) if type(one) is dict else position
-                altered = self._inside(value, position, one, (*path, number), final=final) or altered
+                altered = self._inside(value, position, one, (*path, number_of(one, position)), final=final) or altered
                 if self._stopped:
                     del value[position + 1 :]
                     break
@@ -352,7 +351,8 @@ class Answers:
 def _append(choice: JsonObject, path: Path, text: str) -> None:
     """Add text to what a path leads to inside a choice, making the way there where it is missing.
 
-    Of an upstream that says text where it said a list before, one path leads nowhere: its text is left out.
+    Of an upstream that says text or an object where it said a list before, one path leads nowhere: its text is left
+    out.
     """
     node: Any = choice
     names = path[1:]
@@ -365,7 +365,7 @@ def _append(choice: JsonObject, path: Path, text: str) -> None:
                 found = {"index": name}
                 node.append(found)
             node = found
-        elif type(node) is dict:
+        elif type(node) is dict and type(name) is str:
             inner = node.get(name)
             if inner is None:
                 inner = node[name] = [] if type(following) is int else {}
@@ -373,7 +373,7 @@ def _append(choice: JsonObject, path: Path, text: str) -> None:
     last = names[-1]
     if type(node) is list:
         node.append(text)
-    elif type(node) is dict and type(node.get(last) or "") is str:
+    elif type(node) is dict and type(last) is str and type(node.get(last) or "") is str:
         node[last] = (node.get(last) or "") + text
 
 

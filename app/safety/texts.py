@@ -38,7 +38,7 @@ def _gather(value: Any, path: Path, name: int | str, found: list[tuple[Path, str
     elif type(value) is list:
         for position, one in enumerate(value):
             if one:
-                number = one.get("index", position) if type(one) is dict else position
+                number = number_of(one, position)
                 _gather(one, (*path, number), number, found)
 
 
@@ -50,7 +50,7 @@ def put(choice: JsonObject, path: Path, text: str) -> bool:
         node = choice.get("message", choice.get("delta"))
     for name in names[:-1]:
         if type(node) is list:
-            node = next((one for position, one in enumerate(node) if _number(one, position) == name), None)
+            node = next((one for position, one in enumerate(node) if number_of(one, position) == name), None)
         elif type(node) is dict:
             node = node.get(name)
     last: Any = names[-1]
@@ -63,5 +63,7 @@ def put(choice: JsonObject, path: Path, text: str) -> bool:
     return False
 
 
-def _number(one: Any, position: int) -> object:
-    return one.get("index", position) if type(one) is dict else position
+def number_of(one: Any, position: int) -> int:
+    """What tells an element of a list apart in a path: the number that it gives itself, else its place."""
+    number = one.get("index") if type(one) is dict else None
+    return number if type(number) is int else position

@@ -191,8 +191,11 @@ def test_an_error_inside_a_stream() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"data: {\n\n", b"data: 5\n\n", b'data: {"choices": 5}\n\n', b'data: {"choices": [5]}\n\n', b"data: \xff\n\n"],
-)
+    [
+        b"data: {\n\n", b"data: 5\n\n", b'data: {"choices": 5}\n\n', b'data: {"choices": [5]}\n\n', b"data: \xff\n\n",
+        b'data: {"choices": [{"index": {}}]}\n\n', b'data: {"choices": [{"index": 0.0, "delta": {}}]}\n\n',
+    ],
+)  # fmt: skip
 def test_an_event_that_is_none(text: bytes) -> None:
     """Garbage is a failure of the upstream, never an exception."""
     reader = decoder()
@@ -212,7 +215,13 @@ def test_ends() -> None:
         all_events(cut, chunk(finish_reason="stop"), b"")
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"5", b"{}", b'{"choices": 1}', b"<html>", b'{"choices": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"[]", b"5", b"{}", b'{"choices": 1}', b"<html>", b'{"choices": {}}', b'{"choices": [7]}',
+        b'{"choices": [null]}', b'{"choices": [{"index": "0"}]}', b'{"choices": [{"index": null}]}',
+    ],
+)  # fmt: skip
 def test_a_body_that_is_no_answer(text: bytes) -> None:
     """`ValueError`, which becomes a 502."""
     with pytest.raises(ValueError, match=r"."):

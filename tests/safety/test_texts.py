@@ -27,6 +27,14 @@ def test_every_text_has_its_path() -> None:
     assert texts({"usage": {}}) == []
 
 
+def test_a_number_that_is_none_is_a_place() -> None:
+    """Whatever an upstream puts there: paths are numbers and names."""
+    odds: list[Any] = [[], {}, "7", None, 1.0]
+    calls = [{"index": odd, "x": "a"} for odd in odds]
+    found = texts({"choices": [{"delta": {"calls": calls}}]})
+    assert [path for path, _ in found if path[-1] == "x"] == [(0, "calls", place, "x") for place in range(5)]
+
+
 def test_each_can_be_written_over() -> None:
     """By its path; what is not there stays away."""
     choice = {"index": 0, "message": {"content": "a", "parts": ["b", "c"], "tool_calls": [{"index": 5, "x": "d"}]}}

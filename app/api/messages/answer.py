@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from app.api.surface import string
 from app.exchange import JsonObject, Usage
 from app.providers.anthropic.answer import FINISH
 
@@ -32,12 +33,11 @@ def stop_of(choice: JsonObject, refusal: Any) -> tuple[str, str | None, JsonObje
     met = sequence if type(sequence) is str and reason in ("end_turn", "stop_sequence") else None
     details = None
     if reason == "refusal":
-        results = choice.get("content_filter_results")
-        hit = next((name for name, one in results.items() if one.get("filtered")), None) if results else None
+        hits = _hits(choice.get("content_filter_results"))
         details = {
             "type": "refusal",
-            "category": hit if hit in _CATEGORIES else None,
-            "explanation": refusal or _why(results),
+            "category": hits[0] if hits and hits[0] in _CATEGORIES else None,
+            "explanation": refusal or (f"Filtered: {', '.join(hits)}." if hits else None),
         }
     return ("stop_sequence" if met is not None else reason), met, details
 
@@ -45,10 +45,11 @@ def stop_of(choice: JsonObject, refusal: Any) -> tuple[str, str | None, JsonObje
 _CATEGORIES: Final = frozenset({"cyber", "bio", "frontier_llm", "reasoning_extraction", "general_harms"})
 
 
-def _why(results: Any) -> str | None:
-    """The categories in words, for those that Anthropic does not have."""
-    hits = [name for name, one in results.items() if type(one) is dict and one.get("filtered")] if results else []
-    return f"Filtered: {', '.join(hits)}." if hits else None
+def _hits(results: Any) -> list[str]:
+    """The categories that were filtered."""
+    if type(results) is not dict:
+        return []
+    return [name for name, one in results.items() if type(one) is dict and one.get("filtered")]
 
 
 def usage_document(usage: Usage | None) -> JsonObject:
@@ -89,7 +90,7 @@ def whole(doc: JsonObject, usage: Usage | None, request_id: str) -> JsonObject:
     blocks = thoughts(said)
     text = said.get("content") or said.get("refusal")
     if text:
-        blocks.append({"type": "text", "text": text})
+        blocks.append({"type": "text", "text": string(text)})
     for call in said.get("tool_calls") or ():
         function = call["function"]
         blocks.append(

@@ -68,7 +68,7 @@ def _tools(body: JsonObject, chat: JsonObject) -> None:
     if kind == "tool":
         name = text_of(wanted, "tool_choice", "name")
         chat["tool_choice"] = {"type": "function", "function": {"name": name}}
-    elif kind in _CHOICES:
+    elif type(kind) is str and kind in _CHOICES:
         chat["tool_choice"] = _CHOICES[kind]
     else:
         raise refused("tool_choice", "`tool_choice.type` must be `auto`, `any`, `none` or `tool`.")
@@ -111,7 +111,7 @@ def _answer(body: JsonObject, chat: JsonObject) -> None:
             chat["user"] = user
     tier = body.get("service_tier")
     if tier is not None:
-        if tier not in _TIERS:
+        if type(tier) is not str or tier not in _TIERS:
             raise refused("service_tier", "`service_tier` must be `auto` or `standard_only`.")
         chat["service_tier"] = _TIERS[tier]
 

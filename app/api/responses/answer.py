@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from app.api.responses.items import SEALED
+from app.api.surface import string
 from app.exchange import JsonObject, Usage
 from app.pipeline.progress import Progress
 
@@ -126,16 +127,18 @@ def whole(doc: JsonObject, usage: Usage | None, progress: Progress) -> JsonObjec
         return ids(progress.request_id, kind, len(output))
 
     thought, blocks = said.get("reasoning_content") or said.get("reasoning") or "", said.get("thinking_blocks") or []
+    if type(blocks) is not list:
+        raise TypeError("not an array")
     if thought or blocks:
-        output.append(reasoning_item(known("rs"), thought, blocks, "completed"))
+        output.append(reasoning_item(known("rs"), string(thought), blocks, "completed"))
     logprobs = (choice.get("logprobs") or {}).get("content")
-    parts = [text_part(said["content"], logprobs)] if said.get("content") else []
+    parts = [text_part(string(said["content"]), logprobs)] if said.get("content") else []
     if said.get("refusal"):
-        parts.append({"type": "refusal", "refusal": said["refusal"]})
+        parts.append({"type": "refusal", "refusal": string(said["refusal"])})
     calls = said.get("tool_calls") or ()
     if parts or not calls:
         output.append(message_item(known("msg"), parts or [text_part("")], status))
     for call in calls:
-        item = call_item(known("fc"), call, call["function"]["arguments"], status)
+        item = call_item(known("fc"), call, string(call["function"]["arguments"]), status)
         output.append(item)
     return response

@@ -36,7 +36,7 @@ def messages(given: Any) -> list[JsonObject]:
 
 def _message(item: JsonObject, place: str, found: list[JsonObject]) -> None:
     role = item.get("role")
-    if role not in _ROLES:
+    if type(role) is not str or role not in _ROLES:
         raise refused(f"{place}.role", f"`{place}.role` must be one of {', '.join(sorted(_ROLES))}.")
     content = _content(item.get("content"), f"{place}.content")
     if role != "assistant":

@@ -69,8 +69,11 @@ def _check(body: JsonObject) -> None:
         raise refused("n", "`n` is for chat completions: this path makes one answer.")
     if body.get("truncation") not in (None, "disabled"):
         raise refused("truncation", "`truncation` must be `disabled`: the conversation is not changed here.")
-    for name in body.get("include") or ():
-        if name not in _INCLUDES:
+    include = body.get("include")
+    if include is not None and type(include) is not list:
+        raise wrong("include", "`include`", "an array", include)
+    for wanted in include or ():
+        if type(wanted) is not str or wanted not in _INCLUDES:
             raise refused("include", f"`include` may name {' and '.join(sorted(_INCLUDES))}.")
 
 
@@ -106,7 +109,9 @@ def _text(body: JsonObject, chat: JsonObject) -> None:
         name = "text" if type(text) is not dict else "reasoning"
         raise wrong(name, f"`{name}`", "an object", body[name])
     form = text.get("format")
-    if type(form) is dict and form.get("type") == "json_schema":
+    if form is not None and type(form) is not dict:
+        raise wrong("text.format", "`text.format`", "an object", form)
+    if form is not None and form.get("type") == "json_schema":
         wanted = {name: value for name, value in form.items() if name != "type"}
         chat["response_format"] = {"type": "json_schema", "json_schema": wanted}
     elif form is not None and form != {"type": "text"}:

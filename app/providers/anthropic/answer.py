@@ -65,7 +65,8 @@ def ending(reason: Any, sequence: Any, details: Any) -> JsonObject:
         end["stop_reason"] = sequence  # vLLM's name for the stop string that was met
     if reason == "refusal":
         category = details.get("category") if type(details) is dict else None
-        end["content_filter_results"] = {category or "refusal": {"filtered": True}}
+        named = type(category) is str and category
+        end["content_filter_results"] = {named or "refusal": {"filtered": True}}
     return end
 
 

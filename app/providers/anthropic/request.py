@@ -33,7 +33,7 @@ def encode(call: Call, deployment: Deployment) -> JsonObject:
         body["metadata"] = {"user_id": user}
     tier = asked.take("service_tier")
     if tier is not None:
-        if tier not in _TIERS:
+        if type(tier) is not str or tier not in _TIERS:
             raise asked.cannot("service_tier", "it knows `auto` and `default`")
         body["service_tier"] = _TIERS[tier]
     return {**asked.rest(), **body}

@@ -77,7 +77,10 @@ class AnthropicDecoder(Reader):
         if doc.get("type") == "error":
             self.failure = Event(data, doc, error=error_status(doc))
             return []
-        made, usage = whole(doc)
+        try:
+            made, usage = whole(doc)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError("the answer is not as Anthropic's are") from error
         self.finished = True
         return [Event(orjson.dumps(made), made, usage=usage)]
 
@@ -99,14 +102,14 @@ class AnthropicDecoder(Reader):
         if kind == "tool_use":
             self._tool += 1
             self._empty_call = True
-            function = {"name": block["name"], "arguments": ""}
+            function = {"name": _string(block["name"]), "arguments": ""}
             call = {"index": self._tool, "id": block["id"], "type": "function", "function": function}
             batch.append(self._event({"tool_calls": [call]}, 1))
         elif kind == "redacted_thinking":
             batch.append(self._event({"thinking_blocks": [block]}, 1))
         elif kind == "text":
             if block["text"]:
-                batch.append(self._event({"content": block["text"]}, 1))
+                batch.append(self._event({"content": _string(block["text"])}, 1))
         elif kind != "thinking":
             raise ValueError("a block of a kind that is not known")
 
@@ -114,12 +117,12 @@ class AnthropicDecoder(Reader):
         delta = doc["delta"]
         kind = delta["type"]
         if kind == "text_delta":
-            batch.append(self._event({"content": delta["text"]}, 1))
+            batch.append(self._event({"content": _string(delta["text"])}, 1))
         elif kind == "input_json_delta":
             if delta["partial_json"]:
-                self._arguments(delta["partial_json"], batch)
+                self._arguments(_string(delta["partial_json"]), batch)
         elif kind == "thinking_delta":
-            batch.append(self._event({"reasoning_content": delta["thinking"]}, 1))
+            batch.append(self._event({"reasoning_content": _string(delta["thinking"])}, 1))
         elif kind == "signature_delta":
             block = {"type": "thinking", "signature": delta["signature"]}
             batch.append(self._event({"thinking_blocks": [block]}, 0))
@@ -146,3 +149,10 @@ class AnthropicDecoder(Reader):
             last = {**self._chunk, "choices": [], "usage": usage_document(self._usage)}
             hidden = not self._call.include_usage
             batch.append(Event(orjson.dumps(last), last, usage=self._usage, hidden=hidden))
+
+
+def _string(value: Any) -> str:
+    """A piece of an answer's text. Raises `TypeError` where it is none."""
+    if type(value) is not str:
+        raise TypeError("not a string")
+    return value

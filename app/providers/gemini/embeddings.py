@@ -64,8 +64,10 @@ class EmbeddingsDecoder(Reader):
         self.finished = True
         return [Event(orjson.dumps(made), made, usage=usage)]
 
-    def _vector(self, values: list[float]) -> Any:
-        """As numbers, or packed as the OpenAI SDK asks for them by default."""
+    def _vector(self, values: Any) -> Any:
+        """As numbers, or packed as the OpenAI SDK asks for them by default. Raises `TypeError` where it is none."""
+        if type(values) is not list:
+            raise TypeError("a vector is no array")
         if self._call.body.get("encoding_format") != "base64":
             return values
         return base64.b64encode(array("f", values).tobytes()).decode()

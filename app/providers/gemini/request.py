@@ -96,7 +96,7 @@ def _output(asked: Asked, config: JsonObject, deployment: Deployment) -> None:
     if effort is None:
         return
     if deployment.model.removeprefix("models/").startswith("gemini-2."):
-        if effort not in _BUDGETS:
+        if type(effort) is not str or effort not in _BUDGETS:
             raise asked.cannot("reasoning_effort", f"it knows {', '.join(_BUDGETS)}")
         config["thinkingConfig"] = {"thinkingBudget": _BUDGETS[effort], "includeThoughts": effort != "none"}
         return

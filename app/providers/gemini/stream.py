@@ -113,7 +113,7 @@ class GeminiDecoder(Reader):
         end = ending(candidate, called=bool(said.calls))
         end["finish_reason"] = end["finish_reason"] or "stop"
         logprobs = logprobs_of(candidate)
-        return {"index": candidate.get("index", 0), "message": message_of(said), "logprobs": logprobs, **end}
+        return {"index": _index(candidate), "message": message_of(said), "logprobs": logprobs, **end}
 
     def _piece(self, doc: JsonObject, batch: Batch) -> None:
         head = self._last = self._head(doc, "chat.completion.chunk")
@@ -124,7 +124,7 @@ class GeminiDecoder(Reader):
             choice = {"index": 0, "delta": {"role": "assistant", "content": ""}, **blocked}
             batch.append(self._event({**head, "choices": [choice], **_prompt_results(blocked)}, 0))
         for candidate in candidates:
-            index = candidate.get("index", 0)
+            index = _index(candidate)
             before = self._calls.get(index)
             said = Said(candidate, before or 0)
             self._calls[index] = (before or 0) + len(said.calls)
@@ -137,6 +137,14 @@ class GeminiDecoder(Reader):
 
     def _event(self, doc: JsonObject, tokens: int) -> Event:
         return Event(orjson.dumps(doc), doc, tokens, self._usage)
+
+
+def _index(candidate: JsonObject) -> int:
+    """A candidate's number. Raises `TypeError` where it is none."""
+    index = candidate.get("index", 0)
+    if type(index) is not int:
+        raise TypeError("a candidate's index is no whole number")
+    return index
 
 
 def _prompt_results(blocked: JsonObject) -> dict[str, Any]:

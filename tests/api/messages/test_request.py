@@ -88,7 +88,8 @@ def test_a_prompt_to_count() -> None:
         ({"stop_sequences": "x"}, "stop_sequences"), ({"stop_sequences": [1]}, "stop_sequences"),
         ({"metadata": {"user_id": 7}}, "metadata"), ({"metadata": 7}, "metadata"),
         ({"service_tier": "x"}, "service_tier"), ({"output_config": 7}, "output_config"),
-        ({"output_config": {"format": {"type": "x"}}}, "output_config.format"),
+        ({"output_config": {"format": {"type": "x"}}}, "output_config.format"), ({"service_tier": {}}, "service_tier"),
+        ({"tool_choice": {"type": []}}, "tool_choice"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(fields: dict[str, Any], param: str) -> None:

@@ -134,6 +134,13 @@ def test_chunks_that_mean_nothing(delta: Any) -> None:
     assert failed.value.status == 502
 
 
+def test_a_finish_reason_that_is_no_word() -> None:
+    """Is the upstream's fault while it comes, not a bug at the end."""
+    with pytest.raises(GatewayError) as failed:
+        writer().events([Event(b"", {"choices": [{"index": 0, "delta": {}, "finish_reason": ["stop"]}]})])
+    assert failed.value.status == 502
+
+
 def test_whole_answers() -> None:
     """A message, or the number of its prompt's tokens; what is neither is malformed."""
     doc = {"id": "x", "model": "up", "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}]}

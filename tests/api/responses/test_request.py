@@ -65,6 +65,9 @@ def test_everything() -> None:
         ({"tools": [{"type": "function"}]}, "tools[0].name"), ({"tool_choice": {"type": "mcp"}}, "tool_choice"),
         ({"text": 7}, "text"), ({"reasoning": "high"}, "reasoning"),
         ({"reasoning": {"summary": "detailed"}}, "reasoning.summary"), ({"input": None}, "input"),
+        ({"text": {"format": 7}}, "text.format"), ({"text": {"format": []}}, "text.format"),
+        ({"include": 7}, "include"), ({"include": [{}]}, "include"),
+        ({"input": [{"role": {}, "content": "a"}]}, "input[0].role"),
     ],
 )  # fmt: skip
 def test_mistakes_and_storage_are_named(fields: dict[str, Any], param: str) -> None:

@@ -100,3 +100,12 @@ def test_chunks_that_mean_nothing(delta: Any) -> None:
     assert broken.value.status == 502
     with pytest.raises(GatewayError):
         one.whole(Event(b"", {"choices": []}))
+
+
+def test_a_finish_reason_that_is_no_word() -> None:
+    """Is the upstream's fault while it comes, not a bug at the end."""
+    with pytest.raises(GatewayError) as failed:
+        ResponsesWriter(progress()).events(
+            [Event(b"", {"choices": [{"index": 0, "delta": {}, "finish_reason": ["stop"]}]})]
+        )
+    assert failed.value.status == 502

@@ -167,3 +167,7 @@ def test_whole_answers() -> None:
     assert decoder.failure is not None
     with pytest.raises(ValueError, match="JSON object"):
         AnthropicDecoder(call()).body(b"[]")
+    odds: list[JsonObject] = [{"usage": "none"}, {"usage": {"service_tier": []}}, {"stop_reason": {}}]
+    for odd in odds:
+        with pytest.raises(ValueError, match="not as Anthropic's are"):
+            AnthropicDecoder(call()).body(orjson.dumps({**MESSAGE, "content": [], **odd}))

@@ -112,8 +112,12 @@ def test_an_error_in_a_stream_ends_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [b"{", b"[]", b"7", b'{"candidates": 7}', b'{"candidates": [{"content": {"parts": [{"x": 1}]}}]}']
-)
+    "event",
+    [
+        b"{", b"[]", b"7", b'{"candidates": 7}', b'{"candidates": [{"content": {"parts": [{"x": 1}]}}]}',
+        b'{"candidates": [{"index": []}]}', b'{"candidates": [{"index": "0"}]}',
+    ],
+)  # fmt: skip
 def test_malformed_pieces(event: bytes) -> None:
     """Are a failure of the upstream, not a crash."""
     _, decoder = read(body(PIECES[0]), b"data: " + event + b"\n\n")
