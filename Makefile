@@ -87,7 +87,7 @@ load-guidellm: setup ## the same streams played by locust and by guidellm: do bo
 	@sh scripts/load/setup_guidellm.sh
 	@.venv/bin/python -m loadtests.guidellm $(ARGS)
 
-prove: setup ## what docs/budgets.md and docs/ledger.md claim, at full length (WHAT=interleavings|live|hosts|crashes|outages|cost|report|safety_fuzz)
+prove: setup ## what the docs claim, at full length (WHAT=interleavings|live|hosts|crashes|outages|cost|report|safety_fuzz|alike)
 	@.venv/bin/python -m tests.proofs.$(or $(WHAT),interleavings) $(ARGS)
 
 peers: setup ## install the gateways that `make bench` compares with, into .peers
