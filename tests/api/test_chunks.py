@@ -25,6 +25,9 @@ class Plain(ChunkWriter):
     def _whole(self, event: Event) -> JsonObject:
         return {"text": event.doc["choices"][0]["message"]["content"]}
 
+    def _last(self, error: GatewayError | None) -> list[bytes]:
+        return [b"end\n" if error is None else f"{error.message}\n".encode()]
+
     def _begin(self, doc: JsonObject, out: list[bytes]) -> None:
         if not self.begun:
             self.begun = True
@@ -78,3 +81,29 @@ def test_what_is_malformed_is_an_upstream_error(doc: JsonObject) -> None:
     with pytest.raises(GatewayError):
         Plain().whole(Event(b"", doc))
     assert Plain().whole(Event(b"", {"choices": [{"message": {"content": "hi"}}]})) == b'{"text":"hi"}'
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        ({"content": "c", "tool_calls": 5}, "The upstream's answer is malformed."),
+        ({"tool_calls": [{"index": 0.5}]}, "The upstream's answer is malformed."),
+        ({"tool_calls": [{"index": -2}]}, "The upstream went back to a tool call that had ended."),
+    ],
+)
+def test_what_was_told_before_goes_out_before_the_error(odd: JsonObject, why: str) -> None:
+    """However many chunks come at once: the caller knows of everything that the error follows."""
+    together, apart = Plain(), Plain()
+    with pytest.raises(GatewayError) as raised:
+        together.events([chunk({"content": "a"}), chunk({"content": "b"}), chunk(odd)])
+    assert together.end(raised.value) == f'begin\n"a"\n"b"\n{why}\n'.encode()
+    told = apart.events([chunk({"content": "a"})]) + apart.events([chunk({"content": "b"})])
+    with pytest.raises(GatewayError) as raised:
+        apart.events([chunk(odd)])
+    assert told + apart.end(raised.value) == f'begin\n"a"\n"b"\n{why}\n'.encode()
+
+
+def test_an_end() -> None:
+    """Nothing is left over where all went well."""
+    one = Plain()
+    assert one.events([chunk({"content": "a"})]) + one.end(None) == b'begin\n"a"\nend\n'

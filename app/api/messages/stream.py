@@ -38,10 +38,10 @@ class MessagesWriter(ChunkWriter):
             return {"input_tokens": event.doc["count"]}
         return whole(event.doc, event.usage, self._progress.request_id)
 
-    def end(self, error: GatewayError | None) -> bytes:
+    def _last(self, error: GatewayError | None) -> list[bytes]:
         """The last block's end, why it stopped, what it used; or an error."""
         if error is not None:
-            return _event(document(error, self._progress.request_id))
+            return [_event(document(error, self._progress.request_id))]
         out: list[bytes] = []
         self._begin({}, out)
         self._close(out)
@@ -49,7 +49,7 @@ class MessagesWriter(ChunkWriter):
         delta = {"stop_reason": reason, "stop_sequence": sequence, "stop_details": details}
         out.append(_event({"type": "message_delta", "delta": delta, "usage": usage_document(self._usage)}))
         out.append(_event({"type": "message_stop"}))
-        return b"".join(out)
+        return out
 
     def _begin(self, doc: JsonObject, out: list[bytes]) -> None:
         if self._doc is not None:
@@ -73,10 +73,10 @@ class MessagesWriter(ChunkWriter):
     def _take(self, delta: JsonObject, choice: JsonObject, out: list[bytes]) -> None:
         text = delta.get("content")
         if text:
-            self._say(text, out)
+            self._say(string(text), out)
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought:
-            self._think({"type": "thinking_delta", "thinking": thought}, out)
+            self._think({"type": "thinking_delta", "thinking": string(thought)}, out)
         for block in delta.get("thinking_blocks") or ():
             if block["type"] == "redacted_thinking":
                 self._open("redacted_thinking", block, out)
@@ -85,14 +85,14 @@ class MessagesWriter(ChunkWriter):
         if choice.get("finish_reason"):
             self._refusal = delta.get("refusal")  # said about the answer, no part of it
         elif delta.get("refusal"):
-            self._say(delta["refusal"], out)
+            self._say(string(delta["refusal"]), out)
         for call in delta.get("tool_calls") or ():
             self._call(call, out)
 
     def _say(self, text: str, out: list[bytes]) -> None:
         if self._kind != "text":
             self._open("text", {"type": "text", "text": ""}, out)
-        out.append(_TEXT % (self._index, orjson.dumps(string(text))))
+        out.append(_TEXT % (self._index, orjson.dumps(text)))
 
     def _think(self, delta: JsonObject, out: list[bytes]) -> None:
         if self._kind != "thinking":
@@ -105,7 +105,7 @@ class MessagesWriter(ChunkWriter):
             name, known = function.get("name"), call.get("id")
             self._open("tool_use", {"type": "tool_use", "id": known, "name": name, "input": {}}, out)
         if function.get("arguments"):
-            self._delta({"type": "input_json_delta", "partial_json": function["arguments"]}, out)
+            self._delta({"type": "input_json_delta", "partial_json": string(function["arguments"])}, out)
 
     def _delta(self, delta: JsonObject, out: list[bytes]) -> None:
         out.append(_event({"type": "content_block_delta", "index": self._index, "delta": delta}))

@@ -37,7 +37,7 @@ class ResponsesWriter(ChunkWriter):
     def _whole(self, event: Event) -> JsonObject:
         return answer.whole(event.doc, event.usage, self._progress)
 
-    def end(self, error: GatewayError | None) -> bytes:
+    def _last(self, error: GatewayError | None) -> list[bytes]:
         """The last item's end and the whole response; or what went wrong, in the response and as an error."""
         out: list[bytes] = []
         response = self._begin({}, out)
@@ -45,13 +45,13 @@ class ResponsesWriter(ChunkWriter):
             self._close(out)
             answer.finished(response, self._ending, self._usage)
             self._tell(f"response.{response['status']}", out, response=response)
-            return b"".join(out)
+            return out
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
         response |= {"status": "failed", "error": {"code": code, "message": error.message}}
         response["usage"] = answer.usage_document(self._usage)
         self._tell("response.failed", out, response=response)
         self._tell("error", out, code=error.code_name, message=error.message, param=error.param, **error.document())
-        return b"".join(out)
+        return out
 
     def _tell(self, kind: str, out: list[bytes], **fields: Any) -> None:
         self._sequence += 1
@@ -69,8 +69,10 @@ class ResponsesWriter(ChunkWriter):
     def _take(self, delta: JsonObject, choice: JsonObject, out: list[bytes]) -> None:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought:
-            self._say("reasoning", thought, out)
+            self._say("reasoning", string(thought), out)
         for block in delta.get("thinking_blocks") or ():
+            if type(block) is not dict:
+                raise TypeError("a block of what was thought is no object")
             if self._kind != "reasoning":
                 self._open("reasoning", out)
             if block["type"] == "thinking":
@@ -78,15 +80,16 @@ class ResponsesWriter(ChunkWriter):
             self._blocks.append(block)
         text = delta.get("content")
         if text:
+            said = string(text)
             if self._kind != "text":
                 self._open("text", out)
-            self._pieces.append(string(text))
+            self._pieces.append(said)
             self._sequence += 1
             place, known = len(self._output) - 1, orjson.dumps(self._id)
             told = orjson.dumps((choice.get("logprobs") or {}).get("content") or [])
             out.append(_DELTA % (known, place, orjson.dumps(text), told, self._sequence))
         if delta.get("refusal"):
-            self._say("refusal", delta["refusal"], out)
+            self._say("refusal", string(delta["refusal"]), out)
         for call in delta.get("tool_calls") or ():
             self._called(call, out)
 
@@ -98,7 +101,7 @@ class ResponsesWriter(ChunkWriter):
     def _say(self, kind: str, text: str, out: list[bytes]) -> None:
         if self._kind != kind:
             self._open(kind, out)
-        self._pieces.append(string(text))
+        self._pieces.append(text)
         self._tell(f"response.{_NAMES[kind]}.delta", out, **self._where(), content_index=0, delta=text)
 
     def _where(self) -> JsonObject:
